@@ -1,0 +1,23 @@
+//! Sessions of local clients, and the seam by which a shard serves them.
+//!
+//! A session lives on the shard that owns its overlay: one session speaks for one overlay. The control thread accepts
+//! the descriptor, checks uid, name and secret, and hands the shard a constructor (`Engine::attach_session(overlay, make)`
+//! with `make: FnOnce() -> Rc<dyn Session> + Send`), which the shard runs on its own thread. From then on the shard
+//! waits on [`Session::fd`] beside its sockets and calls the session once per turn; no other thread touches it.
+//!
+//! # What the shard calls, in a turn
+//!
+//! 1. [`Session::on_readable`] when the descriptor is readable: read at most `limits::SESSION_READ_BYTES_MAX`, handle every
+//!    whole frame through the [`Seat`] (publish, subscribe, acknowledge ...), keep the rest for the next turn.
+//! 2. [`Session::deliver`] from inside the protocol core, for a message of one of its subscriptions: encode it into the
+//!    session's bounded output buffer and answer `Kept`, or `Full` when it does not fit. Never write to the descriptor here.
+//! 3. [`Session::event`] likewise, for outcomes of its publishers, gaps of its subscriptions and presence.
+//! 4. [`Session::flush`] once at the end of a turn in which anything of the above happened, and when a blocked descriptor
+//!    became writable: write what is buffered. When room returns, call `Seat::ready(sub)` for each subscription that had
+//!    been answered `Full`.
+//!
+//! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
+//! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
+//! borrow across a call on the `Seat`.
+//!
+//! The embedder's handlers of `Engine::on_shard` are sessions too, without a descriptor.
