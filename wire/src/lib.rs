@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The wire protocol of Tidings: layouts, sealing and replay windows.
+//!
+//! Bytes in, borrowed views out. Called by the protocol core and by tools; it opens no socket, reads no
+//! clock, draws no randomness and holds the only code that sees keys. `SPEC.md` is the normative text.
+//!
+//! A datagram is a [`Header`], a sealed body and a tag. The body is a run of digests, written with a
+//! [`digest::Writer`] and read with [`digest::Digests`].
+#![forbid(unsafe_code)]
+
+mod aead;
+mod epoch;
+mod error;
+mod fan;
+mod header;
+mod hello;
+mod ids;
+mod kdf;
+mod keyring;
+mod link;
+mod session;
+mod suite;
+mod topic;
+mod window;
+
+pub mod digest;
+pub mod limits;
+
+pub use error::{DecodeError, HeaderError, KeyringError, OpenError, SealError, TopicError};
+pub use fan::{FanRx, FanTx};
+pub use header::{
+    Class, FAN_HEADER, FanHeader, HELLO_HEADER, Header, HelloHeader, LinkHeader, PAIR_HEADER, TAG,
+    VERSION, index_boot_tag, index_of, index_slot,
+};
+pub use hello::{
+    HelloKind, OpenedHello, address_cookie, hello_hash, hello_open, hello_seal, responder_nonce,
+};
+pub use ids::{Boot, NodeId, OverlayId, overlay_tag, steer};
+pub use keyring::{KeyRecord, Keyring};
+pub use limits::MIN_DATAGRAM_SIZE;
+pub use link::{LinkRx, LinkTx, Opened};
+pub use session::{PairIdentity, PairKeys};
+pub use suite::Suite;
+pub use topic::{Pattern, pattern_matches, validate_pattern, validate_topic};
+pub use window::{FloorWindow, ReplayWindow, Verdict};

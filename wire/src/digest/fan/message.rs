@@ -1,0 +1,51 @@
+//! MESSAGE: a whole message.
+
+use zerocopy::little_endian::{U32, U64};
+
+use crate::digest::split;
+use crate::error::DecodeError;
+
+digest! {
+    /// MESSAGE: the fixed part, with flag SEQ eight bytes of seq, then the payload.
+    Message = 0x41, 8 bytes {
+        /// The publisher.
+        4 handle: U32,
+    }
+}
+
+impl Message {
+    /// Head flag: seq follows the fixed part. Without it seq is one above that of the handle's record before it
+    /// in the same datagram, or that of its DEFINE.
+    pub const SEQ: u8 = 1;
+}
+
+/// MESSAGE with its tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageView<'a> {
+    /// The fixed part.
+    pub fixed: &'a Message,
+    /// Its seq, where it is stated.
+    pub seq: Option<u64>,
+    /// The message.
+    pub payload: &'a [u8],
+}
+
+impl<'a> MessageView<'a> {
+    pub(crate) fn decode(digest: &'a [u8]) -> Result<Self, DecodeError> {
+        let (fixed, tail) = split::<Message>(digest)?;
+        if fixed.head.flags & Message::SEQ == 0 {
+            return Ok(Self {
+                fixed,
+                seq: None,
+                payload: tail,
+            });
+        }
+        let (seq, payload) =
+            zerocopy::Ref::<_, U64>::from_prefix(tail).map_err(|_| DecodeError::Short)?;
+        Ok(Self {
+            fixed,
+            seq: Some(seq.get()),
+            payload,
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! Digests of the handshake.
+
+mod cookie;
+mod h1;
+mod h2;
+mod h3;
+
+pub use cookie::Cookie;
+pub use h1::{H1, H1View, Introduction};
+pub use h2::H2;
+pub use h3::{H3, H3View};

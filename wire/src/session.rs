@@ -1,0 +1,79 @@
+//! The keys of one link: four directions, from the identities and nonces that the handshake agreed on.
+
+use std::sync::Arc;
+
+use crate::epoch::Lineage;
+use crate::error::SealError;
+use crate::header::Class;
+use crate::ids::{Boot, NodeId};
+use crate::kdf::Root;
+use crate::keyring::Keyring;
+use crate::link::{LinkRx, LinkTx};
+
+const FORWARD: u8 = 0;
+const BACK: u8 = 1;
+
+/// What both ends know of each other after H2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairIdentity {
+    /// Who sent H1.
+    pub initiator: NodeId,
+    /// Its boot.
+    pub initiator_boot: Boot,
+    /// Who sent H2.
+    pub responder: NodeId,
+    /// Its boot.
+    pub responder_boot: Boot,
+    /// The initiator's nonce.
+    pub nonce_i: [u8; 16],
+    /// The responder's nonce.
+    pub nonce_r: [u8; 16],
+}
+
+/// The four directions of a link.
+pub struct PairKeys {
+    /// PAIR, from us.
+    pub pair_tx: LinkTx,
+    /// PAIR, to us.
+    pub pair_rx: LinkRx,
+    /// BULK, from us.
+    pub bulk_tx: LinkTx,
+    /// BULK, to us.
+    pub bulk_rx: LinkRx,
+}
+
+impl PairKeys {
+    /// Derives all four under the record in `slot`.
+    pub fn derive(
+        ring: &Keyring,
+        slot: u8,
+        who: &PairIdentity,
+        we_are_initiator: bool,
+    ) -> Result<Self, SealError> {
+        let root = ring.root(slot).ok_or(SealError::UnknownSlot)?;
+        let (tx, rx) = if we_are_initiator {
+            (FORWARD, BACK)
+        } else {
+            (BACK, FORWARD)
+        };
+        Ok(Self {
+            pair_tx: LinkTx::new(Class::Pair, lineage(root, "pair", tx, who)),
+            pair_rx: LinkRx::new(Class::Pair, lineage(root, "pair", rx, who)),
+            bulk_tx: LinkTx::new(Class::Bulk, lineage(root, "bulk", tx, who)),
+            bulk_rx: LinkRx::new(Class::Bulk, lineage(root, "bulk", rx, who)),
+        })
+    }
+}
+
+fn lineage(root: &Arc<Root>, label: &'static str, direction: u8, who: &PairIdentity) -> Lineage {
+    let parts: [&[u8]; 7] = [
+        &[direction],
+        &who.initiator.0,
+        &who.initiator_boot.0,
+        &who.responder.0,
+        &who.responder_boot.0,
+        &who.nonce_i,
+        &who.nonce_r,
+    ];
+    Lineage::new(root, label, &parts)
+}
