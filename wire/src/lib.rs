@@ -22,6 +22,7 @@ mod suite;
 mod topic;
 mod window;
 
+pub mod client;
 pub mod digest;
 pub mod limits;
 
