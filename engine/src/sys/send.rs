@@ -1,0 +1,412 @@
+//! Sending in batches: `sendmmsg` straight from the caller's slices, equal datagrams to one destination as one GSO send.
+//!
+//! A route whose device refuses segmentation gets single datagrams for ten minutes. A datagram that the kernel does not
+//! take is counted with its reason and gone: repair is the protocol's business, waiting is nobody's.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::addr::{Family, RawAddr};
+use super::option::UDP_SEGMENT;
+use super::socket::UdpSocket;
+use crate::limits::{
+    GSO_BYTES_MAX, GSO_OFF_NS, GSO_OFF_ROUTES_MAX, GSO_SEGMENTS_MAX, SEND_BATCH_MAX,
+    SEND_RETRIES_MAX,
+};
+
+/// A run of datagrams for one destination: `segment` bytes each, the last may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagrams<'a> {
+    pub(crate) to: SocketAddr,
+    pub(crate) segment: usize,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Totals of one [`Sender::send`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) calls: usize,
+    pub(crate) datagrams: usize,
+    pub(crate) bytes: usize,
+    /// Refused because a buffer of ours or of the device was full.
+    pub(crate) no_room: usize,
+    /// Refused for their size.
+    pub(crate) too_big: usize,
+    /// Refused for any other reason: no route, no such family, a packet filter.
+    pub(crate) refused: usize,
+    /// Routes on which segmentation offload was switched off.
+    pub(crate) gso_off: usize,
+    /// The error queue of this socket has something.
+    pub(crate) errors: bool,
+}
+
+/// One control message with the segment size.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SegmentControl {
+    head: libc::cmsghdr,
+    segment: u16,
+    pad: [u16; 3],
+}
+
+/// The send side of one shard; used for all its sockets.
+pub(crate) struct Sender {
+    headers: [libc::mmsghdr; SEND_BATCH_MAX],
+    vectors: [libc::iovec; SEND_BATCH_MAX],
+    names: [RawAddr; SEND_BATCH_MAX],
+    controls: [SegmentControl; SEND_BATCH_MAX],
+    gso_off: Vec<(IpAddr, u64)>,
+    /// Destinations that refused a size, for the protocol to hear of: (destination, bytes).
+    too_big: Vec<(SocketAddr, usize)>,
+}
+
+impl Sender {
+    pub(crate) fn new() -> Box<Self> {
+        let head = libc::cmsghdr {
+            cmsg_len: size_of::<libc::cmsghdr>() + size_of::<u16>(),
+            cmsg_level: libc::IPPROTO_UDP,
+            cmsg_type: UDP_SEGMENT,
+        };
+        Box::new(Self {
+            // SAFETY: all-zero headers and vectors are valid: null pointers with zero lengths.
+            headers: unsafe { std::mem::zeroed() },
+            // SAFETY: as above.
+            vectors: unsafe { std::mem::zeroed() },
+            names: [RawAddr::EMPTY; SEND_BATCH_MAX],
+            controls: [SegmentControl {
+                head,
+                segment: 0,
+                pad: [0; 3],
+            }; SEND_BATCH_MAX],
+            gso_off: Vec::with_capacity(GSO_OFF_ROUTES_MAX),
+            too_big: Vec::with_capacity(SEND_BATCH_MAX),
+        })
+    }
+
+    /// Sends all runs; `now` (ns) dates the routes without offload.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: &UdpSocket,
+        now: u64,
+        runs: impl IntoIterator<Item = Datagrams<'a>>,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        let mut batch: [Datagrams<'a>; SEND_BATCH_MAX] = [Datagrams {
+            to: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+            segment: 0,
+            bytes: &[],
+        }; SEND_BATCH_MAX];
+        let mut filled = 0;
+        for run in runs {
+            let at_once = self.bytes_at_once(run, now);
+            for piece in run.bytes.chunks(at_once) {
+                batch[filled] = Datagrams {
+                    bytes: piece,
+                    ..run
+                };
+                filled += 1;
+                if filled == SEND_BATCH_MAX {
+                    self.send_batch(socket, now, &batch, &mut sent);
+                    filled = 0;
+                }
+            }
+        }
+        self.send_batch(socket, now, &batch[..filled], &mut sent);
+        sent
+    }
+
+    /// Destinations that refused a datagram for its size since the last call.
+    pub(crate) fn take_too_big(&mut self) -> impl Iterator<Item = (SocketAddr, usize)> + '_ {
+        self.too_big.drain(..)
+    }
+
+    /// How many bytes of a run fit one send: whole segments, one where offload is off.
+    fn bytes_at_once(&mut self, run: Datagrams<'_>, now: u64) -> usize {
+        let segment = run.segment.max(1);
+        if run.bytes.len() <= segment || self.is_gso_off(run.to.ip(), now) {
+            return segment;
+        }
+        segment * GSO_SEGMENTS_MAX.min(GSO_BYTES_MAX / segment).max(1)
+    }
+
+    fn is_gso_off(&mut self, route: IpAddr, now: u64) -> bool {
+        if self.gso_off.is_empty() {
+            return false;
+        }
+        self.gso_off.retain(|&(_, until)| until > now);
+        self.gso_off.iter().any(|&(off, _)| off == route)
+    }
+
+    fn send_batch(
+        &mut self,
+        socket: &UdpSocket,
+        now: u64,
+        batch: &[Datagrams<'_>],
+        sent: &mut Sent,
+    ) {
+        let mut from = 0;
+        let mut retries = 0;
+        while from < batch.len() {
+            let count = self.prepare(socket.family(), &batch[from..], sent);
+            let n = if count == 0 {
+                0
+            } else {
+                self.call(socket, count, sent)
+            };
+            let done = usize::try_from(n).unwrap_or(0);
+            for run in &batch[from..from + done] {
+                sent.datagrams += run.bytes.len().div_ceil(run.segment.max(1)).max(1);
+                sent.bytes += run.bytes.len();
+            }
+            from += done;
+            if done > 0 {
+                continue;
+            }
+            let error = if count == 0 {
+                libc::EAFNOSUPPORT
+            } else {
+                last_errno()
+            };
+            match error {
+                libc::EINTR => {}
+                libc::ECONNREFUSED if retries < SEND_RETRIES_MAX => {
+                    // Another datagram's ICMP error, told on this call; ours was not sent.
+                    sent.errors = true;
+                    retries += 1;
+                }
+                libc::EAGAIN | libc::ENOBUFS => {
+                    sent.no_room += batch[from..].len();
+                    return;
+                }
+                error => {
+                    self.send_refused(socket, now, batch[from], error, sent);
+                    from += 1;
+                }
+            }
+        }
+    }
+
+    /// A run that the kernel refused: with offload once more in single datagrams, else counted.
+    fn send_refused(
+        &mut self,
+        socket: &UdpSocket,
+        now: u64,
+        run: Datagrams<'_>,
+        error: libc::c_int,
+        sent: &mut Sent,
+    ) {
+        let offloaded = run.bytes.len() > run.segment;
+        match error {
+            libc::EIO | libc::EINVAL | libc::EMSGSIZE if offloaded => {
+                let before = sent.datagrams;
+                for single in run.bytes.chunks(run.segment) {
+                    self.send_batch(
+                        socket,
+                        now,
+                        &[Datagrams {
+                            bytes: single,
+                            ..run
+                        }],
+                        sent,
+                    );
+                }
+                if sent.datagrams > before {
+                    self.switch_gso_off(run.to.ip(), now);
+                    sent.gso_off += 1;
+                }
+            }
+            libc::EMSGSIZE => {
+                sent.too_big += 1;
+                if self.too_big.len() < self.too_big.capacity() {
+                    self.too_big.push((run.to, run.bytes.len()));
+                }
+            }
+            _ => sent.refused += 1,
+        }
+    }
+
+    fn switch_gso_off(&mut self, route: IpAddr, now: u64) {
+        if self.gso_off.len() == GSO_OFF_ROUTES_MAX {
+            self.gso_off.remove(0);
+        }
+        self.gso_off.push((route, now + GSO_OFF_NS));
+    }
+
+    /// Fills the kernel's headers from the front of `batch`; stops before an address that this socket cannot reach.
+    fn prepare(&mut self, family: Family, batch: &[Datagrams<'_>], _sent: &mut Sent) -> usize {
+        for (i, run) in batch.iter().enumerate() {
+            let Some(name_len) = self.names[i].write(run.to, family) else {
+                return i;
+            };
+            // The kernel only reads through this pointer.
+            self.vectors[i] = libc::iovec {
+                iov_base: run.bytes.as_ptr().cast_mut().cast(),
+                iov_len: run.bytes.len(),
+            };
+            let header = &mut self.headers[i].msg_hdr;
+            header.msg_name = std::ptr::from_mut(&mut self.names[i]).cast();
+            header.msg_namelen = name_len;
+            header.msg_iov = &mut self.vectors[i];
+            header.msg_iovlen = 1;
+            if run.bytes.len() > run.segment {
+                self.controls[i].segment = run.segment as u16;
+                header.msg_control = std::ptr::from_mut(&mut self.controls[i]).cast();
+                header.msg_controllen = size_of::<SegmentControl>();
+            } else {
+                header.msg_control = std::ptr::null_mut();
+                header.msg_controllen = 0;
+            }
+        }
+        batch.len()
+    }
+
+    fn call(&mut self, socket: &UdpSocket, count: usize, sent: &mut Sent) -> libc::c_int {
+        sent.calls += 1;
+        // SAFETY: `prepare` has just pointed the first `count` headers at names, controls and vectors of this struct and
+        // at the batch's slices; all of them outlive the call, and the kernel only reads them.
+        unsafe {
+            libc::sendmmsg(
+                socket.raw(),
+                self.headers.as_mut_ptr(),
+                count as libc::c_uint,
+                libc::MSG_DONTWAIT,
+            )
+        }
+    }
+}
+
+fn last_errno() -> libc::c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+const _: () = assert!(
+    size_of::<SegmentControl>() == 24,
+    "one CMSG_SPACE(u16) of 64-bit Linux"
+);
+const _: () = assert!(
+    GSO_BYTES_MAX <= u16::MAX as usize,
+    "a segment size is a u16"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(family: Family, addr: &str) -> UdpSocket {
+        let socket = UdpSocket::open(family).unwrap();
+        socket.bind(addr.parse().unwrap()).unwrap();
+        socket
+    }
+
+    #[test]
+    fn a_refused_size_is_reported_with_its_destination_and_the_rest_still_goes_out() {
+        let (tx, rx) = (
+            socket(Family::V4, "127.0.0.1:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let to = rx.local_addr().unwrap();
+        let huge = vec![0u8; 65_520];
+        let mut sender = Sender::new();
+        let runs = [
+            Datagrams {
+                to,
+                segment: 10,
+                bytes: &huge[..10],
+            },
+            Datagrams {
+                to,
+                segment: huge.len(),
+                bytes: &huge,
+            },
+            Datagrams {
+                to,
+                segment: 10,
+                bytes: &huge[..20],
+            },
+        ];
+        let sent = sender.send(&tx, 0, runs);
+        assert_eq!((sent.datagrams, sent.too_big, sent.gso_off), (3, 1, 0));
+        assert_eq!(
+            sender.take_too_big().collect::<Vec<_>>(),
+            [(to, huge.len())]
+        );
+    }
+
+    #[test]
+    fn an_address_of_the_wrong_family_is_refused_alone() {
+        let (tx, rx) = (
+            socket(Family::V4, "127.0.0.1:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let to = rx.local_addr().unwrap();
+        let runs = [
+            Datagrams {
+                to,
+                segment: 3,
+                bytes: b"one",
+            },
+            Datagrams {
+                to: "[2001:db8::1]:9".parse().unwrap(),
+                segment: 3,
+                bytes: b"two",
+            },
+            Datagrams {
+                to,
+                segment: 5,
+                bytes: b"three",
+            },
+        ];
+        let sent = Sender::new().send(&tx, 0, runs);
+        assert_eq!((sent.datagrams, sent.refused), (2, 1));
+    }
+
+    #[test]
+    fn a_route_without_offload_gets_single_datagrams_until_the_time_is_over() {
+        let (tx, rx) = (
+            socket(Family::V4, "127.0.0.1:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let to = rx.local_addr().unwrap();
+        let mut sender = Sender::new();
+        sender.switch_gso_off(to.ip(), 0);
+        let bytes = [1u8; 40];
+        let run = Datagrams {
+            to,
+            segment: 10,
+            bytes: &bytes,
+        };
+        assert_eq!(sender.bytes_at_once(run, 1), 10);
+        assert_eq!(sender.send(&tx, 1, [run]).datagrams, 4);
+        assert_eq!(sender.bytes_at_once(run, GSO_OFF_NS), 10 * GSO_SEGMENTS_MAX);
+    }
+
+    #[test]
+    fn offload_that_the_socket_refuses_falls_back_to_single_datagrams() {
+        let (tx, rx) = (
+            socket(Family::V4, "127.0.0.1:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let to = rx.local_addr().unwrap();
+        // Without checksums the kernel cannot segment and answers EINVAL.
+        crate::sys::option::set_int(
+            std::os::fd::AsFd::as_fd(&tx),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            1,
+        )
+        .unwrap();
+        let bytes = [1u8; 40];
+        let mut sender = Sender::new();
+        let sent = sender.send(
+            &tx,
+            0,
+            [Datagrams {
+                to,
+                segment: 10,
+                bytes: &bytes,
+            }],
+        );
+        assert_eq!((sent.datagrams, sent.gso_off), (4, 1));
+        assert!(sender.is_gso_off(to.ip(), 1));
+    }
+}
