@@ -1,4 +1,1 @@
-//! What black-box tests of Tidings stand on: hosts and bad networks on one machine.
-
-pub mod host;
-pub mod lab;
+//! Skeleton.

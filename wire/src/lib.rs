@@ -43,3 +43,48 @@ pub use session::{PairIdentity, PairKeys};
 pub use suite::Suite;
 pub use topic::{Pattern, pattern_matches, validate_pattern, validate_topic};
 pub use window::{FloorWindow, ReplayWindow, Verdict};
+
+#[cfg(test)]
+mod tests {
+    /// Fails to compile if `$type` implements `$trait`: then two candidates answer.
+    macro_rules! never {
+        ($($type:ty: $trait:path;)*) => { $({
+            trait Ambiguous<A> {
+                fn item() {}
+            }
+            struct Implements;
+            impl<T: ?Sized> Ambiguous<()> for T {}
+            impl<T: ?Sized + $trait> Ambiguous<Implements> for T {}
+            <$type as Ambiguous<_>>::item();
+        })* };
+    }
+
+    #[test]
+    fn key_material_is_neither_printed_nor_copied() {
+        never! {
+            crate::KeyRecord: std::fmt::Debug;
+            crate::KeyRecord: Clone;
+            crate::Keyring: std::fmt::Debug;
+            crate::Keyring: Clone;
+            crate::PairKeys: std::fmt::Debug;
+            crate::LinkTx: std::fmt::Debug;
+            crate::LinkTx: Clone;
+            crate::LinkRx: std::fmt::Debug;
+            crate::FanTx: std::fmt::Debug;
+            crate::FanTx: Clone;
+            crate::FanRx: std::fmt::Debug;
+            crate::kdf::Root: std::fmt::Debug;
+            crate::kdf::SealingKey: std::fmt::Debug;
+            crate::aead::AeadKey: std::fmt::Debug;
+        }
+    }
+
+    #[test]
+    fn everything_can_move_to_another_shard() {
+        fn moves<T: Send>() {}
+        moves::<crate::Keyring>();
+        moves::<crate::PairKeys>();
+        moves::<crate::FanTx>();
+        moves::<crate::FanRx>();
+    }
+}

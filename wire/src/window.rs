@@ -243,3 +243,126 @@ impl FloorWindow {
         words
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BITS: u64 = 128;
+
+    /// Steps mostly near the last counter, now and then far, so that words wrap and whole windows are skipped.
+    fn walk() -> impl Strategy<Value = Vec<u64>> {
+        let step = prop_oneof![8 => -20i64..40, 2 => -150i64..150, 1 => -400i64..1000];
+        (0u64..1 << 40, vec(step, 1..600)).prop_map(|(first, steps)| {
+            let mut at = first;
+            let move_by = |step: i64| {
+                at = at.saturating_add_signed(step);
+                at
+            };
+            steps.into_iter().map(move_by).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_replay_window_says_what_a_set_says(walk in walk(), marks in vec(any::<bool>(), 600)) {
+            let first = walk[0];
+            let mut window = ReplayWindow::new(BITS, first);
+            let mut seen = BTreeSet::new();
+            for (counter, mark) in walk.into_iter().zip(marks) {
+                let highest: Option<u64> = seen.last().copied();
+                let expected = if counter < first || highest.is_some_and(|top| counter + BITS <= top) {
+                    Verdict::Stale
+                } else if seen.contains(&counter) {
+                    Verdict::Duplicate
+                } else {
+                    Verdict::New
+                };
+                prop_assert_eq!(window.check(counter), expected);
+                prop_assert_eq!(window.highest(), highest);
+                if mark {
+                    prop_assert_eq!(window.mark(counter), expected == Verdict::New);
+                    if expected == Verdict::New {
+                        seen.insert(counter);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_floor_window_says_what_a_set_says(walk in walk(), dice in vec(0u8..20, 600)) {
+            let mut first = walk[0];
+            let mut window = FloorWindow::new(BITS, first);
+            let mut seen = BTreeSet::new();
+            let mut newest = None;
+            for (counter, dice) in walk.into_iter().zip(dice) {
+                let mut floor = first;
+                while seen.contains(&floor) {
+                    floor += 1;
+                }
+                let next = newest.map_or(first, |newest: u64| first.max(newest + 1));
+                let expected = if counter < first || counter + BITS < next {
+                    Verdict::Stale
+                } else if counter >= floor + BITS {
+                    Verdict::Ahead
+                } else if seen.contains(&counter) {
+                    Verdict::Duplicate
+                } else {
+                    Verdict::New
+                };
+                prop_assert_eq!(window.floor(), floor);
+                prop_assert_eq!(window.highest(), newest);
+                prop_assert_eq!(window.check(counter), expected);
+                prop_assert_eq!(window.contains(counter), counter < first || seen.contains(&counter));
+                check_bitmap(&window, &seen, floor);
+                if dice == 0 {
+                    window.raise(counter);
+                    first = first.max(counter);
+                } else {
+                    prop_assert_eq!(window.mark(counter), expected == Verdict::New);
+                    if expected == Verdict::New {
+                        seen.insert(counter);
+                        newest = newest.max(Some(counter));
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_bitmap(window: &FloorWindow, seen: &BTreeSet<u64>, floor: u64) {
+        let mut words = [0; 2];
+        let used = window.bitmap(&mut words);
+        for at in 0..BITS {
+            let bit = words[(at / 64) as usize] >> (at % 64) & 1 != 0;
+            assert_eq!(bit, seen.contains(&(floor + at)), "bit {at} above {floor}");
+        }
+        let above = seen.last().is_some_and(|top| *top > floor);
+        assert_eq!(used > 0, above);
+    }
+
+    #[test]
+    fn a_bitmap_that_is_cut_short_holds_its_first_words() {
+        let mut window = FloorWindow::new(8192, 7);
+        assert!(window.mark(7 + 64) && window.mark(7 + 8191));
+        let mut words = [0; 128];
+        assert_eq!(window.bitmap(&mut words), 128);
+        assert_eq!((words[0], words[1], words[127]), (0, 1, 1 << 63));
+        assert_eq!(window.bitmap(&mut words[..1]), 1);
+        assert_eq!(window.bitmap(&mut []), 0);
+    }
+
+    #[test]
+    fn windows_at_the_end_of_u64_do_not_overflow() {
+        let mut window = FloorWindow::new(64, u64::MAX - 3);
+        assert!(window.mark(u64::MAX - 1));
+        assert_eq!(window.check(u64::MAX - 3), Verdict::New);
+        let mut window = ReplayWindow::new(64, u64::MAX - 3);
+        assert!(window.mark(u64::MAX - 1));
+        assert_eq!(window.check(5), Verdict::Stale);
+    }
+}
