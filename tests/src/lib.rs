@@ -1,1 +1,4 @@
-//! Skeleton.
+//! What black-box tests of Tidings stand on: hosts and bad networks on one machine.
+
+pub mod host;
+pub mod lab;

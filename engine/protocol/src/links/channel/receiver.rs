@@ -1,0 +1,158 @@
+//! The receiving end of a channel: puts chunks in order, keeps what came early, says what to acknowledge.
+
+use std::collections::BTreeMap;
+
+use super::widen;
+
+/// The first chunks of a link are acknowledged one by one, so that the sender's window opens fast.
+const EAGER_CHUNKS: u64 = 64;
+/// Afterwards this many may share an acknowledgement.
+const CHUNKS_PER_ACK: u32 = 16;
+/// The longest that an acknowledgement waits for company.
+const ACK_DELAY_NS_MAX: u64 = 25_000_000;
+/// The shortest.
+const ACK_DELAY_NS_MIN: u64 = 200_000;
+/// Buffers kept for reuse.
+const SPARE_MAX: usize = 8;
+
+/// What became of a chunk that arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Arrival {
+    /// It is the next in order: handle it now, then whatever `pop` yields.
+    Next,
+    /// Kept until the chunks before it have come.
+    Early,
+    /// Known already; it will be acknowledged again.
+    Duplicate,
+    /// Further ahead than any honest sender goes; dropped.
+    Beyond,
+}
+
+/// One receiving end.
+pub(crate) struct Receiver {
+    expected: u64,
+    early: BTreeMap<u64, Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+    window: u64,
+    unacked: u32,
+    /// When the oldest chunk that waits for an acknowledgement came.
+    waiting_since: u64,
+    ack_at: Option<u64>,
+}
+
+impl Receiver {
+    /// Expects chunk 0; keeps up to `window` chunks ahead of a hole.
+    pub(crate) fn new(window: u64) -> Self {
+        Self {
+            expected: 0,
+            early: BTreeMap::new(),
+            spare: Vec::new(),
+            window,
+            unacked: 0,
+            waiting_since: 0,
+            ack_at: None,
+        }
+    }
+
+    /// Takes a chunk; `srtt` sets how long its acknowledgement may wait.
+    pub(crate) fn receive(&mut self, now: u64, seq: u32, bytes: &[u8], srtt: u64) -> Arrival {
+        let seq = widen(seq, self.expected);
+        if seq >= self.expected.saturating_add(self.window) {
+            return Arrival::Beyond;
+        }
+        let known = seq < self.expected || self.early.contains_key(&seq);
+        self.note_for_ack(now, known || seq != self.expected, srtt);
+        if known {
+            return Arrival::Duplicate;
+        }
+        if seq == self.expected {
+            self.expected += 1;
+            return Arrival::Next;
+        }
+        let mut copy = self.spare.pop().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        self.early.insert(seq, copy);
+        Arrival::Early
+    }
+
+    /// The next chunk in order of those that came early.
+    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.early.remove(&self.expected)?;
+        self.expected += 1;
+        Some(bytes)
+    }
+
+    /// Takes back a buffer that `pop` gave.
+    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// The low bits of the next number expected.
+    pub(crate) fn floor(&self) -> u32 {
+        self.expected as u32
+    }
+
+    /// Writes which numbers from the floor on have come, bit 0 being the floor; returns the words used.
+    pub(crate) fn bitmap(&self, words: &mut [u64]) -> usize {
+        words.fill(0);
+        let mut used = 0;
+        for seq in self.early.keys() {
+            let bit = (seq - self.expected) as usize;
+            let Some(word) = words.get_mut(bit / 64) else {
+                break;
+            };
+            *word |= 1 << (bit % 64);
+            used = bit / 64 + 1;
+        }
+        used
+    }
+
+    /// Whether an acknowledgement should go out in this flush.
+    pub(crate) fn ack_due(&self, now: u64) -> bool {
+        self.ack_at.is_some_and(|at| at <= now)
+    }
+
+    /// When an acknowledgement must go out at the latest.
+    pub(crate) fn ack_at(&self) -> Option<u64> {
+        self.ack_at
+    }
+
+    /// How long the oldest chunk not yet acknowledged has waited, which the sender takes off its measurement.
+    pub(crate) fn ack_delay(&self, now: u64) -> u64 {
+        match self.ack_at {
+            Some(_) => now.saturating_sub(self.waiting_since),
+            None => 0,
+        }
+    }
+
+    /// Whether any chunk waits for an acknowledgement, due or not.
+    pub(crate) fn ack_pending(&self) -> bool {
+        self.ack_at.is_some()
+    }
+
+    /// An acknowledgement was written.
+    pub(crate) fn acked(&mut self) {
+        self.unacked = 0;
+        self.ack_at = None;
+    }
+
+    fn note_for_ack(&mut self, now: u64, at_once: bool, srtt: u64) {
+        self.unacked += 1;
+        if self.ack_at.is_none() {
+            self.waiting_since = now;
+        }
+        let at_once = at_once
+            || self.unacked >= CHUNKS_PER_ACK
+            || self.expected < EAGER_CHUNKS
+            || !self.early.is_empty();
+        let at = if at_once {
+            now
+        } else {
+            now + (srtt / 4).clamp(ACK_DELAY_NS_MIN, ACK_DELAY_NS_MAX)
+        };
+        self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}

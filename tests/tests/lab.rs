@@ -1,0 +1,594 @@
+//! The lab does what it says: measured from the hosts' side, over real sockets. Every test makes a lab of its own.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidings_tests::host::Host;
+use tidings_tests::lab::{
+    self, Class, Classes, Corruption, Counts, Impairment, Lab, LabBuilder, Rate,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const PORT: u16 = 4200;
+
+/// Tests that measure time or load both cores go one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+macro_rules! needs_lab {
+    () => {
+        if !lab::ready() {
+            return;
+        }
+    };
+}
+
+fn socket(host: &Host, ip: impl Into<IpAddr>, port: u16) -> UdpSocket {
+    let address = SocketAddr::new(ip.into(), port);
+    let socket = host.inside(|| UdpSocket::bind(address)).unwrap();
+    lab::set_receive_buffer(&socket, 64 << 20).unwrap();
+    socket.set_read_timeout(Some(300 * MS)).unwrap();
+    socket
+}
+
+/// A sender on host 1, connected, and a receiver on host 2.
+fn pair(lab: &Lab) -> (UdpSocket, UdpSocket) {
+    let tx = socket(lab.host(1), lab.host(1).ip4(), 0);
+    let rx = socket(lab.host(2), lab.host(2).ip4(), PORT);
+    tx.connect(rx.local_addr().unwrap()).unwrap();
+    (tx, rx)
+}
+
+/// Sends datagrams 0 to `count` of this class, each with its number, without outrunning the switch.
+fn send(tx: &UdpSocket, class: Class, count: u32) {
+    for i in 0..count {
+        let mut datagram = [0u8; 64];
+        datagram[0] = 0x10 | class as u8;
+        datagram[4..8].copy_from_slice(&i.to_le_bytes());
+        tx.send(&datagram).unwrap();
+        if i % 500 == 499 {
+            std::thread::sleep(5 * MS);
+        }
+    }
+}
+
+/// The numbers of all datagrams that arrive until 300 ms of silence.
+fn receive(rx: &UdpSocket) -> Vec<u32> {
+    let mut buffer = [0; 2048];
+    let mut numbers = Vec::new();
+    loop {
+        match rx.recv(&mut buffer) {
+            Ok(_) => numbers.push(u32::from_le_bytes(buffer[4..8].try_into().unwrap())),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return numbers,
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+fn balanced(c: Counts) {
+    assert_eq!(c.sent + c.duplicated, c.delivered + c.dropped(), "{c:?}");
+}
+
+fn near(got: usize, share: f64, of: u32) {
+    let expected = share * f64::from(of);
+    // Five standard deviations of a binomial.
+    let tolerance = 5.0 * (f64::from(of) * share * (1.0 - share)).sqrt();
+    assert!(
+        (got as f64 - expected).abs() <= tolerance,
+        "{got} of {of}, expected {expected} +- {tolerance}"
+    );
+}
+
+fn built(builder: LabBuilder) -> Lab {
+    builder.build().unwrap()
+}
+
+#[test]
+fn without_impairment_everything_arrives_in_order() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 2000);
+    assert_eq!(receive(&rx), (0..2000).collect::<Vec<_>>());
+    let counts = lab.link(1, 2).counts();
+    assert_eq!(
+        (counts.class(Class::Fan).sent, counts.total().sent),
+        (2000, 2000)
+    );
+    assert_eq!(counts.class(Class::Fan).delivered_payload, 2000 * 64);
+    assert_eq!(lab.link(2, 1).counts().total(), Counts::default());
+}
+
+#[test]
+fn loss_and_duplication_come_in_the_shares_asked_for() {
+    needs_lab!();
+    let lab = built(
+        Lab::builder()
+            .seed(7)
+            .impairment(Impairment::default().loss(0.10).duplicate(0.05)),
+    );
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 10_000);
+    let mut seen: HashMap<u32, u32> = HashMap::new();
+    for number in receive(&rx) {
+        *seen.entry(number).or_default() += 1;
+    }
+    near(10_000 - seen.len(), 0.10, 10_000);
+    near(
+        seen.values().filter(|&&n| n == 2).count(),
+        0.05 * 0.90,
+        10_000,
+    );
+    assert!(seen.values().all(|&n| n <= 2));
+    let counts = lab.link(1, 2).counts().class(Class::Fan);
+    assert_eq!(counts.lost, 10_000 - seen.len() as u64);
+    balanced(counts);
+}
+
+#[test]
+fn the_same_seed_loses_the_same_packets() {
+    needs_lab!();
+    let run = |seed| {
+        let lab = built(
+            Lab::builder()
+                .seed(seed)
+                .impairment(Impairment::default().loss(0.2).burst(0.02, 5.0)),
+        );
+        let (tx, rx) = pair(&lab);
+        send(&tx, Class::Fan, 1000);
+        receive(&rx)
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn losses_in_bursts_are_as_long_as_asked_for() {
+    needs_lab!();
+    let lab = built(Lab::builder().impairment(Impairment::default().burst(0.01, 6.0)));
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 10_000);
+    let numbers = receive(&rx);
+    let runs: Vec<u32> = numbers
+        .windows(2)
+        .map(|w| w[1] - w[0] - 1)
+        .filter(|&gap| gap > 0)
+        .collect();
+    let mean = f64::from(runs.iter().sum::<u32>()) / runs.len() as f64;
+    assert!(
+        (4.5..7.5).contains(&mean),
+        "mean burst {mean} over {} bursts",
+        runs.len()
+    );
+}
+
+#[test]
+fn the_share_sent_ahead_overtakes() {
+    needs_lab!();
+    let lab = built(Lab::builder().impairment(Impairment::default().delay(20 * MS).ahead(0.25)));
+    let (tx, rx) = pair(&lab);
+    let late = |numbers: &[u32]| {
+        let highest = numbers.iter().scan(0, |highest, &n| {
+            *highest = n.max(*highest);
+            Some(*highest)
+        });
+        numbers
+            .iter()
+            .zip(highest)
+            .filter(|&(&n, highest)| n < highest)
+            .count()
+    };
+    send(&tx, Class::Fan, 4000);
+    let numbers = receive(&rx);
+    assert_eq!(numbers.len(), 4000, "reordering loses nothing");
+    near(lab.link(1, 2).counts().total().ahead as usize, 0.25, 4000);
+    assert!(
+        late(&numbers) > 2000,
+        "only {} were overtaken",
+        late(&numbers)
+    );
+
+    lab.impair(
+        &Impairment::default()
+            .delay(5 * MS)
+            .jitter(5 * MS)
+            .in_order(),
+    );
+    send(&tx, Class::Fan, 1000);
+    assert_eq!(
+        receive(&rx),
+        (0..1000).collect::<Vec<_>>(),
+        "in-order jitter reorders nothing"
+    );
+}
+
+#[test]
+fn the_delay_is_kept_to_within_a_millisecond() {
+    needs_lab!();
+    let _alone = alone();
+    let lab = built(Lab::builder());
+    let (tx, rx) = pair(&lab);
+    tx.send(&[1]).unwrap(); // so that neighbour discovery is over
+    rx.recv(&mut [0; 8]).unwrap();
+    lab.link(1, 2).set(Impairment::default().delay(5 * MS));
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        tx.send(&[1, 2, 3]).unwrap();
+        rx.recv(&mut [0; 8]).unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    assert!(times[0] >= 5 * MS, "earliest {:?}", times[0]);
+    assert!(times[25] < 6 * MS, "median {:?}", times[25]);
+}
+
+#[test]
+fn a_cut_holds_for_its_direction_and_classes_at_once() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let (one, two) = pair(&lab);
+    two.connect(one.local_addr().unwrap()).unwrap();
+    lab.link(1, 2).cut(Class::Pair | Class::Bulk);
+    for class in [
+        Class::Hello,
+        Class::Pair,
+        Class::Bulk,
+        Class::Fan,
+        Class::Udp,
+    ] {
+        send(&one, class, 10);
+    }
+    send(&two, Class::Pair, 10);
+    assert_eq!((receive(&two).len(), receive(&one).len()), (30, 10));
+    let counts = lab.link(1, 2).counts();
+    assert_eq!(
+        (
+            counts.class(Class::Pair).cut,
+            counts.class(Class::Bulk).cut,
+            counts.total().cut
+        ),
+        (10, 10, 20)
+    );
+    lab.heal();
+    send(&one, Class::Pair, 10);
+    assert_eq!(receive(&two).len(), 10);
+}
+
+#[test]
+fn a_cut_drops_what_is_on_its_way() {
+    needs_lab!();
+    let lab = built(Lab::builder().impairment(Impairment::default().delay(500 * MS)));
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 10);
+    lab.link(1, 2).cut(Classes::ALL);
+    assert_eq!(lab.in_flight(), 10);
+    std::thread::sleep(600 * MS);
+    lab.heal();
+    assert_eq!(receive(&rx), []);
+    balanced(lab.link(1, 2).counts().total());
+}
+
+#[test]
+fn a_partition_separates_groups_and_heals() {
+    needs_lab!();
+    let lab = built(Lab::builder().hosts(4));
+    let sockets: Vec<UdpSocket> = lab
+        .hosts()
+        .iter()
+        .map(|h| socket(h, h.ip4(), PORT))
+        .collect();
+    let reached = || {
+        for from in &sockets {
+            for to in lab.hosts() {
+                from.send_to(&[1, 0, 0, 0, 0, 0, 0, 0], (to.ip4(), PORT))
+                    .unwrap();
+            }
+        }
+        sockets.iter().map(|s| receive(s).len()).collect::<Vec<_>>()
+    };
+    assert_eq!(reached(), [4, 4, 4, 4]); // itself too, over lo
+    lab.partition(&[&[1, 2], &[3]]);
+    assert_eq!(reached(), [2, 2, 1, 1]);
+    lab.heal();
+    assert_eq!(reached(), [4, 4, 4, 4]);
+}
+
+#[test]
+fn an_unplugged_host_is_silent_until_plugged_in() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let (tx, rx) = pair(&lab);
+    lab.unplug(2);
+    send(&tx, Class::Fan, 10);
+    assert_eq!(receive(&rx), []);
+    lab.plug(2);
+    send(&tx, Class::Fan, 10);
+    assert_eq!(receive(&rx).len(), 10);
+}
+
+#[test]
+fn with_discovery_hosts_ask_for_each_other() {
+    needs_lab!();
+    let lab = built(Lab::builder().discovery());
+    let (tx, rx) = pair(&lab);
+    tx.send(&[1; 8]).unwrap();
+    assert_eq!(receive(&rx).len(), 1);
+    assert_eq!(lab.stray().neighbour, 2);
+    let lab = built(Lab::builder().discovery());
+    let (tx, rx) = pair(&lab);
+    lab.unplug(2);
+    tx.send(&[1; 8]).unwrap();
+    assert_eq!(receive(&rx), []);
+    assert_eq!(
+        lab.link(1, 2).counts().total().sent,
+        0,
+        "it waits for an address"
+    );
+    lab.plug(2);
+    rx.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    assert_eq!(
+        rx.recv(&mut [0; 8]).unwrap(),
+        8,
+        "the second question, a second later, is answered"
+    );
+}
+
+#[test]
+fn a_flipped_bit_reaches_the_application_only_if_asked() {
+    needs_lab!();
+    let lab =
+        built(Lab::builder().impairment(Impairment::default().corrupt(1.0, Corruption::Kernel)));
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 100);
+    assert_eq!(receive(&rx), [], "the checksum must not fit");
+    assert_eq!(lab.link(1, 2).counts().total().corrupted, 100);
+    lab.impair(&Impairment::default().corrupt(1.0, Corruption::Application));
+    for _ in 0..100 {
+        let sent = [0xa4_u8; 200];
+        tx.send(&sent).unwrap();
+        let mut got = [0; 200];
+        assert_eq!(rx.recv(&mut got).unwrap(), 200);
+        let flipped: u32 = sent
+            .iter()
+            .zip(got)
+            .map(|(a, b)| (a ^ b).count_ones())
+            .sum();
+        assert_eq!(flipped, 1);
+    }
+}
+
+#[test]
+fn impairments_can_be_limited_to_classes() {
+    needs_lab!();
+    let lab = built(Lab::builder().impairment(Impairment::default().loss(1.0).only(Class::Fan)));
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 20);
+    send(&tx, Class::Pair, 20);
+    assert_eq!(receive(&rx).len(), 20);
+}
+
+#[test]
+fn a_rate_spaces_packets_and_its_queue_is_bounded() {
+    needs_lab!();
+    let _alone = alone();
+    let rate = Rate {
+        bits_per_second: 8_000_000,
+        queue: 50 * 1000,
+    };
+    let lab = built(Lab::builder().impairment(Impairment::default().rate(rate)));
+    let (tx, rx) = pair(&lab);
+    // 1,000 byte frames at 1 MB/s: 1 ms each. 40 fit into the queue; of 200 about 50 do.
+    let datagram = [4; 1000 - 42];
+    tx.send(&datagram).unwrap();
+    rx.recv(&mut [0; 2000]).unwrap();
+    let start = Instant::now();
+    for _ in 0..40 {
+        tx.send(&datagram).unwrap();
+    }
+    for _ in 0..40 {
+        rx.recv(&mut [0; 2000]).unwrap();
+    }
+    let took = start.elapsed();
+    assert!(took >= 39 * MS && took < 60 * MS, "{took:?}");
+    for _ in 0..200 {
+        tx.send(&datagram).unwrap();
+    }
+    let arrived = receive(&rx).len();
+    assert!((45..=70).contains(&arrived), "{arrived}");
+    let counts = lab.link(1, 2).counts().total();
+    assert_eq!(counts.overflowed, 200 - arrived as u64);
+    balanced(counts);
+}
+
+#[test]
+fn ipv6_works_without_waiting_for_duplicate_detection() {
+    needs_lab!();
+    let lab = built(Lab::builder().impairment(Impairment::default().delay(5 * MS)));
+    if !lab.host(1).has_ip6() {
+        lab::skipped("this kernel has IPv6 turned off");
+        return;
+    }
+    let tx = socket(lab.host(1), lab.host(1).ip6(), 0);
+    let rx = socket(lab.host(2), lab.host(2).ip6(), PORT);
+    tx.connect(rx.local_addr().unwrap()).unwrap();
+    send(&tx, Class::Bulk, 100);
+    assert_eq!(receive(&rx).len(), 100);
+    assert_eq!(lab.link(1, 2).counts().class(Class::Bulk).delivered, 100);
+    lab.impair(&Impairment::default().corrupt(1.0, Corruption::Application));
+    tx.send(&[4; 99]).unwrap();
+    assert_eq!(
+        rx.recv(&mut [0; 200]).unwrap(),
+        99,
+        "the repaired checksum fits"
+    );
+}
+
+#[test]
+fn a_host_can_change_its_address() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let other: IpAddr = "10.77.0.200".parse().unwrap();
+    lab.host(2).add_address(other).unwrap();
+    let tx = socket(lab.host(1), lab.host(1).ip4(), 0);
+    let rx = socket(lab.host(2), other, PORT);
+    lab.host(2)
+        .remove_address(lab.host(2).ip4().into())
+        .unwrap();
+    tx.send_to(&[1; 8], (other, PORT)).unwrap();
+    assert_eq!(receive(&rx).len(), 1);
+}
+
+#[test]
+fn a_closed_port_is_reported_by_icmp() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let (tx, rx) = pair(&lab);
+    drop(rx);
+    tx.send(&[1]).unwrap();
+    assert_eq!(
+        tx.recv(&mut [0; 8]).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    assert_eq!(lab.link(2, 1).counts().class(Class::Icmp).delivered, 1);
+    lab.link(2, 1).cut(Class::Icmp);
+    tx.send(&[1]).unwrap();
+    assert_eq!(
+        tx.recv(&mut [0; 8]).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
+}
+
+#[test]
+fn a_gso_batch_arrives_split_through_the_switch() {
+    needs_lab!();
+    let lab = built(Lab::builder());
+    let (tx, rx) = pair(&lab);
+    lab::set_udp_segment(&tx, 1200).unwrap();
+    if let Err(error) = tx.send(&vec![0x14; 48 * 1200 + 7]) {
+        lab::skipped(&format!(
+            "this kernel does not segment UDP for a TAP (before 6.11): {error}"
+        ));
+        return;
+    }
+    let mut buffer = vec![0; 65536];
+    let sizes: Vec<usize> = (0..49).map(|_| rx.recv(&mut buffer).unwrap()).collect();
+    assert_eq!(sizes[..48], [1200; 48]);
+    assert_eq!(sizes[48], 7);
+    assert_eq!(lab.link(1, 2).counts().class(Class::Fan).delivered, 49);
+}
+
+#[test]
+fn a_gso_batch_crosses_the_bridge_whole() {
+    if let Err(missing) = lab::bridge_available() {
+        lab::skipped(&format!("no bridge here: {missing}"));
+        return;
+    }
+    let lab = built(Lab::builder().bridge());
+    let (tx, rx) = pair(&lab);
+    lab::set_udp_segment(&tx, 1200).unwrap();
+    lab::set_udp_gro(&rx).unwrap();
+    tx.send(&vec![0x14; 40 * 1200]).unwrap();
+    let mut buffer = vec![0; 65536];
+    assert_eq!(rx.recv(&mut buffer).unwrap(), 40 * 1200);
+    let counts = lab.host(2).interface().unwrap();
+    assert!(
+        counts.rx_bytes >= 40 * 1200 && counts.rx_packets < 20,
+        "{counts:?}"
+    );
+    if lab.host(1).has_ip6() {
+        let rx = socket(lab.host(2), lab.host(2).ip6(), PORT);
+        let tx = socket(lab.host(1), lab.host(1).ip6(), 0);
+        tx.send_to(&[1], rx.local_addr().unwrap()).unwrap();
+        assert_eq!(rx.recv(&mut buffer).unwrap(), 1);
+    }
+}
+
+#[test]
+fn a_search_finds_plaintext_on_any_link() {
+    needs_lab!();
+    let lab = built(Lab::builder().hosts(3));
+    let (tx, _rx) = pair(&lab);
+    let (secret, absent) = (lab.search(b"the secret"), lab.search(b"never sent"));
+    tx.send(b"\x14 here is the secret word").unwrap();
+    tx.send(b"\x14 here is the sacred word").unwrap();
+    lab.search(b"settles what was sent before");
+    assert_eq!((secret.frames(), absent.frames()), (1, 0));
+}
+
+#[test]
+fn captures_hold_what_was_sent_and_what_arrived() {
+    needs_lab!();
+    let folder = tempfile::tempdir().unwrap();
+    let lab = built(
+        Lab::builder()
+            .pcap(folder.path())
+            .impairment(Impairment::default().loss(0.5)),
+    );
+    let (tx, rx) = pair(&lab);
+    send(&tx, Class::Fan, 100);
+    let arrived = receive(&rx).len();
+    drop(lab);
+    let packets = |name: &str| {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(bytes[..4], 0xa1b2_3c4d_u32.to_le_bytes());
+        (bytes.len() - 24) / (16 + 14 + 20 + 8 + 64)
+    };
+    assert_eq!(
+        (packets("1-2.sent.pcap"), packets("1-2.delivered.pcap")),
+        (100, arrived)
+    );
+    assert!(!folder.path().join("2-1.sent.pcap").exists());
+}
+
+#[test]
+fn the_switch_sleeps_when_nothing_is_sent() {
+    needs_lab!();
+    let _alone = alone();
+    let lab = built(Lab::builder());
+    let cpu = || {
+        let thread = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let names = thread.filter_map(|t| std::fs::read_to_string(t.path().join("stat")).ok());
+        names
+            .filter(|s| s.contains("(lab-switch)"))
+            .map(|s| s.split(' ').nth(13).unwrap().parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    drop(lab.search(b"wake up once"));
+    let before = cpu();
+    std::thread::sleep(500 * MS);
+    assert!(cpu() - before <= 2, "ticks of 10 ms");
+}
+
+/// Prints what the switch carries; asserts a tenth of what it does on two idle cores.
+#[test]
+fn the_switch_carries_many_frames() {
+    needs_lab!();
+    let _alone = alone();
+    let lab =
+        built(Lab::builder().impairment(Impairment::default().delay(MS).jitter(MS / 2).loss(0.01)));
+    let (tx, rx) = pair(&lab);
+    lab::set_udp_segment(&tx, 1200).unwrap();
+    let rate = |lab: &Lab| lab.link(1, 2).counts().total().delivered;
+    let start = Instant::now();
+    let reader = std::thread::spawn(move || while rx.recv(&mut [0; 2048]).is_ok() {});
+    while start.elapsed() < Duration::from_secs(1) {
+        if tx.send(&[0x14; 50 * 1200]).is_err() {
+            std::thread::sleep(MS);
+        }
+    }
+    let delivered = rate(&lab);
+    let per_second = delivered as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "{per_second:.0} frames of 1,242 bytes a second; lost before the switch: {}",
+        lab.host(1).interface().unwrap().tx_dropped
+    );
+    assert!(per_second > 20_000.0);
+    reader.join().unwrap();
+}
