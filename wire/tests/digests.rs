@@ -76,7 +76,7 @@ fixed_digests! {
     gap_comes_back: Gap(Gap), |run| {
         run.from = (run.from.get() >> 1).into();
         run.count = run.count.get().max(1).into();
-        run.reason = (1 + run.reason.get() % 8).into();
+        run.reason = (run.reason.get() % 9).into();
     };
     table_ack_comes_back: TableAck(TableAck);
     table_ask_comes_back: TableAsk(TableAsk);

@@ -22,6 +22,11 @@ digest! {
     }
 }
 
+impl Backlog {
+    /// Head flag: messages of the run may have been delivered before.
+    pub const AGAIN: u8 = 1;
+}
+
 /// BACKLOG with its tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogView<'a> {

@@ -16,7 +16,7 @@ digest! {
         12 count: U32,
         /// First of the run.
         16 from: U64,
-        /// A [`FailReason`].
+        /// [`SETTLED`](Gap::SETTLED), else a [`FailReason`].
         24 reason: U32,
         /// Zero.
         28 rsv: [u8; 4],
@@ -24,8 +24,14 @@ digest! {
 }
 
 impl Gap {
+    /// `reason` where nothing is missing: the run was never owed, or is settled already.
+    pub const SETTLED: u32 = 0;
+
     pub(crate) fn check(&self) -> Result<(), DecodeError> {
-        FailReason::from_u32(self.reason.get()).ok_or(DecodeError::Value)?;
+        let reason = self.reason.get();
+        if reason != Self::SETTLED {
+            FailReason::from_u32(reason).ok_or(DecodeError::Value)?;
+        }
         check_run(self.from.get(), self.count.get())
     }
 }

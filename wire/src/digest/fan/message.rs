@@ -14,8 +14,8 @@ digest! {
 }
 
 impl Message {
-    /// Head flag: seq follows the fixed part. Without it seq is one above that of the handle's record before it
-    /// in the same datagram, or that of its DEFINE.
+    /// Head flag: seq follows the fixed part. Without it the record just before it is of the same handle and seq is
+    /// one above that record's, or what its DEFINE says comes next.
     pub const SEQ: u8 = 1;
 }
 

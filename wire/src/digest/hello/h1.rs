@@ -48,7 +48,7 @@ pub struct Introduction {
     pub hs: U64,
     /// Its generation.
     pub generation: U64,
-    /// What it can do.
+    /// Low half: what it can do. High half: number of its link state, 0 if none.
     pub caps: U64,
 }
 

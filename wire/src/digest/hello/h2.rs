@@ -23,7 +23,7 @@ digest! {
         72 h1_hash: [u8; 32],
         /// Highest generation of the initiator that the responder knows, 0 if none.
         104 known_generation: U64,
-        /// What the responder can do.
+        /// Low half: what the responder can do. High half: number of its link state, 0 if none.
         112 caps: U64,
     }
 }

@@ -17,7 +17,7 @@ digest! {
         12 words: U16,
         /// Zero.
         14 rsv: U16,
-        /// Bytes of chunks, counted from the link's opening, that the receiver takes in all.
+        /// Bytes of chunks, counted from the link's opening, that the receiver takes in all; 0 states no limit.
         16 credit: U64,
     }
 }

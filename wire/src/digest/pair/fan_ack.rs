@@ -26,6 +26,11 @@ digest! {
     }
 }
 
+impl FanAck {
+    /// Head flag: answers a FAN_BEAT.
+    pub const ANSWER: u8 = 1;
+}
+
 /// FAN_ACK with its tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FanAckView<'a> {

@@ -13,7 +13,7 @@ digest! {
         12 steer: u8,
         /// Zero.
         13 rsv: [u8; 3],
-        /// What the responder can do.
+        /// Low half: what the responder can do. High half: number of its link state, 0 if none.
         16 caps: U64,
         /// Its generation.
         24 generation: U64,
