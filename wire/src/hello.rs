@@ -90,11 +90,13 @@ pub fn hello_seal(
     }
 }
 
-/// Checks header, overlay and gate, then opens in place. The caller found `ring` by the header's overlay tag.
-pub fn hello_open<'a>(
-    ring: &Keyring,
-    datagram: &'a mut [u8],
-) -> Result<OpenedHello<'a>, OpenError> {
+/// Checks header, overlay and gate, and nothing that costs more: what passes was sealed by a holder of the key.
+/// The caller found `ring` by the header's overlay tag.
+pub fn hello_gate(ring: &Keyring, datagram: &[u8]) -> Result<HelloKind, OpenError> {
+    check_gate(ring, datagram).map(|(kind, _)| kind)
+}
+
+fn check_gate(ring: &Keyring, datagram: &[u8]) -> Result<(HelloKind, HelloHeader), OpenError> {
     let header = match Header::parse(datagram)? {
         Header::Hello(header) => *header,
         _ => return Err(OpenError::Session),
@@ -102,16 +104,25 @@ pub fn hello_open<'a>(
     if header.tag != ring.overlay_tag() {
         return Err(OpenError::Overlay);
     }
-    let slot = header.slot();
-    let root = ring.root(slot).ok_or(OpenError::UnknownSlot)?;
-    let sip = ring.sip_key(slot).ok_or(OpenError::UnknownSlot)?;
-    if root.suite() as u8 != header.suite {
+    let sip = ring.sip_key(header.slot()).ok_or(OpenError::UnknownSlot)?;
+    if ring.suite(header.slot()).map(|suite| suite as u8) != Some(header.suite) {
         return Err(OpenError::Suite);
     }
     let kind = HelloKind::from_wire(header.kind()).ok_or(OpenError::Session)?;
     if gate_of(sip, &header) != header.gate.get() {
         return Err(OpenError::Gate);
     }
+    Ok((kind, header))
+}
+
+/// As [`hello_gate`], then opens in place.
+pub fn hello_open<'a>(
+    ring: &Keyring,
+    datagram: &'a mut [u8],
+) -> Result<OpenedHello<'a>, OpenError> {
+    let (kind, header) = check_gate(ring, datagram)?;
+    let slot = header.slot();
+    let root = ring.root(slot).ok_or(OpenError::UnknownSlot)?;
     let body = hello_key(root, kind, &header.salt)
         .open(0, HELLO_HEADER, datagram)
         .ok_or(OpenError::Forged)?;

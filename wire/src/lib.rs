@@ -33,7 +33,8 @@ pub use header::{
     VERSION, index_boot_tag, index_of, index_slot,
 };
 pub use hello::{
-    HelloKind, OpenedHello, address_cookie, hello_hash, hello_open, hello_seal, responder_nonce,
+    HelloKind, OpenedHello, address_cookie, hello_gate, hello_hash, hello_open, hello_seal,
+    responder_nonce,
 };
 pub use ids::{Boot, NodeId, OverlayId, overlay_tag, steer};
 pub use keyring::{KeyRecord, Keyring};

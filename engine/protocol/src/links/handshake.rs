@@ -30,6 +30,10 @@ pub(crate) struct Local {
     pub(crate) rcvbuf: u32,
     pub(crate) caps: u32,
     pub(crate) addrs: Vec<Addr>,
+    /// 12 random bits of this boot, on top of every index.
+    pub(crate) boot_tag: u16,
+    /// Largest datagram to probe for; 1,200 for none.
+    pub(crate) datagram_max: usize,
 }
 
 impl Local {
@@ -54,7 +58,7 @@ impl Local {
 
     /// The index of one of our slots.
     pub(crate) fn index(&self, slot: u32) -> u32 {
-        tidings_wire::index_of(self.boot.tag12(), slot)
+        tidings_wire::index_of(self.boot_tag, slot)
     }
 }
 

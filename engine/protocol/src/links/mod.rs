@@ -1,9 +1,517 @@
-//! Links: the authenticated relations to peers.
+//! Links: the authenticated relations to peers. Handshakes open them, channels run over them, silence ends them.
+//!
+//! The core feeds in datagrams by class, digests of the link layer and time, and drains events; `flush` plans what is to
+//! be sent. Whoever needs a peer asks with `want`. Nothing here decides whether a peer is alive: that is `members`.
+
 mod budget;
-mod channel;
-mod congestion;
+pub(crate) mod channel;
+pub(crate) mod congestion;
+mod dial;
+mod dialling;
 mod handshake;
 mod installed;
-mod rtt;
+pub(crate) mod link;
+mod loose;
+mod pack;
+mod path;
+mod respond;
+pub(crate) mod rtt;
 mod session;
 mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use tidings_wire::digest::Writer;
+use tidings_wire::{
+    Boot, Class, Header, HeaderError, Keyring, NodeId, OpenError, index_boot_tag, index_slot,
+};
+
+use self::budget::Budget;
+use self::dial::Dial;
+pub(crate) use self::handshake::Local;
+use self::handshake::Secrets;
+use self::installed::Installed;
+use self::link::{Link, Terms};
+use self::session::{Parts, Session};
+use self::slots::Slots;
+use crate::peer::{PeerIx, Peers};
+use crate::rng::Rng;
+use crate::timers::Timers;
+use crate::tx::Tx;
+
+/// Reasons to want a link, as bits.
+pub(crate) mod reason {
+    /// Failure detection and gossip.
+    pub(crate) const MEMBERS: u8 = 1;
+    /// Subscription tables, streams and their acknowledgements.
+    pub(crate) const DELIVERY: u8 = 2;
+}
+
+/// What a call may use besides the links: passed in, never kept.
+pub(crate) struct Env<'a> {
+    pub(crate) now: u64,
+    pub(crate) ring: &'a Keyring,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) peers: &'a mut Peers,
+    pub(crate) tx: &'a mut Tx,
+}
+
+/// What happened to links. Drained by the core after every call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LinkEvent {
+    /// A link is up with empty channels; nothing said to the peer before counts.
+    Up {
+        peer: PeerIx,
+        boot: Boot,
+        generation: u64,
+    },
+    /// The peer restarted: its old link is gone, the one to the new boot is up.
+    Reborn {
+        peer: PeerIx,
+        boot: Boot,
+        generation: u64,
+    },
+    /// The link and what waited in its channels are gone.
+    Down { peer: PeerIx },
+    /// Somebody answered at an address that was dialled as such.
+    Met { addr: SocketAddr, peer: PeerIx },
+    /// We answered at an address that was dialled as such.
+    Ourselves { addr: SocketAddr },
+    /// Another boot of our own node id is alive.
+    Twin { boot: Boot, generation: u64 },
+    /// A peer told the generation that we had lost; ours is one above.
+    Adopted { generation: u64 },
+    /// A peer knows our node id in a later generation than ours.
+    Outlived { generation: u64 },
+}
+
+/// Why a datagram was refused. No state changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// Header.
+    Header(HeaderError),
+    /// Not opened.
+    Open(OpenError),
+    /// Another boot's index.
+    BootTag,
+    /// No session here.
+    Slot,
+    /// Of a session whose OPENED has not come.
+    Unopened,
+    /// Seen before.
+    Duplicate,
+    /// More HELLOs than the budget allows.
+    Budget,
+    /// A HELLO whose body is not what its kind says.
+    Malformed,
+    /// A HELLO for another node or another boot.
+    NotForUs,
+    /// No common protocol version.
+    Version,
+    /// H2 or COOKIE that nobody asked for.
+    Unasked,
+    /// H3 with a nonce that we did not give lately.
+    Nonce,
+    /// H3 with a counter not above the installed one, or too many boots to remember.
+    Replayed,
+    /// H3 of an earlier life.
+    Generation,
+    /// H3 of our own node id.
+    Twin,
+    /// No receive slot is free.
+    NoSlot,
+}
+
+impl Refusal {
+    /// The counter that counts this.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Header(error) => error.label(),
+            Self::Open(error) => error.label(),
+            Self::BootTag => "link_boot_tag",
+            Self::Slot => "link_slot",
+            Self::Unopened => "link_unopened",
+            Self::Duplicate => "link_duplicate",
+            Self::Budget => "hello_budget",
+            Self::Malformed => "hello_malformed",
+            Self::NotForUs => "hello_not_for_us",
+            Self::Version => "hello_version",
+            Self::Unasked => "hello_unasked",
+            Self::Nonce => "hello_nonce",
+            Self::Replayed => "hello_replayed",
+            Self::Generation => "hello_generation",
+            Self::Twin => "hello_twin",
+            Self::NoSlot => "hello_no_slot",
+        }
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    Link(PeerIx),
+    Dial(u32),
+    Renew(PeerIx),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Link(PeerIx),
+    Dial(u32),
+}
+
+/// Who wants a peer, and where it may be found.
+#[derive(Default)]
+struct Want {
+    reasons: u8,
+    addrs: Vec<SocketAddr>,
+}
+
+/// All links of one core.
+pub(crate) struct Links {
+    pub(crate) local: Local,
+    /// Digests that travel with every H3: our member record.
+    greeting: Vec<u8>,
+    links: Vec<Option<Box<Link>>>,
+    dirty: Vec<PeerIx>,
+    marked: Vec<bool>,
+    slots: Slots<Owner>,
+    dials: BTreeMap<u32, Dial>,
+    due_dials: Vec<u32>,
+    next_dial: u32,
+    wants: BTreeMap<PeerIx, Want>,
+    timers: Timers<Timer>,
+    events: VecDeque<LinkEvent>,
+    secrets: Secrets,
+    budget: Budget,
+    installed: Installed,
+    hs: u64,
+    next_link: u32,
+}
+
+impl Links {
+    /// No links yet. Slots must be granted before anything can be opened.
+    pub(crate) fn new(now: u64, local: Local, rng: &mut Rng) -> Self {
+        Self {
+            local,
+            greeting: Vec::new(),
+            links: Vec::new(),
+            dirty: Vec::new(),
+            marked: Vec::new(),
+            slots: Slots::default(),
+            dials: BTreeMap::new(),
+            due_dials: Vec::new(),
+            next_dial: 0,
+            wants: BTreeMap::new(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            secrets: Secrets::new(now, rng),
+            budget: Budget::new(rng.next_u64()),
+            installed: Installed::default(),
+            hs: 0,
+            next_link: rng.next_u32(),
+        }
+    }
+
+    /// Adds a block of 256 receive slots.
+    pub(crate) fn grant_slots(&mut self, block: u16) {
+        self.slots.grant(block);
+    }
+
+    /// Whether another block should be granted.
+    pub(crate) fn wants_slots(&self) -> bool {
+        self.slots.wants_block()
+    }
+
+    /// The one encoded digest that every H3 carries from now on.
+    pub(crate) fn set_greeting(&mut self, digest: &[u8]) {
+        self.greeting.clear();
+        self.greeting.extend_from_slice(digest);
+    }
+
+    /// The link to a peer, to look at.
+    pub(crate) fn link(&self, peer: PeerIx) -> Option<&Link> {
+        self.links.get(peer.at())?.as_deref()
+    }
+
+    /// The link to a peer, to be flushed afterwards.
+    pub(crate) fn link_mut(&mut self, peer: PeerIx) -> Option<&mut Link> {
+        self.mark(peer);
+        self.links.get_mut(peer.at())?.as_deref_mut()
+    }
+
+    /// Whether there is a link to a peer.
+    pub(crate) fn is_up(&self, peer: PeerIx) -> bool {
+        self.link(peer).is_some()
+    }
+
+    /// Every link, by peer.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().flatten().map(|link| &**link)
+    }
+
+    /// Queues digests to go out once: with this turn's PAIR datagram, or with the handshake that is under way.
+    /// False if there is neither, or no room.
+    pub(crate) fn push(
+        &mut self,
+        peer: PeerIx,
+        write: impl FnOnce(&mut Writer<'_>) -> bool,
+    ) -> bool {
+        if self.is_up(peer) {
+            return self.link_mut(peer).is_some_and(|link| link.push(write));
+        }
+        let dial = self.dials.values_mut().find(|dial| dial.peer == Some(peer));
+        dial.is_some_and(|dial| dial.pending.push_with(write))
+    }
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    /// When `on_timeout` has something to do.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// Notes what is due; `flush` does it.
+    pub(crate) fn on_timeout(&mut self, now: u64) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Link(peer) => self.mark(peer),
+                Timer::Dial(no) => self.due_dials.push(no),
+                Timer::Renew(peer) => self.redial(peer, true),
+            }
+        }
+    }
+
+    /// Opens a PAIR or BULK datagram: which peer it is from and its digests. Every error changed nothing but counters.
+    pub(crate) fn open<'a>(
+        &mut self,
+        now: u64,
+        from: SocketAddr,
+        datagram: &'a mut [u8],
+    ) -> Result<(PeerIx, &'a [u8]), Refusal> {
+        let (class, index) = match Header::parse(datagram).map_err(Refusal::Header)? {
+            Header::Pair(header) => (Class::Pair, header.index.get()),
+            Header::Bulk(header) => (Class::Bulk, header.index.get()),
+            Header::Hello(_) | Header::Fan(_) => return Err(Refusal::Open(OpenError::Session)),
+        };
+        if index_boot_tag(index) != self.local.boot_tag & 0xfff {
+            return Err(Refusal::BootTag);
+        }
+        let slot = index_slot(index);
+        match self.slots.owner(slot).ok_or(Refusal::Slot)? {
+            Owner::Link(peer) => self.open_on_link(now, from, (peer, slot, class), datagram),
+            Owner::Dial(no) => self.open_on_dial(now, no, class, datagram),
+        }
+    }
+
+    fn open_on_link<'a>(
+        &mut self,
+        now: u64,
+        from: SocketAddr,
+        (peer, slot, class): (PeerIx, u32, Class),
+        datagram: &'a mut [u8],
+    ) -> Result<(PeerIx, &'a [u8]), Refusal> {
+        let link = self
+            .links
+            .get_mut(peer.at())
+            .and_then(Option::as_deref_mut)
+            .ok_or(Refusal::Slot)?;
+        let session = link.sessions.by_slot(slot).ok_or(Refusal::Slot)?;
+        let rx = if class == Class::Pair {
+            &mut session.keys.pair_rx
+        } else {
+            &mut session.keys.bulk_rx
+        };
+        let opened = rx.open(datagram)?;
+        if opened.duplicate {
+            return Err(Refusal::Duplicate);
+        }
+        rx.mark(opened.counter);
+        let body = opened.body;
+        link.heard(now, slot, from);
+        let dialled = link.dialled;
+        self.mark(peer);
+        if dialled {
+            self.heard_while_dialled(now, peer);
+        }
+        Ok((peer, body))
+    }
+
+    /// Whether an ICMP port-unreachable from `addr` quotes a PAIR datagram that we sent there in the last seconds.
+    pub(crate) fn unreachable(&self, now: u64, addr: SocketAddr, quoted: &[u8]) -> Option<PeerIx> {
+        let (head, _) = quoted.split_first_chunk::<16>()?;
+        if head[0] != Class::Pair.first_byte() {
+            return None;
+        }
+        let index = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        let (_, counter) = head.split_last_chunk::<8>()?;
+        let counter = u64::from_le_bytes(*counter);
+        let link = self
+            .iter()
+            .find(|link| link.addr == addr && link.sent_lately(now, index, counter))?;
+        Some(link.peer)
+    }
+
+    /// Plans everything that is due: handshakes, then the links that changed.
+    pub(crate) fn flush(&mut self, env: &mut Env<'_>) {
+        while let Some(no) = self.due_dials.pop() {
+            self.run_dial(env, no);
+        }
+        while let Some(peer) = self.dirty.pop() {
+            self.marked[peer.at()] = false;
+            self.flush_link(env.now, peer, env.tx);
+        }
+        while let Some(no) = self.due_dials.pop() {
+            self.run_dial(env, no);
+        }
+    }
+
+    fn flush_link(&mut self, now: u64, peer: PeerIx, tx: &mut Tx) {
+        let Some(link) = self.links.get_mut(peer.at()).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        while let Some(slot) = link.sessions.expire(now) {
+            self.slots.put_back(now, slot);
+        }
+        if link.is_idle(now) && !self.wants.contains_key(&peer) {
+            self.drop_link(now, peer);
+            return;
+        }
+        link.flush(now, &self.local, tx);
+        let (at, stuck) = (link.deadline(now).max(now + 1), link.is_stuck());
+        self.timers.arm(Timer::Link(peer), at);
+        if stuck {
+            self.redial(peer, false);
+        }
+    }
+
+    /// Forgets a peer's link, dials and wants: it is dead, or left.
+    pub(crate) fn forget(&mut self, now: u64, peer: PeerIx) {
+        self.wants.remove(&peer);
+        self.cancel_dials(now, peer);
+        self.drop_link(now, peer);
+    }
+
+    fn drop_link(&mut self, now: u64, peer: PeerIx) {
+        if let Some(link) = self.take_link(now, peer) {
+            self.timers.disarm(Timer::Link(link.peer));
+            self.timers.disarm(Timer::Renew(link.peer));
+            self.events.push_back(LinkEvent::Down { peer });
+        }
+    }
+
+    /// Removes a link and lets its slots rest.
+    fn take_link(&mut self, now: u64, peer: PeerIx) -> Option<Box<Link>> {
+        let link = self.links.get_mut(peer.at())?.take()?;
+        for slot in link.sessions.slots() {
+            self.slots.put_back(now, slot);
+        }
+        Some(link)
+    }
+
+    /// Files a session that a handshake opened: with the link that it continues, or as a new one.
+    /// `our_link` is the link number that the handshake stated for us, None if it stated none yet (we responded).
+    fn attach(
+        &mut self,
+        now: u64,
+        who: (PeerIx, SocketAddr),
+        terms: &Terms,
+        parts: Parts,
+        our_link: Option<u32>,
+    ) {
+        let (peer, addr) = who;
+        self.slots.hand_over(parts.slot, Owner::Link(peer));
+        let initiated = parts.initiated;
+        let session = Session::new(parts, now);
+        let continued = self.link_mut(peer).filter(|link| {
+            link.boot == terms.boot
+                && link.peer_link == terms.link
+                && our_link.is_none_or(|ours| ours == link.our_link)
+        });
+        if let Some(link) = continued {
+            link.renew(terms);
+            link.addr = addr;
+            link.owes_sign |= initiated;
+            if let Some(slot) = link.sessions.install(session, now) {
+                self.slots.put_back(now, slot);
+            }
+            return;
+        }
+        let our_link = our_link.unwrap_or_else(|| self.link_number(peer));
+        let limit = self.local.datagram_max;
+        let mut link = Box::new(Link::new(now, peer, addr, our_link, terms, session, limit));
+        link.owes_sign = initiated;
+        let old = self.take_link(now, peer);
+        self.announce(peer, terms, old.as_deref());
+        self.links
+            .resize_with(self.links.len().max(peer.at() + 1), || None);
+        self.links[peer.at()] = Some(link);
+        self.mark(peer);
+    }
+
+    fn announce(&mut self, peer: PeerIx, terms: &Terms, old: Option<&Link>) {
+        let (boot, generation) = (terms.boot, terms.generation);
+        match old {
+            Some(old) if old.boot != boot => {
+                self.events.push_back(LinkEvent::Reborn {
+                    peer,
+                    boot,
+                    generation,
+                });
+                return;
+            }
+            Some(_) => self.events.push_back(LinkEvent::Down { peer }),
+            None => {}
+        }
+        self.events.push_back(LinkEvent::Up {
+            peer,
+            boot,
+            generation,
+        });
+    }
+
+    /// The number for a link about to be made: that of the dial which is under way to the peer, or a new one.
+    fn link_number(&mut self, peer: PeerIx) -> u32 {
+        let stated = self
+            .dials
+            .values()
+            .find(|dial| dial.peer == Some(peer))
+            .map(|dial| dial.link);
+        let known = self.link(peer).map(|link| link.our_link);
+        match stated.filter(|stated| Some(*stated) != known) {
+            Some(stated) => stated,
+            None => self.fresh_link_number(),
+        }
+    }
+
+    fn fresh_link_number(&mut self) -> u32 {
+        self.next_link = self.next_link.wrapping_add(1);
+        self.next_link
+    }
+
+    fn mark(&mut self, peer: PeerIx) {
+        if self.marked.len() <= peer.at() {
+            self.marked.resize(peer.at() + 1, false);
+        }
+        if !self.marked[peer.at()] {
+            self.marked[peer.at()] = true;
+            self.dirty.push(peer);
+        }
+    }
+
+    /// Whether the session opened by us is the one that the smaller node id opened.
+    fn is_preferred(&self, peer: &NodeId, initiated: bool) -> bool {
+        (self.local.id < *peer) == initiated
+    }
+}

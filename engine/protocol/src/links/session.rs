@@ -145,17 +145,13 @@ impl Sessions {
         true
     }
 
-    /// The next session that wants an OPENED, taken off the list of those that do.
-    pub(crate) fn take_opened_due(&mut self, now: u64) -> Option<&mut Session> {
-        let session = self.all.iter_mut().find(|session| session.opened_due)?;
+    /// The next session that wants an OPENED, taken off the list of those that do; and whether it is the one used.
+    pub(crate) fn take_opened_due(&mut self, now: u64) -> Option<(bool, &mut Session)> {
+        let at = self.all.iter().position(|session| session.opened_due)?;
+        let session = &mut self.all[at];
         session.opened_due = false;
         session.opened_at = now;
-        Some(session)
-    }
-
-    /// Whether any session wants an OPENED.
-    pub(crate) fn opened_due(&self) -> bool {
-        self.all.iter().any(|session| session.opened_due)
+        Some((at == self.used, session))
     }
 
     /// A valid datagram came on this slot.

@@ -6,6 +6,8 @@
 mod receiver;
 mod sender;
 
+use tidings_wire::digest::Writer;
+
 pub(crate) use receiver::{Arrival, Receiver};
 pub(crate) use sender::{Ack, Sender};
 
@@ -40,6 +42,11 @@ impl Channel {
     /// Queues one encoded digest. False if the queue has no room for it; nothing changed then.
     pub(crate) fn push(&mut self, digest: &[u8]) -> bool {
         self.tx.push(digest)
+    }
+
+    /// Queues what `write` puts: digests of at most one chunk together.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
+        self.tx.push_with(write)
     }
 
     /// Bytes of digests that `push` would take now.

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use tidings_wire::digest::Writer;
+
 use super::{Size, widen};
 use crate::links::congestion::Congestion;
 use crate::links::rtt::Rtt;
@@ -63,6 +65,7 @@ pub(crate) struct Sender {
     base: u64,
     unsent: u64,
     open: Vec<u8>,
+    scratch: Vec<u8>,
     queued: usize,
     spare: Vec<Vec<u8>>,
     /// (sent at, seq) of the latest sending known to have arrived.
@@ -86,6 +89,7 @@ impl Sender {
             base: 0,
             unsent: 0,
             open: Vec::new(),
+            scratch: Vec::new(),
             queued: 0,
             spare: Vec::new(),
             newest: None,
@@ -113,6 +117,18 @@ impl Sender {
         self.open.resize(filled, 0);
         self.queued += padded;
         true
+    }
+
+    /// Queues what `write` puts into a writer with room for one whole chunk; nothing if it answers false.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(self.size.chunk, 0);
+        let mut writer = Writer::new(&mut scratch);
+        let written = write(&mut writer);
+        let len = writer.len();
+        let pushed = written && self.push(&scratch[..len]);
+        self.scratch = scratch;
+        pushed
     }
 
     /// Bytes of digests that fit the queue.

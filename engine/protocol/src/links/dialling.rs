@@ -1,0 +1,396 @@
+//! Which dials there are: who is wanted, when a dial begins, rests and ends, and what its answers lead to.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{Digest, Digests, H2};
+use tidings_wire::{Class, NodeId};
+
+use super::dial::{Dial, Goal, Next, Pen, opened_terms};
+use super::session::Parts;
+use super::{Env, LinkEvent, Links, Owner, Refusal, Timer};
+use crate::peer::PeerIx;
+use crate::rng::Rng;
+
+/// Dials at once. Beyond this a new one is refused; whoever wants it asks again.
+const DIALS_MAX: usize = 1024;
+/// While no receive slot is free a dial looks again this often.
+const SLOT_WAIT_NS: u64 = 100_000_000;
+/// An existing link is renewed in this many rounds, or not at all.
+const RENEW_ROUNDS: u32 = 3;
+/// After a change of key all links are renewed within this time.
+const RENEW_SPREAD_NS: u64 = 60_000_000_000;
+
+impl Links {
+    /// Somebody needs a link to `peer`, who may be found at `addrs` (best first; empty keeps what is known).
+    /// It is dialled until it is up, and anew after a loss, until nobody wants it any more.
+    pub(crate) fn want(&mut self, peer: PeerIx, addrs: &[SocketAddr], reason: u8) {
+        let want = self.wants.entry(peer).or_default();
+        want.reasons |= reason;
+        if !addrs.is_empty() && want.addrs != addrs {
+            want.addrs = addrs.to_vec();
+        }
+        if !self.is_up(peer) && self.dial_of(peer).is_none() {
+            self.redial(peer, false);
+        }
+    }
+
+    /// A reason is gone; without any left the link is dropped when it has been idle, and not dialled again.
+    pub(crate) fn unwant(&mut self, peer: PeerIx, reason: u8) {
+        if let Some(want) = self.wants.get_mut(&peer) {
+            want.reasons &= !reason;
+            if want.reasons == 0 {
+                self.wants.remove(&peer);
+            }
+        }
+    }
+
+    /// Tries once to reach whoever is at an address. Ends in `Met`, `Ourselves`, or silence.
+    pub(crate) fn want_addr(&mut self, addr: SocketAddr) {
+        let goal = Goal::Address(addr);
+        if !self.dials.values().any(|dial| dial.goal == goal) {
+            let link = self.fresh_link_number();
+            self.add_dial(Dial::new(goal, vec![addr], link, None));
+        }
+    }
+
+    /// Whether a handshake with the peer is under way.
+    pub(crate) fn is_dialling(&self, peer: PeerIx) -> bool {
+        self.dial_of(peer).is_some()
+    }
+
+    /// Opens another session to a peer: because it is silent, or (`renews`) because its keys are to change.
+    pub(crate) fn redial(&mut self, peer: PeerIx, renews: bool) {
+        if let Some(dial) = self.dial_of(peer).and_then(|no| self.dials.get_mut(&no)) {
+            dial.renews |= renews;
+            return;
+        }
+        let link = self
+            .link(peer)
+            .map(|link| (link.addr, link.our_link, link.rtt));
+        let mut addrs: Vec<SocketAddr> = link.map(|(addr, ..)| addr).into_iter().collect();
+        if let Some(want) = self.wants.get(&peer) {
+            addrs.extend(
+                want.addrs
+                    .iter()
+                    .filter(|addr| Some(**addr) != link.map(|(addr, ..)| addr)),
+            );
+        }
+        if addrs.is_empty() {
+            return;
+        }
+        let rtt = link.and_then(|(.., rtt)| rtt.is_known().then(|| rtt.rto()));
+        let number = link.map_or_else(|| self.fresh_link_number(), |(_, number, _)| number);
+        let mut dial = Dial::new(Goal::Peer(peer), addrs, number, rtt);
+        dial.renews = renews;
+        self.add_dial(dial);
+        if let Some(link) = self.link_mut(peer) {
+            link.dialled = true;
+        }
+    }
+
+    /// The primary key changed: every link gets a session under it, spread over a minute.
+    pub(crate) fn renew_all(&mut self, now: u64, rng: &mut Rng) {
+        let peers: Vec<PeerIx> = self.iter().map(|link| link.peer).collect();
+        for peer in peers {
+            self.timers
+                .arm(Timer::Renew(peer), now + rng.below(RENEW_SPREAD_NS));
+        }
+    }
+
+    fn add_dial(&mut self, dial: Dial) {
+        if self.dials.len() >= DIALS_MAX {
+            return;
+        }
+        let no = self.next_dial;
+        self.next_dial = self.next_dial.wrapping_add(1);
+        self.dials.insert(no, dial);
+        self.due_dials.push(no);
+    }
+
+    fn dial_of(&self, peer: PeerIx) -> Option<u32> {
+        self.dials
+            .iter()
+            .find(|(_, dial)| dial.peer == Some(peer))
+            .map(|(no, _)| *no)
+    }
+
+    /// Ends a dial and lets its slot rest, unless the slot belongs to a session now.
+    pub(super) fn end_dial(&mut self, now: u64, no: u32) -> Option<Dial> {
+        self.timers.disarm(Timer::Dial(no));
+        let dial = self.dials.remove(&no)?;
+        if let Some(slot) = dial.slot {
+            self.slots.put_back(now, slot);
+        }
+        if let Some(peer) = dial.peer
+            && self.dial_of(peer).is_none()
+            && let Some(link) = self.links.get_mut(peer.at()).and_then(Option::as_deref_mut)
+        {
+            link.dialled = false;
+        }
+        Some(dial)
+    }
+
+    pub(super) fn cancel_dials(&mut self, now: u64, peer: PeerIx) {
+        while let Some(no) = self.dial_of(peer) {
+            self.end_dial(now, no);
+        }
+    }
+
+    /// The peer opened a link to us while we dialled it: our dial goes on only if the peer may hold its session already.
+    pub(super) fn yield_dial(&mut self, now: u64, peer: PeerIx) {
+        let Some(no) = self.dial_of(peer) else {
+            return;
+        };
+        let Some(dial) = self.dials.get_mut(&no) else {
+            return;
+        };
+        let pending = std::mem::take(&mut dial.pending);
+        if !dial.is_confirming() {
+            self.end_dial(now, no);
+        }
+        if let Some(link) = self.link_mut(peer) {
+            link.loose.append(pending);
+        }
+    }
+
+    /// A link that was dialled again because it was silent speaks.
+    pub(super) fn heard_while_dialled(&mut self, now: u64, peer: PeerIx) {
+        let Some(no) = self.dial_of(peer) else {
+            return;
+        };
+        let ends = self
+            .dials
+            .get(&no)
+            .is_some_and(|dial| !dial.renews && !dial.is_confirming());
+        if ends {
+            self.end_dial(now, no);
+        }
+    }
+
+    /// A dial's time has come: send, rest, or end.
+    pub(super) fn run_dial(&mut self, env: &mut Env<'_>, no: u32) {
+        let Some(dial) = self.dials.get_mut(&no) else {
+            return;
+        };
+        if dial.slot.is_none() {
+            dial.slot = self.slots.take(env.now, Owner::Dial(no));
+            if dial.slot.is_none() {
+                self.timers.arm(Timer::Dial(no), env.now + SLOT_WAIT_NS);
+                return;
+            }
+        }
+        match dial.on_timeout() {
+            Next::Go => self.go(env, no),
+            Next::RoundOver if self.is_worth_it(no) => self.rest(env, no),
+            Next::RoundOver => {
+                self.end_dial(env.now, no);
+            }
+        }
+    }
+
+    fn rest(&mut self, env: &mut Env<'_>, no: u32) {
+        if let Some(dial) = self.dials.get(&no) {
+            self.timers
+                .arm(Timer::Dial(no), env.now + dial.rest(env.rng));
+        }
+    }
+
+    /// Whether a dial whose round over all addresses failed should go on.
+    fn is_worth_it(&self, no: u32) -> bool {
+        let Some(dial) = self.dials.get(&no) else {
+            return false;
+        };
+        match dial.goal {
+            Goal::Address(_) => false,
+            Goal::Peer(peer) if self.is_up(peer) => dial.rounds < RENEW_ROUNDS,
+            Goal::Peer(peer) => self.wants.contains_key(&peer),
+        }
+    }
+
+    fn go(&mut self, env: &mut Env<'_>, no: u32) {
+        let Some(dial) = self.dials.get_mut(&no) else {
+            return;
+        };
+        let target = match dial.goal {
+            Goal::Peer(peer) => env.peers.id(peer),
+            Goal::Address(_) => NodeId::ZERO,
+        };
+        let mut pen = Pen {
+            now: env.now,
+            local: &self.local,
+            ring: env.ring,
+            rng: env.rng,
+            tx: env.tx,
+            greeting: &self.greeting,
+        };
+        match dial.go(&mut pen, target, &mut self.hs) {
+            Some(at) => self.timers.arm(Timer::Dial(no), at),
+            None => {
+                self.end_dial(env.now, no);
+            }
+        }
+    }
+
+    /// Our own H1 came back to us.
+    pub(super) fn on_own_h1(&mut self, now: u64, nonce: &[u8; 16]) {
+        let found = self
+            .dials
+            .iter()
+            .find(|(_, dial)| dial.nonce() == nonce)
+            .map(|(no, _)| *no);
+        if let Some(dial) = found.and_then(|no| self.end_dial(now, no))
+            && let Goal::Address(addr) = dial.goal
+        {
+            self.events.push_back(LinkEvent::Ourselves { addr });
+        }
+    }
+
+    pub(super) fn on_cookie(
+        &mut self,
+        env: &mut Env<'_>,
+        from: SocketAddr,
+        nonce: &[u8; 16],
+        cookie: u64,
+    ) -> Result<(), Refusal> {
+        let (no, dial) = self
+            .dials
+            .iter_mut()
+            .find(|(_, dial)| dial.nonce() == nonce && dial.addr() == Some(from))
+            .ok_or(Refusal::Unasked)?;
+        if dial.on_cookie(env.now, cookie) {
+            let no = *no;
+            self.go(env, no);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_h2(
+        &mut self,
+        env: &mut Env<'_>,
+        from: SocketAddr,
+        key_slot: u8,
+        h2: &H2,
+    ) -> Result<(), Refusal> {
+        let (no, dial) = self
+            .dials
+            .iter_mut()
+            .find(|(_, dial)| dial.asked_for(h2, key_slot, from))
+            .ok_or(Refusal::Unasked)?;
+        let (no, goal) = (*no, dial.goal);
+        dial.measure(env.now);
+        let known = h2.known_generation.get();
+        if h2.id == self.local.id {
+            self.end_dial(env.now, no);
+            self.events.push_back(LinkEvent::Twin {
+                boot: h2.boot,
+                generation: known,
+            });
+            return Ok(());
+        }
+        let peer = match goal {
+            Goal::Peer(peer) if env.peers.id(peer) == h2.id => peer,
+            Goal::Peer(_) => return Err(Refusal::NotForUs),
+            Goal::Address(_) => env.peers.intern(h2.id),
+        };
+        if let Goal::Address(addr) = goal {
+            self.events.push_back(LinkEvent::Met { addr, peer });
+            if self.link(peer).is_some_and(|link| link.boot == h2.boot) {
+                self.end_dial(env.now, no);
+                return Ok(());
+            }
+        }
+        if self.learn_generation(known) {
+            self.confirm(env, no, peer, h2);
+        }
+        Ok(())
+    }
+
+    /// What a peer knows of our generation. False if our introduction would be refused.
+    fn learn_generation(&mut self, known: u64) -> bool {
+        match self.local.generation {
+            None => {
+                let generation = known.saturating_add(1);
+                self.local.generation = Some(generation);
+                self.events.push_back(LinkEvent::Adopted { generation });
+                true
+            }
+            Some(ours) if known > ours => {
+                self.events
+                    .push_back(LinkEvent::Outlived { generation: known });
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    fn confirm(&mut self, env: &mut Env<'_>, no: u32, peer: PeerIx, h2: &H2) {
+        let Some(dial) = self.dials.get_mut(&no) else {
+            return;
+        };
+        dial.peer = Some(peer);
+        let mut pen = Pen {
+            now: env.now,
+            local: &self.local,
+            ring: env.ring,
+            rng: env.rng,
+            tx: env.tx,
+            greeting: &self.greeting,
+        };
+        match dial.confirm(&mut pen, h2.id, h2) {
+            Some(()) => self.go(env, no),
+            None => {
+                self.end_dial(env.now, no);
+            }
+        }
+    }
+
+    /// A datagram on a slot that waits for OPENED: the responder leads every datagram with it until it hears us.
+    pub(super) fn open_on_dial<'a>(
+        &mut self,
+        now: u64,
+        no: u32,
+        class: Class,
+        datagram: &'a mut [u8],
+    ) -> Result<(PeerIx, &'a [u8]), Refusal> {
+        let dial = self.dials.get_mut(&no).ok_or(Refusal::Slot)?;
+        let (peer, addr, slot) = (dial.peer, dial.addr(), dial.slot);
+        let answer = dial
+            .answer_mut()
+            .filter(|_| class == Class::Pair)
+            .ok_or(Refusal::Unopened)?;
+        let opened = answer.keys.pair_rx.open(datagram)?;
+        let (counter, body) = (opened.counter, opened.body);
+        let Some(Ok(Digest::Opened(opened))) = Digests::new(body).next() else {
+            return Err(Refusal::Unopened);
+        };
+        answer.keys.pair_rx.mark(counter);
+        let (Some(peer), Some(addr), Some(slot)) = (peer, addr, slot) else {
+            return Err(Refusal::Unopened);
+        };
+        dial.measure(now);
+        dial.slot = None;
+        let answer = dial.take_answer().ok_or(Refusal::Unopened)?;
+        let Some(dial) = self.end_dial(now, no) else {
+            return Err(Refusal::Unopened);
+        };
+        let parts = Parts {
+            preferred: self.is_preferred(&answer.peer_id, true),
+            keys: answer.keys,
+            key_slot: answer.key_slot,
+            slot,
+            tx_index: opened.rx_index.get(),
+            tx_steer: opened.steer,
+            id: answer.id,
+            initiated: true,
+        };
+        let terms = opened_terms(opened, answer.boot);
+        self.attach(now, (peer, addr), &terms, parts, Some(dial.link));
+        if let Some(link) = self.link_mut(peer) {
+            link.loose.append(dial.pending);
+            if let Some(rtt) = dial.rtt.filter(|_| !link.rtt.is_known()) {
+                link.rtt.sample(rtt);
+            }
+        }
+        Ok((peer, body))
+    }
+}

@@ -1,0 +1,287 @@
+//! One link: everything known of the way to one boot of one peer, and the two channels to it.
+//!
+//! `pack.rs` writes its datagrams; `mod.rs` owns all links and feeds them what arrives.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{BulkAckView, BulkView, CtlAck, CtlView, PathProbe, Writer};
+use tidings_wire::limits::MAX_ACK_WORDS;
+use tidings_wire::{Boot, MIN_DATAGRAM_SIZE};
+
+use super::budget::Bucket;
+use super::channel::{Ack, Arrival, Channel, Size};
+use super::congestion::Congestion;
+use super::loose::{Loose, PAIR_BODY};
+use super::path::{Echo, Path, Verdict};
+use super::rtt::Rtt;
+use super::session::{Session, Sessions};
+use crate::peer::PeerIx;
+
+/// PAIR datagrams a second to one peer, and as many at once as a tenth of a second of them.
+const PAIR_RATE: u64 = 2000;
+const PAIR_BURST: u64 = 200;
+/// A chunk's head inside a datagram's body.
+const CHUNK_HEAD: usize = 8;
+/// The control channel: its acknowledgement has 64 bits; 256 KiB are some 5,000 digests.
+const CTL: Size = Size {
+    chunk: PAIR_BODY - CHUNK_HEAD,
+    queue: 256 * 1024,
+    window: 64,
+};
+/// The bulk channel: 512 chunks in flight are 600 kB, 15 MB/s at 40 ms.
+const BULK: Size = Size {
+    chunk: PAIR_BODY - CHUNK_HEAD,
+    queue: 1024 * 1024,
+    window: 512,
+};
+/// A link that carried nothing for this long is dropped unless somebody wants it.
+const IDLE_NS: u64 = 300_000_000_000;
+/// How far back an ICMP error may quote.
+const QUOTE_NS: u64 = 2_000_000_000;
+
+const _: () = assert!(BULK.window as usize <= MAX_ACK_WORDS * 64);
+
+/// What the peer said of itself in the handshake.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) boot: Boot,
+    pub(crate) generation: u64,
+    pub(crate) rcvbuf: u32,
+    pub(crate) caps: u32,
+    /// Number of its link state.
+    pub(crate) link: u32,
+}
+
+/// The link to one boot of one peer.
+pub(crate) struct Link {
+    pub(crate) peer: PeerIx,
+    pub(crate) boot: Boot,
+    pub(crate) generation: u64,
+    pub(crate) addr: SocketAddr,
+    pub(crate) rtt: Rtt,
+    pub(crate) congestion: Congestion,
+    pub(crate) ctl: Channel,
+    pub(crate) bulk: Channel,
+    /// Bytes of the largest datagram that the path is known to carry.
+    pub(crate) datagram: usize,
+    /// Bytes of the peer's data-socket buffer that we may fill.
+    pub(crate) peer_rcvbuf: u32,
+    pub(crate) peer_caps: u32,
+    /// Numbers of this link state at both ends; a peer that states another has forgotten what we remember.
+    pub(crate) our_link: u32,
+    pub(crate) peer_link: u32,
+    pub(crate) sessions: Sessions,
+    pub(crate) path: Path,
+    pub(crate) loose: Loose,
+    pub(crate) bucket: Bucket,
+    /// A datagram is owed although there is nothing to say: the peer waits to hear us on a new session.
+    pub(crate) owes_sign: bool,
+    /// A dial to the peer is under way besides.
+    pub(crate) dialled: bool,
+    pub(crate) last_heard: u64,
+    pub(crate) last_used: u64,
+    quotable: Quotable,
+}
+
+/// Counters of the last seconds, at two marks a second apart.
+#[derive(Default)]
+struct Quotable {
+    older: (u64, u64),
+    newer: (u64, u64),
+}
+
+impl Link {
+    /// A link with its first session.
+    pub(crate) fn new(
+        now: u64,
+        peer: PeerIx,
+        addr: SocketAddr,
+        our_link: u32,
+        terms: &Terms,
+        session: Session,
+        limit: usize,
+    ) -> Self {
+        Self {
+            peer,
+            boot: terms.boot,
+            generation: terms.generation,
+            addr,
+            rtt: Rtt::default(),
+            congestion: Congestion::new(MIN_DATAGRAM_SIZE, u64::from(terms.rcvbuf)),
+            ctl: Channel::new(CTL),
+            bulk: Channel::new(BULK),
+            datagram: MIN_DATAGRAM_SIZE,
+            peer_rcvbuf: terms.rcvbuf,
+            peer_caps: terms.caps,
+            our_link,
+            peer_link: terms.link,
+            sessions: Sessions::new(session),
+            path: Path::new(now, limit),
+            loose: Loose::default(),
+            bucket: Bucket::new(PAIR_RATE, PAIR_BURST),
+            owes_sign: false,
+            dialled: false,
+            last_heard: now,
+            last_used: now,
+            quotable: Quotable::default(),
+        }
+    }
+
+    /// Queues encoded digests for this turn's PAIR datagrams; false if there is no room.
+    pub(crate) fn queue(&mut self, digests: &[u8]) -> bool {
+        self.loose.push(digests)
+    }
+
+    /// Queues what `write` puts for this turn's PAIR datagrams.
+    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
+        self.loose.push_with(write)
+    }
+
+    /// Whether the cap on PAIR datagrams lets one more go. Probes and acknowledgements go anyway, but count; whoever
+    /// sends state that can wait asks first.
+    pub(crate) fn may_send(&mut self, now: u64) -> bool {
+        self.bucket.level(now) > 0
+    }
+
+    /// A valid datagram of the peer came on one of our slots.
+    pub(crate) fn heard(&mut self, now: u64, slot: u32, from: SocketAddr) {
+        self.last_heard = now;
+        self.last_used = now;
+        self.sessions.heard(slot, now);
+        self.path.heard(now, from, self.addr);
+    }
+
+    /// The peer stated its terms anew, in another handshake between the same boots.
+    pub(crate) fn renew(&mut self, terms: &Terms) {
+        self.generation = self.generation.max(terms.generation);
+        self.peer_rcvbuf = terms.rcvbuf;
+        self.peer_caps = terms.caps;
+        self.congestion.set_share(u64::from(terms.rcvbuf));
+    }
+
+    /// Takes a chunk of the control channel: handle its digests now if it is `Next`, then what `ctl.rx.pop` yields.
+    pub(crate) fn on_ctl(&mut self, now: u64, chunk: &CtlView<'_>) -> Arrival {
+        let seq = chunk.fixed.seq.get();
+        let arrival = self.ctl.rx.receive(now, seq, chunk.content, 0);
+        // Control is small and its sender waits: never delayed beyond this turn.
+        self.ctl.rx.hurry(now);
+        arrival
+    }
+
+    /// Takes a chunk of the bulk channel, as `on_ctl`.
+    pub(crate) fn on_bulk(&mut self, now: u64, chunk: &BulkView<'_>) -> Arrival {
+        let srtt = self.rtt.smoothed();
+        self.bulk
+            .rx
+            .receive(now, chunk.fixed.seq.get(), chunk.content, srtt)
+    }
+
+    /// Takes an acknowledgement of the control channel.
+    pub(crate) fn on_ctl_ack(&mut self, now: u64, ack: &CtlAck) {
+        let ack = Ack {
+            floor: ack.floor.get(),
+            words: &[ack.bits.get()],
+            delay: 0,
+        };
+        self.ctl.tx.on_ack(&ack, now, &mut self.rtt, None);
+    }
+
+    /// Takes an acknowledgement of the bulk channel.
+    pub(crate) fn on_bulk_ack(&mut self, now: u64, ack: &BulkAckView<'_>) {
+        let mut words = [0; MAX_ACK_WORDS];
+        for (word, wire) in words.iter_mut().zip(ack.bitmap) {
+            *word = wire.get();
+        }
+        let ack = Ack {
+            floor: ack.fixed.floor.get(),
+            words: &words[..ack.bitmap.len()],
+            delay: u64::from(ack.fixed.delay_us.get()) * 1000,
+        };
+        self.bulk
+            .tx
+            .on_ack(&ack, now, &mut self.rtt, Some(&mut self.congestion));
+    }
+
+    /// The peer wants to know whether a datagram arrives.
+    pub(crate) fn on_path_probe(&mut self, from: SocketAddr, probe: &PathProbe) {
+        self.path.on_probe(Echo {
+            to: from,
+            no: probe.no.get(),
+            size: probe.size.get(),
+        });
+    }
+
+    /// The peer echoed a probe.
+    pub(crate) fn on_path_ack(&mut self, now: u64, from: SocketAddr, no: u32) {
+        match self.path.on_echo(now, no, from) {
+            Verdict::Nothing => {}
+            Verdict::Moved(addr) => {
+                self.addr = addr;
+                self.shrink(now);
+            }
+            Verdict::Carries(size) => {
+                self.datagram = size;
+                self.congestion.set_datagram(size);
+            }
+        }
+    }
+
+    /// Back to the size that every path carries: the path changed, or swallows what it used to carry.
+    pub(crate) fn shrink(&mut self, now: u64) {
+        self.datagram = MIN_DATAGRAM_SIZE;
+        self.congestion.set_datagram(MIN_DATAGRAM_SIZE);
+        self.path.restart(now);
+    }
+
+    /// Whether `counter` towards `index` is one of the last seconds, so that an ICMP error that quotes it is evidence.
+    pub(crate) fn sent_lately(&self, now: u64, index: u32, counter: u64) -> bool {
+        let session = self.sessions.used_ref();
+        let fresh = |(at, first): (u64, u64)| at + QUOTE_NS > now && counter >= first;
+        session.tx_index == index
+            && counter < session.keys.pair_tx.next_counter()
+            && (fresh(self.quotable.newer) || fresh(self.quotable.older))
+    }
+
+    /// Notes that a PAIR datagram with this counter is about to leave.
+    pub(crate) fn note_counter(&mut self, now: u64, counter: u64) {
+        let mark = &mut self.quotable;
+        if now >= mark.newer.0 + QUOTE_NS / 2 || counter < mark.newer.1 {
+            mark.older = mark.newer;
+            mark.newer = (now, counter);
+        }
+    }
+
+    /// Whether the peer has stopped acknowledging what must arrive.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.ctl.tx.timeouts() > 1 || self.bulk.tx.timeouts() > 1
+    }
+
+    /// Whether it carried nothing for five minutes.
+    pub(crate) fn is_idle(&self, now: u64) -> bool {
+        now >= self.last_used + IDLE_NS
+    }
+
+    /// When the link wants to be flushed again.
+    pub(crate) fn deadline(&mut self, now: u64) -> u64 {
+        let paced = self
+            .bulk
+            .tx
+            .has_unsent()
+            .then(|| self.congestion.paced_until(now))
+            .flatten();
+        let capped = (self.ctl.tx.has_unsent() && self.bucket.level(now) == 0)
+            .then(|| self.bucket.ready_at());
+        let all = [
+            self.ctl.tx.deadline(&self.rtt),
+            self.bulk.tx.deadline(&self.rtt),
+            self.ctl.rx.ack_at(),
+            self.bulk.rx.ack_at(),
+            self.sessions.deadline(),
+            self.path.deadline(),
+            paced,
+            capped,
+        ];
+        let idle = self.last_used + IDLE_NS;
+        all.into_iter().flatten().fold(idle, u64::min)
+    }
+}

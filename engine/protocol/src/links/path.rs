@@ -1,0 +1,282 @@
+//! Where the peer is and how large a datagram gets there: a new source address must echo before it is believed, and a
+//! larger size must be acknowledged before it is used (RFC 8899, PLPMTUD).
+
+use std::net::SocketAddr;
+
+/// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames.
+/// 1,472 = 1500 - 20 - 8; 8,952 = 9000 - 40 - 8 for IPv6.
+const SIZES: [usize; 4] = [1200, 1400, 1452, 8952];
+/// An unanswered size is tried this often before it is held too large.
+const SIZE_TRIES: u32 = 3;
+/// Between two probes for a size.
+const SIZE_PROBE_NS: u64 = 1_000_000_000;
+/// A size held too large is tried again after this: routes change (RFC 8899 PMTU_RAISE_TIMER).
+const SIZE_RAISE_NS: u64 = 600_000_000_000;
+/// Between two probes of a new address.
+const ADDR_PROBE_NS: u64 = 200_000_000;
+/// An address is left only if nothing came from it for this long: one who forwards faster than the peer's own route
+/// moves nothing.
+const HOME_SILENT_NS: u64 = 500_000_000;
+/// Echoes owed at most; more of them are dropped.
+const ECHOES_MAX: usize = 4;
+
+/// An echo that we owe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Echo {
+    pub(crate) to: SocketAddr,
+    pub(crate) no: u32,
+    pub(crate) size: u32,
+}
+
+/// A probe to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Probe {
+    /// Another address than the link's, or None for the link's.
+    pub(crate) to: Option<SocketAddr>,
+    pub(crate) no: u32,
+    pub(crate) size: usize,
+}
+
+/// What a probe was answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Nothing that was asked for.
+    Nothing,
+    /// The peer is at this address now.
+    Moved(SocketAddr),
+    /// Datagrams of this size arrive.
+    Carries(usize),
+}
+
+struct Candidate {
+    addr: SocketAddr,
+    no: u32,
+    sent_at: Option<u64>,
+}
+
+/// The path of one link.
+pub(crate) struct Path {
+    next_no: u32,
+    home_heard_at: u64,
+    candidate: Option<Candidate>,
+    echoes: Vec<Echo>,
+    limit: usize,
+    /// Index into `SIZES` of the size under test.
+    size: usize,
+    size_no: u32,
+    tries: u32,
+    size_at: u64,
+}
+
+impl Path {
+    /// A path known to carry 1,200 B; sizes up to `limit` will be tried from `now` on.
+    pub(crate) fn new(now: u64, limit: usize) -> Self {
+        Self {
+            next_no: 1,
+            home_heard_at: now,
+            candidate: None,
+            echoes: Vec::new(),
+            limit,
+            size: 1,
+            size_no: 0,
+            tries: 0,
+            size_at: now + SIZE_PROBE_NS,
+        }
+    }
+
+    /// A valid datagram came from `from`, where `home` is the link's address.
+    pub(crate) fn heard(&mut self, now: u64, from: SocketAddr, home: SocketAddr) {
+        if from == home {
+            self.home_heard_at = now;
+        } else if self
+            .candidate
+            .as_ref()
+            .is_none_or(|candidate| candidate.addr != from && !candidate.is_busy(now))
+        {
+            let no = self.number();
+            self.candidate = Some(Candidate {
+                addr: from,
+                no,
+                sent_at: None,
+            });
+        }
+    }
+
+    /// The peer asked for an echo.
+    pub(crate) fn on_probe(&mut self, echo: Echo) {
+        if self.echoes.len() < ECHOES_MAX {
+            self.echoes.push(echo);
+        }
+    }
+
+    /// The next echo owed.
+    pub(crate) fn take_echo(&mut self) -> Option<Echo> {
+        self.echoes.pop()
+    }
+
+    /// The next probe due.
+    pub(crate) fn take_probe(&mut self, now: u64) -> Option<Probe> {
+        if let Some(candidate) = &mut self.candidate {
+            if candidate.sent_at.is_none() {
+                candidate.sent_at = Some(now);
+                return Some(Probe {
+                    to: Some(candidate.addr),
+                    no: candidate.no,
+                    size: 0,
+                });
+            }
+            if !candidate.is_busy(now) {
+                self.candidate = None;
+            }
+        }
+        self.take_size_probe(now)
+    }
+
+    /// The peer echoed probe `no`, from `from`.
+    pub(crate) fn on_echo(&mut self, now: u64, no: u32, from: SocketAddr) -> Verdict {
+        if let Some(candidate) = &self.candidate
+            && candidate.no == no
+            && candidate.addr == from
+            && candidate.sent_at.is_some()
+        {
+            let silent = now >= self.home_heard_at + HOME_SILENT_NS;
+            self.candidate = None;
+            if silent {
+                self.home_heard_at = now;
+                return Verdict::Moved(from);
+            }
+            return Verdict::Nothing;
+        }
+        if no != 0 && no == self.size_no {
+            let size = SIZES[self.size];
+            self.size_no = 0;
+            self.size += 1;
+            self.tries = 0;
+            self.size_at = now;
+            return Verdict::Carries(size);
+        }
+        Verdict::Nothing
+    }
+
+    /// The path is another, or turned out to swallow what it used to carry: begin again from 1,200 B.
+    pub(crate) fn restart(&mut self, now: u64) {
+        self.size = 1;
+        self.size_no = 0;
+        self.tries = 0;
+        self.size_at = now + SIZE_RAISE_NS;
+    }
+
+    /// When `take_probe` has something.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let candidate = self
+            .candidate
+            .as_ref()
+            .map(|candidate| match candidate.sent_at {
+                None => 0,
+                Some(at) => at + ADDR_PROBE_NS,
+            });
+        let size = self.next_size().map(|_| self.size_at);
+        match (candidate, size) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn next_size(&self) -> Option<usize> {
+        SIZES
+            .get(self.size)
+            .copied()
+            .filter(|size| *size <= self.limit)
+    }
+
+    fn take_size_probe(&mut self, now: u64) -> Option<Probe> {
+        let size = self.next_size()?;
+        if now < self.size_at {
+            return None;
+        }
+        if self.tries >= SIZE_TRIES {
+            self.tries = 0;
+            self.size_no = 0;
+            self.size_at = now + SIZE_RAISE_NS;
+            return None;
+        }
+        self.tries += 1;
+        self.size_no = self.number();
+        self.size_at = now + SIZE_PROBE_NS;
+        Some(Probe {
+            to: None,
+            no: self.size_no,
+            size,
+        })
+    }
+
+    fn number(&mut self) -> u32 {
+        let no = self.next_no;
+        self.next_no = self.next_no.wrapping_add(1).max(1);
+        no
+    }
+}
+
+impl Candidate {
+    /// Whether its probe may still be answered.
+    fn is_busy(&self, now: u64) -> bool {
+        self.sent_at.is_none_or(|at| now < at + ADDR_PROBE_NS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_new_address_is_believed_only_after_its_echo_and_when_the_old_one_is_silent() {
+        let mut path = Path::new(0, 1200);
+        path.heard(0, addr(2), addr(1));
+        let probe = path.take_probe(0).unwrap();
+        assert_eq!(probe.to, Some(addr(2)));
+        assert_eq!(path.take_probe(1), None);
+        assert_eq!(path.on_echo(10, probe.no, addr(3)), Verdict::Nothing);
+        assert_eq!(path.on_echo(10, probe.no + 7, addr(2)), Verdict::Nothing);
+        assert_eq!(path.on_echo(10, probe.no, addr(2)), Verdict::Nothing);
+        let later = HOME_SILENT_NS;
+        path.heard(later, addr(2), addr(1));
+        let probe = path.take_probe(later).unwrap();
+        assert_eq!(
+            path.on_echo(later, probe.no, addr(2)),
+            Verdict::Moved(addr(2))
+        );
+        assert_eq!(path.on_echo(later, probe.no, addr(2)), Verdict::Nothing);
+    }
+
+    #[test]
+    fn sizes_are_raised_step_by_step_up_to_the_limit() {
+        let mut path = Path::new(0, 1500);
+        let mut now = SIZE_PROBE_NS;
+        for size in [1400, 1452] {
+            let probe = path.take_probe(now).unwrap();
+            assert_eq!(probe.size, size);
+            assert_eq!(path.take_probe(now), None);
+            assert_eq!(path.on_echo(now, probe.no, addr(1)), Verdict::Carries(size));
+            now += 1;
+        }
+        assert_eq!(path.take_probe(now + SIZE_RAISE_NS), None);
+        assert_eq!(path.deadline(), None);
+    }
+
+    #[test]
+    fn a_size_that_is_never_answered_rests_for_ten_minutes() {
+        let mut path = Path::new(0, 9000);
+        let mut now = 0;
+        let mut probes = 0;
+        for _ in 0..20 {
+            now += SIZE_PROBE_NS;
+            probes += u32::from(path.take_probe(now).is_some());
+        }
+        assert_eq!(probes, SIZE_TRIES);
+        assert!(path.take_probe(now + SIZE_RAISE_NS).is_some());
+    }
+}

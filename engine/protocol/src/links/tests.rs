@@ -1,0 +1,678 @@
+//! Links between cores in virtual time, over a network that the tests decide about datagram by datagram.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{Digest, Digests, Nack};
+use tidings_wire::{Boot, Class, Header, HelloKind, KeyRecord, Keyring, NodeId, OverlayId, Suite};
+use zerocopy::little_endian::U32;
+
+use super::channel::Arrival;
+use super::*;
+use crate::tx::Source;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+const DELAY: u64 = 5 * MS;
+
+fn keyring() -> Keyring {
+    let record = KeyRecord::new(1, Suite::Aes256Gcm, [7; 32]);
+    Keyring::new(OverlayId::from_name("test"), vec![record], 1).unwrap()
+}
+
+fn addr(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, node as u8 + 1], 7000))
+}
+
+#[derive(Clone)]
+struct Packet {
+    at: u64,
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+impl Packet {
+    fn kind(&self) -> Option<HelloKind> {
+        match Header::parse(&self.bytes) {
+            Ok(Header::Hello(header)) => match header.kind() {
+                1 => Some(HelloKind::H1),
+                2 => Some(HelloKind::H2),
+                3 => Some(HelloKind::H3),
+                _ => Some(HelloKind::Cookie),
+            },
+            _ => None,
+        }
+    }
+}
+
+struct Node {
+    addr: SocketAddr,
+    links: Links,
+    peers: Peers,
+    rng: Rng,
+    tx: Tx,
+    got: Vec<u32>,
+    events: Vec<LinkEvent>,
+    refusals: Vec<Refusal>,
+    first: usize,
+}
+
+impl Node {
+    fn new(at: usize, boot: u8, now: u64, generation: Option<u64>) -> Self {
+        let mut rng = Rng::from_seed([boot; 32]);
+        let local = Local {
+            id: NodeId([at as u8 + 1; 16]),
+            boot: Boot([boot; 16]),
+            boot_tag: Boot([boot; 16]).tag12(),
+            generation,
+            steer: at as u8,
+            hello_steer: 9,
+            rcvbuf: 1 << 20,
+            caps: 3,
+            addrs: vec![addr(at).into()],
+            datagram_max: 1200,
+        };
+        let mut links = Links::new(now, local, &mut rng);
+        links.grant_slots(at as u16);
+        Self {
+            addr: addr(at),
+            links,
+            peers: Peers::default(),
+            rng,
+            tx: Tx::default(),
+            got: Vec::new(),
+            events: Vec::new(),
+            refusals: Vec::new(),
+            first: 0,
+        }
+    }
+
+    fn env<'a>(&'a mut self, ring: &'a Keyring, now: u64) -> (&'a mut Links, Env<'a>) {
+        let env = Env {
+            now,
+            ring,
+            rng: &mut self.rng,
+            peers: &mut self.peers,
+            tx: &mut self.tx,
+        };
+        (&mut self.links, env)
+    }
+
+    fn receive(&mut self, ring: &Keyring, now: u64, mut packet: Packet) {
+        if Class::of(packet.bytes[0]) == Ok(Class::Hello) {
+            let (links, mut env) = self.env(ring, now);
+            match links.hello(&mut env, packet.from, &mut packet.bytes, &|_| 0) {
+                Ok(Some((peer, body))) => {
+                    self.first += Digests::new(&body).count();
+                    self.digests(now, packet.from, peer, &body);
+                }
+                Ok(None) => {}
+                Err(refusal) => self.refusals.push(refusal),
+            }
+            return;
+        }
+        match self.links.open(now, packet.from, &mut packet.bytes) {
+            Ok((peer, body)) => {
+                let body = body.to_vec();
+                self.digests(now, packet.from, peer, &body);
+            }
+            Err(refusal) => self.refusals.push(refusal),
+        }
+    }
+
+    fn digests(&mut self, now: u64, from: SocketAddr, peer: PeerIx, body: &[u8]) {
+        for digest in Digests::new(body) {
+            let link = self.links.link_mut(peer).unwrap();
+            match digest.unwrap() {
+                Digest::Ctl(chunk) if link.on_ctl(now, &chunk) == Arrival::Next => {
+                    self.digests(now, from, peer, chunk.content);
+                    while let Some(more) =
+                        self.links.link_mut(peer).and_then(|link| link.ctl.rx.pop())
+                    {
+                        self.digests(now, from, peer, &more);
+                    }
+                }
+                Digest::Bulk(chunk) if link.on_bulk(now, &chunk) == Arrival::Next => {
+                    self.digests(now, from, peer, chunk.content);
+                    while let Some(more) = self
+                        .links
+                        .link_mut(peer)
+                        .and_then(|link| link.bulk.rx.pop())
+                    {
+                        self.digests(now, from, peer, &more);
+                    }
+                }
+                Digest::CtlAck(ack) => link.on_ctl_ack(now, ack),
+                Digest::BulkAck(ack) => link.on_bulk_ack(now, &ack),
+                Digest::PathProbe(probe) => link.on_path_probe(from, probe),
+                Digest::PathAck(ack) => link.on_path_ack(now, from, ack.no.get()),
+                Digest::Nack(nack) => self.got.push(nack.no.get()),
+                _ => {}
+            }
+        }
+    }
+
+    fn peer(&mut self, other: usize) -> PeerIx {
+        self.peers.intern(NodeId([other as u8 + 1; 16]))
+    }
+
+    fn want(&mut self, other: usize) {
+        let peer = self.peer(other);
+        self.links.want(peer, &[addr(other)], reason::MEMBERS);
+    }
+
+    fn ups(&self) -> usize {
+        self.events
+            .iter()
+            .filter(|event| matches!(event, LinkEvent::Up { .. }))
+            .count()
+    }
+}
+
+/// What the network does with a datagram: the delays of its copies.
+type Judge<'a> = &'a mut dyn FnMut(&Packet) -> Vec<u64>;
+
+struct Net {
+    ring: Keyring,
+    now: u64,
+    nodes: Vec<Node>,
+    flying: Vec<Packet>,
+    seen: Vec<Packet>,
+}
+
+impl Net {
+    fn new(count: usize) -> Self {
+        let now = SECOND;
+        Self {
+            ring: keyring(),
+            now,
+            nodes: (0..count)
+                .map(|at| Node::new(at, at as u8 + 10, now, Some(1)))
+                .collect(),
+            flying: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, until: u64, judge: Judge<'_>) {
+        loop {
+            self.flush(judge);
+            let next = self.nodes.iter().filter_map(|node| node.links.deadline());
+            let next = next.chain(self.flying.iter().map(|packet| packet.at)).min();
+            match next {
+                Some(at) if at <= until => self.now = self.now.max(at),
+                _ => break,
+            }
+            self.deliver();
+            for node in &mut self.nodes {
+                node.links.on_timeout(self.now);
+            }
+        }
+        self.now = until;
+    }
+
+    fn run_clean(&mut self, span: u64) {
+        self.run(self.now + span, &mut |_| vec![DELAY]);
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let (mut due, later): (Vec<Packet>, Vec<Packet>) =
+            self.flying.drain(..).partition(|packet| packet.at <= now);
+        self.flying = later;
+        due.sort_by_key(|packet| packet.at);
+        for packet in due {
+            if let Some(node) = self.nodes.iter_mut().find(|node| node.addr == packet.to) {
+                node.receive(&self.ring, now, packet);
+            }
+        }
+    }
+
+    fn flush(&mut self, judge: Judge<'_>) {
+        for node in &mut self.nodes {
+            let (links, mut env) = node.env(&self.ring, self.now);
+            links.flush(&mut env);
+            while let Some(event) = node.links.poll_event() {
+                node.events.push(event);
+            }
+            for run in node.tx.runs() {
+                let Source::Scratch(range) = &run.source;
+                for bytes in node.tx.scratch(range).chunks(run.segment) {
+                    let packet = Packet {
+                        at: 0,
+                        from: node.addr,
+                        to: run.to,
+                        bytes: bytes.to_vec(),
+                    };
+                    self.seen.push(packet.clone());
+                    for delay in judge(&packet) {
+                        let at = self.now + delay;
+                        self.flying.push(Packet {
+                            at,
+                            ..packet.clone()
+                        });
+                    }
+                }
+            }
+            node.tx.clear();
+        }
+    }
+
+    fn replay(&mut self, packet: Packet) {
+        let at = self.now;
+        self.flying.push(Packet { at, ..packet });
+    }
+
+    fn link(&mut self, at: usize, other: usize) -> Option<&mut Link> {
+        let peer = self.nodes[at].peer(other);
+        self.nodes[at].links.link_mut(peer)
+    }
+
+    fn talk(&mut self, at: usize, other: usize, bulk: bool, numbers: std::ops::Range<u32>) {
+        let link = self.link(at, other).unwrap();
+        let channel = if bulk { &mut link.bulk } else { &mut link.ctl };
+        for no in numbers {
+            let nack = Nack {
+                no: U32::new(no),
+                ..Default::default()
+            };
+            assert!(channel.push_with(|writer| writer.put(&nack)));
+        }
+    }
+
+    /// Both directions carry something now.
+    fn works(&mut self, a: usize, b: usize) -> bool {
+        for (at, other) in [(a, b), (b, a)] {
+            if self.link(at, other).is_none() {
+                return false;
+            }
+            self.nodes[other].got.clear();
+        }
+        self.talk(a, b, false, 0..3);
+        self.talk(b, a, false, 0..3);
+        self.run_clean(3 * SECOND);
+        self.nodes[a].got == [0, 1, 2] && self.nodes[b].got == [0, 1, 2]
+    }
+}
+
+#[test]
+fn a_wanted_peer_is_linked_in_two_round_trips_and_the_first_digests_travel_with_h3() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    let peer = net.nodes[0].peer(1);
+    let nack = Nack::default();
+    assert!(net.nodes[0].links.push(peer, |writer| writer.put(&nack)));
+    net.run(net.now + 3 * DELAY, &mut |_| vec![DELAY]);
+    assert!(net.link(1, 0).is_some());
+    assert_eq!((net.nodes[1].first, net.nodes[1].got.len()), (1, 1));
+    net.run_clean(DELAY);
+    assert!(net.link(0, 1).is_some());
+    assert_eq!((net.nodes[0].ups(), net.nodes[1].ups()), (1, 1));
+    assert!(net.works(0, 1));
+    assert!(net.link(0, 1).unwrap().rtt.is_known());
+}
+
+#[test]
+fn nothing_larger_than_the_request_goes_to_an_address_that_has_not_proved_itself() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    let size = |kind| {
+        net.seen
+            .iter()
+            .find(|packet| packet.kind() == Some(kind))
+            .unwrap()
+            .bytes
+            .len()
+    };
+    assert!(size(HelloKind::H1) >= 256 && size(HelloKind::H2) <= size(HelloKind::H1));
+}
+
+#[test]
+fn losing_any_of_the_first_datagrams_never_locks_a_pair_out() {
+    for both in [false, true] {
+        for lost in 0..64u32 {
+            let mut net = Net::new(2);
+            net.nodes[0].want(1);
+            if both {
+                net.nodes[1].want(0);
+            }
+            let mut count = 0;
+            let end = net.now + 10 * SECOND;
+            net.run(end, &mut |_| {
+                count += 1;
+                // Every pattern of the first six datagrams.
+                if count <= 6 && lost >> (count - 1) & 1 != 0 {
+                    vec![]
+                } else {
+                    vec![DELAY]
+                }
+            });
+            assert!(net.works(0, 1), "both {both}, lost {lost:06b}");
+        }
+    }
+}
+
+#[test]
+fn links_opened_from_both_ends_at_once_come_to_one_session_through_any_weather() {
+    for seed in 0..60 {
+        let mut net = Net::new(2);
+        let mut rng = Rng::from_seed([seed; 32]);
+        net.nodes[0].want(1);
+        let later = net.now + rng.below(30 * MS);
+        net.run(later, &mut |_| vec![DELAY]);
+        net.nodes[1].want(0);
+        let end = net.now + 5 * SECOND;
+        net.run(end, &mut |_| {
+            let copies = rng.below(3);
+            (0..copies).map(|_| MS + rng.below(40 * MS)).collect()
+        });
+        net.run_clean(5 * SECOND);
+        assert!(net.works(0, 1), "seed {seed}");
+        net.run_clean(10 * SECOND);
+        assert!(net.works(0, 1), "seed {seed}");
+        let used = [(0, 1), (1, 0)].map(|(at, other)| {
+            let link = net.link(at, other).unwrap();
+            (link.sessions.len(), link.sessions.used_ref().id)
+        });
+        assert_eq!(used[0], used[1], "seed {seed}");
+        assert_eq!(used[0].0, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_replayed_h1_leaves_nothing_and_a_replayed_h3_installs_nothing() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    let find = |kind| {
+        net.seen
+            .iter()
+            .find(|packet| packet.kind() == Some(kind))
+            .unwrap()
+            .clone()
+    };
+    let (h1, h3) = (find(HelloKind::H1), find(HelloKind::H3));
+    let session = net.link(1, 0).unwrap().sessions.used_ref().id;
+    net.replay(h1.clone());
+    net.replay(h3.clone());
+    net.run_clean(SECOND);
+    assert_eq!(net.link(1, 0).unwrap().sessions.used_ref().id, session);
+    assert_eq!(net.link(1, 0).unwrap().sessions.len(), 1);
+    assert!(net.works(0, 1));
+
+    let (peer, now) = (net.nodes[1].peer(0), net.now);
+    net.nodes[1].links.forget(now, peer);
+    net.nodes[0].links.unwant(PeerIx(0), reason::MEMBERS);
+    let drop_all = &mut |_: &Packet| vec![];
+    net.replay(h1);
+    net.replay(h3.clone());
+    net.run(net.now + SECOND, drop_all);
+    assert!(net.link(1, 0).is_none());
+    assert_eq!(net.nodes[1].refusals, [Refusal::Replayed]);
+    net.run(net.now + 300 * SECOND, drop_all);
+    net.replay(h3);
+    net.run(net.now + SECOND, drop_all);
+    assert!(net.link(1, 0).is_none());
+    assert_eq!(net.nodes[1].refusals.last(), Some(&Refusal::Nonce));
+}
+
+#[test]
+fn an_h3_from_another_address_than_its_h1_is_refused() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    let elsewhere = SocketAddr::from(([10, 9, 9, 9], 1));
+    let mut h3 = None;
+    net.run(net.now + 100 * MS, &mut |packet| {
+        if packet.kind() == Some(HelloKind::H3) {
+            h3 = Some(packet.clone());
+            return vec![];
+        }
+        vec![DELAY]
+    });
+    net.replay(Packet {
+        from: elsewhere,
+        ..h3.unwrap()
+    });
+    net.run(net.now + 10 * MS, &mut |_| vec![]);
+    assert_eq!(net.nodes[1].refusals, [Refusal::Nonce]);
+}
+
+#[test]
+fn a_restarted_peer_replaces_its_link_and_old_datagrams_of_it_are_refused() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    let old: Vec<Packet> = net.seen.clone();
+    let now = net.now;
+    net.nodes[1] = Node::new(1, 77, now, Some(2));
+    net.nodes[1].want(0);
+    net.run_clean(SECOND);
+    let reborn = |event: &LinkEvent| matches!(event, LinkEvent::Reborn { boot, generation: 2, .. } if *boot == Boot([77; 16]));
+    assert!(net.nodes[0].events.iter().any(reborn));
+    assert!(net.works(0, 1));
+    let (before, events) = (net.nodes[0].got.len(), net.nodes[0].events.len());
+    for packet in old {
+        net.replay(packet);
+    }
+    net.run_clean(SECOND);
+    assert_eq!(
+        (net.nodes[0].got.len(), net.nodes[0].events.len()),
+        (before, events)
+    );
+    assert_eq!(net.nodes[1].ups(), 1);
+    assert!(net.works(0, 1));
+}
+
+#[test]
+fn a_peer_that_forgot_the_link_is_dialled_again_and_both_begin_with_empty_channels() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    net.talk(0, 1, false, 0..5);
+    net.run_clean(SECOND);
+    let (peer, now) = (net.nodes[1].peer(0), net.now);
+    net.nodes[1].links.forget(now, peer);
+    net.talk(0, 1, false, 5..6);
+    net.run_clean(5 * SECOND);
+    assert_eq!(net.nodes[0].ups(), 2);
+    assert!(
+        net.nodes[0]
+            .events
+            .iter()
+            .any(|event| matches!(event, LinkEvent::Down { .. }))
+    );
+    assert_eq!(net.nodes[1].got, [0, 1, 2, 3, 4]);
+    assert!(net.works(0, 1));
+}
+
+#[test]
+fn a_renewal_of_the_keys_loses_and_repeats_nothing() {
+    for seed in 0..10 {
+        let mut net = Net::new(2);
+        let mut rng = Rng::from_seed([seed; 32]);
+        net.nodes[0].want(1);
+        net.run_clean(SECOND);
+        for at in 0..2 {
+            let (peer, rekey) = (net.nodes[at].peer(1 - at), at == 0 || seed % 2 == 0);
+            if rekey {
+                net.nodes[at].links.redial(peer, true);
+            }
+        }
+        for batch in 0..40 {
+            net.talk(0, 1, batch % 2 == 0, batch * 50..batch * 50 + 50);
+            let end = net.now + 20 * MS;
+            net.run(end, &mut |_| {
+                if rng.below(10) == 0 {
+                    vec![]
+                } else {
+                    vec![MS + rng.below(10 * MS)]
+                }
+            });
+        }
+        net.run_clean(10 * SECOND);
+        let mut got = net.nodes[1].got.clone();
+        got.sort_unstable();
+        assert!(
+            got.iter().copied().eq(0..2000),
+            "seed {seed}: {}",
+            got.len()
+        );
+        assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 2, "seed {seed}");
+        assert!(net.works(0, 1) && net.works(0, 1));
+        assert_eq!(net.link(0, 1).unwrap().sessions.len(), 1);
+    }
+}
+
+#[test]
+fn the_bulk_channel_carries_a_megabyte_over_a_lossy_path() {
+    let mut net = Net::new(2);
+    let mut rng = Rng::from_seed([5; 32]);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    net.talk(0, 1, true, 0..100_000);
+    let start = net.now;
+    net.run(start + 20 * SECOND, &mut |_| {
+        if rng.below(100) < 2 {
+            vec![]
+        } else {
+            vec![DELAY]
+        }
+    });
+    assert!(
+        net.nodes[1].got.iter().copied().eq(0..100_000),
+        "{}",
+        net.nodes[1].got.len()
+    );
+}
+
+#[test]
+fn a_seed_address_that_is_our_own_and_a_twin_are_recognised() {
+    let mut net = Net::new(2);
+    net.nodes[0].links.want_addr(addr(0));
+    net.run_clean(SECOND);
+    assert_eq!(
+        net.nodes[0].events,
+        [LinkEvent::Ourselves { addr: addr(0) }]
+    );
+
+    let now = net.now;
+    let mut twin = Node::new(0, 66, now, Some(4));
+    twin.addr = addr(1);
+    net.nodes[1] = twin;
+    net.nodes[1].links.want_addr(addr(0));
+    net.run_clean(SECOND);
+    let seen = |node: &Node, boot| {
+        node.events.iter().any(|event| matches!(event, LinkEvent::Twin { boot: other, .. } if *other == Boot([boot; 16])))
+    };
+    assert!(seen(&net.nodes[0], 66) && seen(&net.nodes[1], 10));
+    assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 0);
+}
+
+#[test]
+fn a_lost_generation_is_learnt_before_h3() {
+    let mut net = Net::new(2);
+    let now = net.now;
+    net.nodes[0] = Node::new(0, 50, now, None);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    assert_eq!(net.nodes[0].events[0], LinkEvent::Adopted { generation: 1 });
+    assert_eq!(net.link(1, 0).unwrap().generation, 1);
+}
+
+#[test]
+fn under_pressure_an_initiator_proves_its_address_with_a_cookie() {
+    let mut net = Net::new(2);
+    let now = net.now;
+    for spoofed in 0..12_000u32 {
+        let from = SocketAddr::from(([77, (spoofed >> 8) as u8, spoofed as u8, 1], 1));
+        net.nodes[1].links.budget.admit(now, from);
+    }
+    net.nodes[0].want(1);
+    net.run(now + 50 * MS, &mut |_| vec![DELAY]);
+    assert!(
+        net.seen
+            .iter()
+            .any(|packet| packet.kind() == Some(HelloKind::Cookie))
+    );
+    assert!(net.works(0, 1));
+}
+
+#[test]
+fn an_idle_link_that_nobody_wants_is_dropped_and_its_slot_rests() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    net.nodes[0].links.unwant(PeerIx(0), reason::MEMBERS);
+    net.run_clean(310 * SECOND);
+    assert!(net.link(0, 1).is_none() && net.link(1, 0).is_none());
+    assert!(matches!(
+        net.nodes[0].events.last(),
+        Some(LinkEvent::Down { .. })
+    ));
+}
+
+#[test]
+fn a_peer_that_moved_is_followed_after_an_echo_from_its_new_address() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(2 * SECOND);
+    let moved = addr(5);
+    net.nodes[0].addr = moved;
+    for _ in 0..5 {
+        net.talk(0, 1, false, 0..1);
+        net.run_clean(SECOND);
+    }
+    assert_eq!(net.link(1, 0).unwrap().addr, moved);
+    assert!(net.works(0, 1));
+}
+
+#[test]
+fn a_link_datagram_that_an_error_quotes_is_known_for_two_seconds() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    net.talk(0, 1, false, 0..1);
+    net.run_clean(SECOND / 10);
+    let last = net
+        .seen
+        .iter()
+        .rev()
+        .find(|packet| packet.from == addr(0) && packet.kind().is_none())
+        .unwrap()
+        .clone();
+    let asked = |net: &Net, at: SocketAddr, quoted: &[u8]| {
+        net.nodes[0].links.unreachable(net.now, at, quoted)
+    };
+    let peer = net.nodes[0].peer(1);
+    assert_eq!(asked(&net, addr(1), &last.bytes[..20]), Some(peer));
+    assert_eq!(asked(&net, addr(2), &last.bytes), None);
+    assert_eq!(asked(&net, addr(1), &last.bytes[..15]), None);
+    let mut forged = last.bytes.clone();
+    forged[9] = 1;
+    assert_eq!(asked(&net, addr(1), &forged), None);
+    net.run_clean(4 * SECOND);
+    assert_eq!(asked(&net, addr(1), &last.bytes), None);
+}
+
+#[test]
+fn junk_of_any_kind_is_refused_without_harm() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    let mut rng = Rng::from_seed([8; 32]);
+    let real = net.seen.clone();
+    for packet in real {
+        let mut bent = packet.clone();
+        let at = rng.below(bent.bytes.len() as u64) as usize;
+        bent.bytes[at] ^= 1 << rng.below(8);
+        net.replay(bent);
+        let mut cut = packet;
+        cut.bytes
+            .truncate(1 + rng.below(cut.bytes.len() as u64) as usize);
+        net.replay(cut);
+    }
+    net.run_clean(SECOND);
+    assert!(net.works(0, 1));
+    assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 2);
+}
