@@ -25,7 +25,6 @@ impl Bridge {
                 index,
                 LinkChange {
                     up: true,
-                    no_link_local: true,
                     ..LinkChange::default()
                 },
             )
@@ -54,7 +53,6 @@ impl Bridge {
                 LinkChange {
                     mtu: Some(mtu),
                     bridge: Some(bridge),
-                    no_link_local: true,
                     up: true,
                     ..LinkChange::default()
                 },

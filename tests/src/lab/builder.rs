@@ -200,16 +200,7 @@ impl LabBuilder {
             up: true,
             ..LinkChange::default()
         };
-        // A kernel without IPv6 refuses the request that speaks of link-local addresses.
-        netlink
-            .set_link(
-                index,
-                LinkChange {
-                    no_link_local: true,
-                    ..change
-                },
-            )
-            .or_else(|_| netlink.set_link(index, change))
+        netlink.set_link(index, change)
     }
 
     /// Tells a host the MAC addresses of all others.

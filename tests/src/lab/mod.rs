@@ -45,8 +45,10 @@ mod switch;
 pub(crate) mod sys;
 mod watchdog;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -65,7 +67,7 @@ pub use netlink::InterfaceCounts;
 pub use report::Report;
 pub use search::Needle;
 pub use spec::{parse_burst, parse_bytes, parse_duration, parse_rate, parse_share};
-pub use sys::{set_receive_buffer, set_udp_gro, set_udp_segment};
+pub use sys::{die_with_thread, set_receive_buffer, set_udp_gro, set_udp_segment};
 
 use crate::host::Host;
 
@@ -132,6 +134,16 @@ pub fn skipped(why: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     // There is nobody to tell when the standard error is closed.
     let _ = io::stderr().write_all(format!("SKIPPED, NOT TESTED: {name}: {why}\n").as_bytes());
+}
+
+/// Moves the calling thread, and what it starts, into the namespace at `path`, as [`Host::path`] gives it.
+///
+/// # Errors
+/// As the kernel says.
+pub fn enter(path: &Path) -> io::Result<()> {
+    let namespace =
+        File::open(path).map_err(|e| namespace::context(e, &path.display().to_string()))?;
+    sys::enter_network(namespace.as_fd())
 }
 
 /// What connects the hosts.

@@ -52,8 +52,6 @@ pub(crate) struct LinkChange {
     pub(crate) mtu: Option<u32>,
     pub(crate) queue: Option<u32>,
     pub(crate) bridge: Option<u32>,
-    /// No link-local address, hence no duplicate detection and no router solicitation.
-    pub(crate) no_link_local: bool,
     pub(crate) up: bool,
 }
 
@@ -199,36 +197,21 @@ impl Netlink {
         Ok(view)
     }
 
-    /// Changes an interface.
+    /// Changes an interface. It never gets a link-local address, hence no duplicate detection and no router solicitation.
     pub(crate) fn set_link(&mut self, index: u32, change: LinkChange) -> io::Result<()> {
-        let flags = if change.up { libc::IFF_UP as u32 } else { 0 };
-        let mut request = Request::link(RTM_NEWLINK, REQUEST | ACK, index, flags);
-        if let Some(mac) = change.mac {
-            request.put(libc::IFLA_ADDRESS, &mac);
+        // A kernel without IPv6 refuses the request that speaks of link-local addresses.
+        self.order(change_request(index, change, true))
+            .or_else(|_| self.order(change_request(index, change, false)))?;
+        if change.up {
+            // By itself, because the kernel would raise the interface before it reads the rest.
+            self.order(Request::link(
+                RTM_NEWLINK,
+                REQUEST | ACK,
+                index,
+                libc::IFF_UP as u32,
+            ))?;
         }
-        let words = [
-            (libc::IFLA_MTU, change.mtu),
-            (libc::IFLA_TXQLEN, change.queue),
-            (libc::IFLA_MASTER, change.bridge),
-        ];
-        for (kind, value) in words
-            .iter()
-            .filter_map(|&(kind, value)| Some((kind, value?)))
-        {
-            request.put_u32(kind, value);
-        }
-        request.nest(IFLA_AF_SPEC, |r| {
-            // Or removing a host's first address would remove the others of its network.
-            r.nest(libc::AF_INET as u16, |r| {
-                r.nest(IFLA_INET_CONF, |r| r.put_u32(PROMOTE_SECONDARIES, 1));
-            });
-            if change.no_link_local {
-                r.nest(libc::AF_INET6 as u16, |r| {
-                    r.put(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE])
-                });
-            }
-        });
-        self.order(request)
+        Ok(())
     }
 
     /// Makes a veth pair: `name` here, `peer` in the other namespace.
@@ -313,6 +296,35 @@ impl Netlink {
         request.put(NDA_LLADDR, &mac);
         self.order(request)
     }
+}
+
+fn change_request(index: u32, change: LinkChange, ip6: bool) -> Request {
+    let mut request = Request::link(RTM_NEWLINK, REQUEST | ACK, index, 0);
+    if let Some(mac) = change.mac {
+        request.put(libc::IFLA_ADDRESS, &mac);
+    }
+    let words = [
+        (libc::IFLA_MTU, change.mtu),
+        (libc::IFLA_TXQLEN, change.queue),
+        (libc::IFLA_MASTER, change.bridge),
+    ];
+    for (kind, value) in words {
+        if let Some(value) = value {
+            request.put_u32(kind, value);
+        }
+    }
+    request.nest(IFLA_AF_SPEC, |r| {
+        // Or removing a host's first address would remove the others of its network.
+        r.nest(libc::AF_INET as u16, |r| {
+            r.nest(IFLA_INET_CONF, |r| r.put_u32(PROMOTE_SECONDARIES, 1));
+        });
+        if ip6 {
+            r.nest(libc::AF_INET6 as u16, |r| {
+                r.put(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
+            });
+        }
+    });
+    request
 }
 
 /// Address family and bytes.

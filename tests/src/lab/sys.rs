@@ -151,6 +151,13 @@ pub(crate) fn confine(command: &mut Command, namespace: Arc<OwnedFd>) {
     unsafe { command.pre_exec(enter) };
 }
 
+/// Makes a command outside the hosts die when the thread that started it dies.
+pub fn die_with_thread(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(move || die_with(parent)) };
+}
+
 /// Makes the command keep `kept` open across its exec, under the same numbers, in a process group of its own.
 pub(crate) fn keep_open(command: &mut Command, kept: Vec<RawFd>) {
     command.process_group(0);
