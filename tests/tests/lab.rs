@@ -75,6 +75,13 @@ fn balanced(c: Counts) {
     assert_eq!(c.sent + c.duplicated, c.delivered + c.dropped(), "{c:?}");
 }
 
+#[test]
+fn a_lab_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Lab>();
+    shared::<tidings_tests::host::Process>();
+}
+
 fn near(got: usize, share: f64, of: u32) {
     let expected = share * f64::from(of);
     // Five standard deviations of a binomial.
@@ -260,8 +267,15 @@ fn a_cut_holds_for_its_direction_and_classes_at_once() {
         (10, 10, 20)
     );
     lab.heal();
+    let before = lab.counts();
     send(&one, Class::Pair, 10);
     assert_eq!(receive(&two).len(), 10);
+    assert_eq!(
+        (lab.counts() - before)
+            .of(Class::Pair | Class::Fan)
+            .delivered,
+        10
+    );
 }
 
 #[test]

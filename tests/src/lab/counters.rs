@@ -1,7 +1,7 @@
 //! Counters of every directed link and class, written by the switch thread alone and read by anybody. The list of counters
 //! is declared once, below.
 
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Sub};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
@@ -32,6 +32,14 @@ macro_rules! counters {
         impl AddAssign for Counts {
             fn add_assign(&mut self, other: Counts) {
                 $(self.$name += other.$name;)+
+            }
+        }
+
+        /// What happened since an earlier reading.
+        impl Sub for Counts {
+            type Output = Counts;
+            fn sub(self, earlier: Counts) -> Counts {
+                Counts { $($name: self.$name - earlier.$name,)+ }
             }
         }
     };
@@ -123,6 +131,16 @@ impl Add for LinkCounts {
             *sum += counts;
         }
         self
+    }
+}
+
+/// What happened since an earlier reading.
+impl Sub for LinkCounts {
+    type Output = LinkCounts;
+    fn sub(self, earlier: LinkCounts) -> LinkCounts {
+        LinkCounts(std::array::from_fn(|class| {
+            self.0[class] - earlier.0[class]
+        }))
     }
 }
 

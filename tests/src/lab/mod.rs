@@ -21,8 +21,8 @@
 //! ```
 //!
 //! Nothing has a name in the system, so nothing stays behind: when the lab is dropped, or its process is killed, its
-//! processes, namespaces and interfaces go. It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN), `/dev/net/tun` and `/bin/sh`;
-//! [`available`] says what is missing. It touches nothing outside its namespaces.
+//! processes, namespaces and interfaces go. It needs `/dev/net/tun`, `/bin/sh` and either root or a user namespace
+//! (`unshare -Ur cargo test`); [`available`] says what is missing. It touches nothing outside its namespaces.
 
 mod bridge;
 mod builder;
@@ -326,6 +326,15 @@ impl Lab {
         self.control()
             .change(|wanted| wanted.needles.push(needle.clone()));
         needle
+    }
+
+    /// The counters of all links together.
+    ///
+    /// # Panics
+    /// In a bridged lab.
+    pub fn counts(&self) -> LinkCounts {
+        self.links()
+            .fold(LinkCounts::default(), |sum, link| sum + link.counts())
     }
 
     /// Frames that belong to no link.
