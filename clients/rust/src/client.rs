@@ -227,28 +227,19 @@ impl Client {
         self.answer_to(Kind::Unsubscribe, subscription.0).map(drop)
     }
 
-    /// Acknowledges one message.
-    pub fn acknowledge(&mut self, message: &Delivered) {
-        self.ack(message, false);
-    }
-
-    /// Acknowledges all messages of a publisher up to this one.
-    pub fn acknowledge_up_to(&mut self, message: &Delivered) {
-        self.ack(message, true);
-    }
-
-    fn ack(&mut self, message: &Delivered, up_to: bool) {
-        if message.session_epoch != self.books.session_epoch {
-            return; // Another session got it; it comes again.
+    /// Acknowledges messages. Those of a lost session come again, so that theirs means nothing.
+    pub fn acknowledge(&mut self, messages: &Delivered) {
+        if messages.session_epoch != self.books.session_epoch {
+            return;
         }
         let ack = Ack {
-            sub: message.subscription.0,
-            handle: message.publisher.handle,
-            node: message.publisher.node,
-            boot: message.publisher.boot,
-            seq: message.seq,
-            up_to,
-            session_epoch: message.session_epoch,
+            sub: messages.subscription.0,
+            handle: messages.publisher.handle,
+            node: messages.publisher.node,
+            boot: messages.publisher.boot,
+            from: messages.from,
+            to: messages.to,
+            session_epoch: messages.session_epoch,
         };
         if let Ok(output) = self.output() {
             ack.encode(output);
@@ -467,7 +458,6 @@ impl Client {
             },
             Reply::Subscribed(subscribed) => Event::Subscribed {
                 subscription: Subscription(subscribed.sub),
-                resumed: subscribed.resumed,
                 partial: subscribed.partial,
                 pending: subscribed.pending,
             },

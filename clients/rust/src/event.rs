@@ -40,17 +40,27 @@ pub struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// The last of them, to acknowledge all.
-    pub fn last(&self) -> Delivered {
-        self.nth((self.payloads.len() as u64).saturating_sub(1))
+    /// All of them, to acknowledge.
+    pub fn all(&self) -> Delivered {
+        self.range(0, self.payloads.len() as u64)
+    }
+
+    /// The first `n` of them.
+    pub fn first(&self, n: u64) -> Delivered {
+        self.range(0, n)
     }
 
     /// The `n`th of them, from 0.
     pub fn nth(&self, n: u64) -> Delivered {
+        self.range(n, 1)
+    }
+
+    fn range(&self, skip: u64, count: u64) -> Delivered {
         Delivered {
             subscription: self.subscription,
             publisher: self.publisher,
-            seq: self.seq + n,
+            from: self.seq + skip,
+            to: (self.seq + skip + count).saturating_sub(1),
             session_epoch: self.session_epoch,
         }
     }
@@ -138,8 +148,6 @@ pub enum Event<'a> {
     Subscribed {
         /// The subscription.
         subscription: Subscription,
-        /// Whether it stood already.
-        resumed: bool,
         /// Whether members are missing.
         partial: bool,
         /// Their names.

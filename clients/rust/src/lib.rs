@@ -18,8 +18,8 @@
 //!         for payload in messages.payloads {
 //!             println!("{}: {}", messages.topic, String::from_utf8_lossy(payload));
 //!         }
-//!         let last = messages.last();
-//!         client.acknowledge_up_to(&last);
+//!         let all = messages.all();
+//!         client.acknowledge(&all);
 //!     }
 //! }
 //! # let _ = orders;

@@ -19,16 +19,37 @@ pub struct PublisherId {
     pub handle: u32,
 }
 
-/// A message that came, named for its acknowledgement. It is worth nothing to another session.
+/// Messages of one publisher that came, named for their acknowledgement. Worth nothing to another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// The subscription that it came for.
+    /// The subscription that they came for.
     pub subscription: Subscription,
-    /// Who published it.
+    /// Who published them.
     pub publisher: PublisherId,
-    /// Its place among the messages of its publisher.
-    pub seq: u64,
+    /// Seq of the first; 0 stands for everything of the publisher up to the last.
+    pub from: u64,
+    /// Seq of the last.
+    pub to: u64,
     pub(crate) session_epoch: u64,
+}
+
+impl Delivered {
+    /// These and all of the publisher before them. Right for an ordered subscription, or when nothing that came is
+    /// untaken.
+    pub fn and_before(self) -> Self {
+        Self { from: 0, ..self }
+    }
+
+    /// Takes `next` in, if it continues these.
+    pub fn join(&mut self, next: &Self) -> bool {
+        let joins = next.from == self.to + 1
+            && (next.subscription, next.publisher, next.session_epoch)
+                == (self.subscription, self.publisher, self.session_epoch);
+        if joins {
+            self.to = next.to;
+        }
+        joins
+    }
 }
 
 pub(crate) struct SubscriptionState {

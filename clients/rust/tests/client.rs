@@ -43,7 +43,6 @@ fn subscribed(out: &mut Vec<u8>, sub: u32) {
         sub,
         node_sub: 1,
         partial: false,
-        resumed: false,
         pending: Names::default(),
     }
     .encode(out);
@@ -199,7 +198,7 @@ fn a_question_is_answered_while_messages_wait_to_be_taken() {
     let last = match client.next(SECOND) {
         Ok(Some(Event::Messages(messages))) => {
             assert_eq!(messages.payloads.collect::<Vec<_>>(), [b"x", b"y"]);
-            messages.last()
+            messages.all()
         }
         other => panic!("expected messages, got {other:?}"),
     };
@@ -208,11 +207,11 @@ fn a_question_is_answered_while_messages_wait_to_be_taken() {
         Ok(Some(Event::Subscribed { .. }))
     ));
     assert!(matches!(client.next(Some(Duration::ZERO)), Ok(None)));
-    client.acknowledge_up_to(&last);
+    client.acknowledge(&last);
     client.flush().unwrap();
     let ack = server.join().unwrap();
     assert!(
-        ack.contains("seq: 6, up_to: true, session_epoch: 9"),
+        ack.contains("from: 5, to: 6, session_epoch: 9"),
         "{ack}"
     );
 }
@@ -282,7 +281,7 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
         Ok(Some(Event::Accepted { .. }))
     ));
     let stale = match client.next(SECOND) {
-        Ok(Some(Event::Messages(messages))) => messages.last(),
+        Ok(Some(Event::Messages(messages))) => messages.all(),
         other => panic!("expected messages, got {other:?}"),
     };
     assert!(matches!(client.next(SECOND), Ok(Some(Event::Lost { .. }))));

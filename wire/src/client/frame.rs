@@ -86,7 +86,7 @@ kinds! {
     Subscribe = 0x10,
     /// Ends a subscription.
     Unsubscribe = 0x11,
-    /// Acknowledges one delivered message or all up to one.
+    /// Acknowledges delivered messages.
     Ack = 0x12,
     /// Opens a publisher on a topic.
     Open = 0x20,

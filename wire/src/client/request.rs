@@ -45,7 +45,7 @@ impl<'a> Request<'a> {
         Ok(
             match Kind::of(raw.kind).ok_or(FrameError::UnknownKind(raw.kind))? {
                 Kind::Publish => Self::Publish(Publish::decode(body)?),
-                Kind::Ack => Self::Ack(Ack::decode(flags, body)?),
+                Kind::Ack => Self::Ack(Ack::decode(body)?),
                 Kind::Hello => Self::Hello(Hello::decode(flags, body)?),
                 Kind::Proof => Self::Proof(Proof::decode(body)?),
                 Kind::Subscribe => Self::Subscribe(Subscribe::decode(body)?),

@@ -12,12 +12,8 @@ use crate::ids::{Boot, NodeId};
 
 /// Flag of SUBSCRIBED: not every member applied the subscription within the time allowed; the tail names the others.
 pub const FLAG_PARTIAL: u8 = 1;
-/// Flag of SUBSCRIBED: the subscription stood already, kept from an earlier session under this name.
-pub const FLAG_RESUMED: u8 = 2;
 /// Flag of DELIVER: an earlier session under this name may have seen these messages.
 pub const FLAG_AGAIN: u8 = 1;
-/// Flag of ACK: all messages of the publisher up to the seq, not that one only.
-pub const FLAG_UP_TO: u8 = 1;
 
 /// SUBSCRIBE. Tails: overlay name, pattern.
 #[repr(C)]
@@ -107,8 +103,10 @@ pub struct AckFixed {
     pub node: NodeId,
     /// Its boot.
     pub boot: Boot,
-    /// The message; with [`FLAG_UP_TO`] all of the publisher up to it.
-    pub seq: U64,
+    /// First message.
+    pub from: U64,
+    /// Last message. All between were delivered to this session.
+    pub to: U64,
     /// The token of WELCOME.
     pub session_epoch: U64,
 }
@@ -212,8 +210,6 @@ pub struct Subscribed<'a> {
     pub node_sub: u32,
     /// Whether some members have not applied it yet.
     pub partial: bool,
-    /// Whether it stood already.
-    pub resumed: bool,
     /// The members that have not.
     pub pending: Names<'a>,
 }
@@ -227,7 +223,6 @@ impl<'a> Subscribed<'a> {
             sub: fixed.sub.get(),
             node_sub: fixed.node_sub.get(),
             partial: flags & FLAG_PARTIAL != 0,
-            resumed: flags & FLAG_RESUMED != 0,
             pending,
         })
     }
@@ -240,9 +235,7 @@ impl<'a> Subscribed<'a> {
             pending: U16::new(self.pending.left),
             reserved: U16::ZERO,
         };
-        let mut flags = 0;
-        flags |= if self.partial { FLAG_PARTIAL } else { 0 };
-        flags |= if self.resumed { FLAG_RESUMED } else { 0 };
+        let flags = if self.partial { FLAG_PARTIAL } else { 0 };
         frame::put(out, flags, &fixed, &[self.pending.rest]);
     }
 }
@@ -492,24 +485,24 @@ pub struct Ack {
     pub node: NodeId,
     /// Its boot.
     pub boot: Boot,
-    /// The message.
-    pub seq: u64,
-    /// Whether all of the publisher up to it are meant.
-    pub up_to: bool,
+    /// First message; 0 acknowledges all of the publisher up to `to`.
+    pub from: u64,
+    /// Last message.
+    pub to: u64,
     /// The token of WELCOME.
     pub session_epoch: u64,
 }
 
 impl Ack {
-    pub(crate) fn decode(flags: u8, body: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, FrameError> {
         let (fixed, _) = frame::fixed::<AckFixed>(body)?;
         Ok(Self {
             sub: fixed.sub.get(),
             handle: fixed.handle.get(),
             node: fixed.node,
             boot: fixed.boot,
-            seq: fixed.seq.get(),
-            up_to: flags & FLAG_UP_TO != 0,
+            from: fixed.from.get(),
+            to: fixed.to.get(),
             session_epoch: fixed.session_epoch.get(),
         })
     }
@@ -521,10 +514,11 @@ impl Ack {
             handle: U32::new(self.handle),
             node: self.node,
             boot: self.boot,
-            seq: U64::new(self.seq),
+            from: U64::new(self.from),
+            to: U64::new(self.to),
             session_epoch: U64::new(self.session_epoch),
         };
-        frame::put(out, if self.up_to { FLAG_UP_TO } else { 0 }, &fixed, &[]);
+        frame::put(out, 0, &fixed, &[]);
     }
 }
 

@@ -101,8 +101,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
                     handle: 9,
                     node: NODE,
                     boot: BOOT,
-                    seq: 41,
-                    up_to: true,
+                    from: 40,
+                    to: 41,
                     session_epoch: 7,
                 }
                 .encode(out)
@@ -205,7 +205,6 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
                     sub: 2,
                     node_sub: 0x1234,
                     partial: true,
-                    resumed: false,
                     pending,
                 }
                 .encode(out)
@@ -497,7 +496,7 @@ proptest! {
         let bytes = encoded(|out| frame.encode(out));
         prop_assert_eq!(request(&bytes), Request::Subscribe(frame));
         let mut scratch = Vec::new();
-        let frame = Subscribed { sub, node_sub: attempts, partial: modes.0 == 1, resumed: modes.1 == 1, pending: Names::pack(&names, &mut scratch) };
+        let frame = Subscribed { sub, node_sub: attempts, partial: modes.0 == 1, pending: Names::pack(&names, &mut scratch) };
         let bytes = encoded(|out| frame.encode(out));
         prop_assert_eq!(reply(&bytes), Reply::Subscribed(frame));
         prop_assert_eq!(frame.pending.collect::<Vec<_>>(), names);
@@ -509,7 +508,7 @@ proptest! {
         let result = Outcome::ALL[outcome];
         let requests = [
             Request::Unsubscribe(Unsubscribe { sub: number }),
-            Request::Ack(Ack { sub: number, handle: other, node, boot, seq: big, up_to: flag, session_epoch: !big }),
+            Request::Ack(Ack { sub: number, handle: other, node, boot, from: big, to: !big, session_epoch: !big }),
             Request::Open(Open { publisher: number, overlay: &text, topic: &text }),
             Request::Close(Close { publisher: number }),
             Request::AskOwed(AskOwed { publisher: number }),
