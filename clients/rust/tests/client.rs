@@ -210,10 +210,7 @@ fn a_question_is_answered_while_messages_wait_to_be_taken() {
     client.acknowledge(&last);
     client.flush().unwrap();
     let ack = server.join().unwrap();
-    assert!(
-        ack.contains("from: 5, to: 6, session_epoch: 9"),
-        "{ack}"
-    );
+    assert!(ack.contains("from: 5, to: 6, session_epoch: 9"), "{ack}");
 }
 
 #[test]
