@@ -97,6 +97,11 @@ impl Cell {
     pub(super) fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed) + n, Relaxed);
     }
+
+    /// Undoes an `add`.
+    pub(super) fn take_back(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed) - n, Relaxed);
+    }
 }
 
 /// The counters of one directed link, by class.

@@ -455,20 +455,25 @@ impl Switch {
         let at = self.link(from, to);
         let cells = self.control.counters.cells(at, class);
         let frame = self.pool.frame(slot);
+        let bytes = frame.len() as u64;
         if self.links[at].settings.cut.has(class) || self.unplugged[from] || self.unplugged[to] {
             cells.cut.add(1);
-        } else if (&self.taps[to]).write(frame).is_ok() {
-            cells.delivered.add(1);
-            cells.delivered_bytes.add(frame.len() as u64);
-            cells.delivered_payload.add(payload as u64);
-            if let Some(capture) = &mut self.capture {
-                let now = self.started.elapsed().as_nanos() as u64;
-                capture
-                    .record(now, from, to, End::Delivered, frame)
-                    .expect("writing a capture");
-            }
-        } else {
+            return self.pool.give(slot);
+        }
+        // Counted first, so that whoever has received a packet finds it counted.
+        cells.delivered.add(1);
+        cells.delivered_bytes.add(bytes);
+        cells.delivered_payload.add(payload as u64);
+        if (&self.taps[to]).write(frame).is_err() {
+            cells.delivered.take_back(1);
+            cells.delivered_bytes.take_back(bytes);
+            cells.delivered_payload.take_back(payload as u64);
             cells.refused.add(1);
+        } else if let Some(capture) = &mut self.capture {
+            let now = self.started.elapsed().as_nanos() as u64;
+            capture
+                .record(now, from, to, End::Delivered, frame)
+                .expect("writing a capture");
         }
         self.pool.give(slot);
     }
