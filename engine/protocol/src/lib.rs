@@ -1,13 +1,31 @@
-//! Skeleton.
+//! The protocol core of Tidings: membership, links, subscriptions, delivery, without a clock, a socket or a thread.
+//!
+//! One [`Core`] is one overlay on one node. Its owner (the engine's shards, or a simulation) feeds it datagrams, commands and
+//! the time, and sends what [`Core::flush`] plans. Same inputs and seed, same bytes.
 #![forbid(unsafe_code)]
 
-#[allow(dead_code, unused_imports)]
+mod config;
+mod core;
+mod encode;
+mod event;
+mod fan;
+pub mod limits;
 mod links;
-#[allow(dead_code, unused_imports)]
+mod members;
 mod peer;
-#[allow(dead_code, unused_imports)]
+mod publish;
+mod ranges;
+mod receive;
 mod rng;
-#[allow(dead_code, unused_imports)]
+mod tables;
 mod timers;
-#[allow(dead_code, unused_imports)]
 mod tx;
+
+pub use crate::core::{Core, Refusals, Transmit};
+pub use config::{AckMode, CoreConfig, Profile, Redelivery, SlowPolicy, SubSpec};
+pub use event::{
+    Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
+    PublisherId, Taken,
+};
+pub use publish::PublishCounters;
+pub use receive::ReceiveCounters;

@@ -9,6 +9,9 @@ use tidings_wire::NodeId;
 pub(crate) struct PeerIx(pub(crate) u32);
 
 impl PeerIx {
+    /// This node itself, where it is one subscriber node among others. Never given to a peer.
+    pub(crate) const LOCAL: PeerIx = PeerIx(u32::MAX);
+
     /// As an index into an array.
     pub(crate) fn at(self) -> usize {
         self.0 as usize

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use tidings_wire::Class;
 
+use crate::publish::stream::StoreRun;
+
 /// UDP_SEGMENT takes at most 64 segments.
 const SEGMENTS_MAX: u32 = 64;
 /// A segmented send must fit one UDP datagram's 65,507 bytes; a round figure below.
@@ -29,6 +31,8 @@ pub(crate) struct Run {
 pub(crate) enum Source {
     /// In the plan's own arena.
     Scratch(Range<usize>),
+    /// In the message store: sealed once for many receivers.
+    Store(StoreRun),
 }
 
 /// The plan. Its memory is reused from flush to flush.
@@ -67,7 +71,9 @@ impl Tx {
         let Some(run) = self.runs.last_mut() else {
             return false;
         };
-        let Source::Scratch(range) = &mut run.source;
+        let Source::Scratch(range) = &mut run.source else {
+            return false;
+        };
         let fits = !run.closed
             && (run.to, run.class) == (to, class)
             && used <= run.segment
@@ -80,6 +86,18 @@ impl Tx {
             run.closed = used < run.segment;
         }
         fits
+    }
+
+    /// Appends a run of datagrams of a stream.
+    pub(crate) fn store_run(&mut self, to: SocketAddr, run: StoreRun) {
+        self.runs.push(Run {
+            to,
+            class: Class::Fan,
+            segment: run.segment,
+            source: Source::Store(run),
+            segments: 0,
+            closed: true,
+        });
     }
 
     /// The runs in the order of sending.
@@ -122,7 +140,9 @@ mod tests {
 
     fn shape(tx: &Tx) -> Vec<(u16, usize, usize)> {
         let len = |run: &Run| {
-            let Source::Scratch(range) = &run.source;
+            let Source::Scratch(range) = &run.source else {
+                return 0;
+            };
             tx.scratch(range).len()
         };
         tx.runs()

@@ -1,0 +1,217 @@
+//! What the owner asks of a core: publishing, subscribing, leaving; and what it may look at.
+
+use tidings_wire::{Boot, NodeId, validate_pattern, validate_topic};
+
+use super::*;
+use crate::config::SubSpec;
+use crate::event::{Accepted, CommandError, Event, Outcome, PublishError, PublisherId};
+use crate::publish::subscriber::Subscriber;
+use crate::publish::{PublishCounters, Sealing};
+use crate::receive::ReceiveCounters;
+use crate::tables::index::SubRef;
+
+impl Core {
+    /// Opens a publisher on a topic; the handle is unique within this boot and overlay.
+    pub fn open_publisher(&mut self, topic: &str) -> Result<u32, CommandError> {
+        validate_topic(topic).map_err(|_| CommandError::BadTopic)?;
+        if self.leaving {
+            return Err(CommandError::Leaving);
+        }
+        self.publish.open(topic)
+    }
+
+    /// Closes a publisher. Messages accepted so far keep their guarantees.
+    pub fn close_publisher(&mut self, handle: u32) -> Result<(), CommandError> {
+        self.publish.close(handle)
+    }
+
+    /// Takes a message for delivery. `WouldBlock` while tables are not synced, the store is full or the network is behind:
+    /// [`Event::Writable`] tells when to try again.
+    pub fn publish(
+        &mut self,
+        now: u64,
+        handle: u32,
+        payload: &[u8],
+        out: &mut dyn Outlet,
+    ) -> Result<Accepted, PublishError> {
+        if self.leaving {
+            return Err(PublishError::Closed);
+        }
+        if !self.sync.is_done() {
+            return Err(PublishError::WouldBlock);
+        }
+        let Self {
+            publish,
+            tables,
+            keyring,
+            rng,
+            peers,
+            receive,
+            ..
+        } = self;
+        let mut sealing = Sealing {
+            keyring,
+            rng,
+            peers,
+        };
+        publish.publish(handle, payload, tables, &mut sealing, receive, now, out)
+    }
+
+    /// How many subscriptions a message on this topic would be owed to now.
+    pub fn owed(&self, topic: &str) -> usize {
+        self.tables.index.matches(topic).len()
+    }
+
+    /// Adds a local subscription. It is effective for local publishers at once; [`Event::Subscribed`] tells when it is for all.
+    /// A named client that subscribes to the same pattern again gets its old subscription with all that it is owed.
+    pub fn subscribe(
+        &mut self,
+        now: u64,
+        spec: SubSpec,
+        out: &mut dyn Outlet,
+    ) -> Result<u32, CommandError> {
+        validate_pattern(&spec.pattern).map_err(|_| CommandError::BadTopic)?;
+        if self.leaving {
+            return Err(CommandError::Leaving);
+        }
+        let (sub, _) = self
+            .tables
+            .subscribe(now, spec.clone(), self.salt, self.members.alive())?;
+        self.receive.subscribe(sub, &spec);
+        self.publish.on_subscribed(
+            SubRef {
+                peer: PeerIx::LOCAL,
+                sub,
+            },
+            Subscriber::new(spec.policy, spec.redelivery),
+        );
+        self.members.set_table_version(self.tables.own.version());
+        out.event(Event::Routes);
+        self.receive.attach(sub, out);
+        Ok(sub)
+    }
+
+    /// Ends a local subscription: its unacknowledged messages fail with `Unsubscribed`.
+    pub fn unsubscribe(&mut self, sub: u32, out: &mut dyn Outlet) -> Result<(), CommandError> {
+        if !self.tables.unsubscribe(sub) {
+            return Err(CommandError::Unknown);
+        }
+        self.receive.unsubscribe(sub);
+        self.publish.on_unsubscribed(
+            SubRef {
+                peer: PeerIx::LOCAL,
+                sub,
+            },
+            Outcome::Unsubscribed,
+            &self.peers,
+            out,
+        );
+        self.members.set_table_version(self.tables.own.version());
+        out.event(Event::Routes);
+        Ok(())
+    }
+
+    /// The subscription's client is gone but may come back: messages wait with their publishers. What it had not acknowledged
+    /// is delivered again, marked so.
+    pub fn detach(&mut self, sub: u32) {
+        self.receive.detach(sub);
+    }
+
+    /// The subscription's client is there (again).
+    pub fn attach(&mut self, sub: u32, out: &mut dyn Outlet) {
+        self.receive.attach(sub, out);
+    }
+
+    /// There is room for the subscription after [`Taken::Full`](crate::Taken::Full).
+    pub fn ready(&mut self, sub: u32, out: &mut dyn Outlet) {
+        self.receive.ready(sub, out);
+    }
+
+    /// The subscriber's application acknowledges message `seq` of a publisher, or all up to it. Unknown ids do nothing.
+    /// Returns how many messages that settled.
+    pub fn acknowledge(&mut self, sub: u32, publisher: PublisherId, seq: u64, upto: bool) -> u64 {
+        let peer = if publisher.node == self.config.node {
+            Some(PeerIx::LOCAL)
+        } else {
+            self.peers.find(&publisher.node)
+        };
+        let Some(peer) = peer else { return 0 };
+        self.receive
+            .acknowledge(peer, publisher.boot, sub, publisher.handle, seq, upto)
+    }
+
+    /// Announces that this node leaves. Publishers and subscriptions are closed to new commands; the owner keeps driving the
+    /// core until [`Core::has_left`].
+    pub fn leave(&mut self, now: u64) {
+        if !self.leaving {
+            self.leaving = true;
+            self.members.leave(now);
+        }
+    }
+
+    /// Whether the farewell is told and the core may be dropped.
+    pub fn has_left(&self, now: u64) -> bool {
+        self.leaving && self.members.has_left(now)
+    }
+
+    /// Replaces the application metadata in this node's member record.
+    pub fn set_metadata(&mut self, metadata: &[u8]) -> Result<(), CommandError> {
+        if metadata.len() > tidings_wire::limits::MAX_METADATA {
+            return Err(CommandError::TooLong);
+        }
+        self.members.set_metadata(metadata);
+        Ok(())
+    }
+
+    /// Replaces the seeds' addresses, after names were resolved anew.
+    pub fn set_seeds(&mut self, now: u64, seeds: &[std::net::SocketAddr]) {
+        self.members.set_seeds(now, seeds);
+    }
+
+    /// Whether every alive member's subscriptions are known, so that publishers need not wait.
+    pub fn is_synced(&self) -> bool {
+        self.sync.is_done()
+    }
+
+    /// Whether every accepted message has all its outcomes.
+    pub fn is_settled(&self) -> bool {
+        self.publish.is_settled()
+    }
+
+    /// Counts of the publishing side.
+    pub fn publish_counters(&self) -> PublishCounters {
+        self.publish.counters
+    }
+
+    /// Counts of the receiving side.
+    pub fn receive_counters(&self) -> ReceiveCounters {
+        self.receive.counters
+    }
+
+    /// Datagrams refused, by reason.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Bytes that the core keeps for messages: (store, held back and partly received).
+    pub fn memory(&self) -> (usize, usize) {
+        (self.publish.stored(), self.receive.bytes())
+    }
+
+    /// Streams that exist: (to publish, open here for receiving).
+    pub fn stream_counts(&self) -> (usize, usize) {
+        (self.publish.stream_count(), self.streams.len())
+    }
+
+    /// Version of this node's subscription table, and the number of its subscriptions.
+    pub fn table(&self) -> (u64, usize) {
+        (self.tables.own.version(), self.tables.own.iter().count())
+    }
+
+    /// Version held of a member's table.
+    pub fn table_of(&self, node: &NodeId, boot: Boot) -> u64 {
+        self.peers
+            .find(node)
+            .map_or(0, |peer| self.tables.held(peer, boot))
+    }
+}

@@ -1,0 +1,415 @@
+//! What goes out: one flush plans everything that is due; and what the passing of time does.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{self, OrderMode};
+use tidings_wire::{Boot, Class};
+
+use super::*;
+use crate::config::SubSpec;
+use crate::encode::{encode, with};
+use crate::event::{Event, Outcome};
+use crate::links::link::Link;
+use crate::links::{LinkEvent, reason};
+use crate::members::MemberEvent;
+use crate::publish::LocalCopy;
+use crate::receive::{Incoming, Notice};
+use crate::tables::Page;
+use crate::tables::index::SubRef;
+use crate::{limits, tables};
+
+/// A run of datagrams to send: all `segment` bytes long but for the last, which may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Which of the node's sockets sends it.
+    pub class: Class,
+    /// Length of each datagram but the last.
+    pub segment: usize,
+    /// The datagrams, end to end.
+    pub bytes: &'a [u8],
+}
+
+/// Local copies that one flush serves from the own store; more wait for the next.
+const LOCAL_COPIES: usize = 4096;
+
+impl Core {
+    /// Lets everything happen that is due at `now`.
+    pub fn handle_timeout(&mut self, now: u64, out: &mut dyn Outlet) {
+        let (mut env, links, members) = self.parts(now);
+        links.on_timeout(now);
+        members.on_timeout(&mut env, links);
+        if self.publish.tick_at().is_some_and(|at| at <= now) {
+            for sub in self.publish.on_tick(now, &self.peers, out) {
+                self.tables.forget(sub.peer, sub.sub);
+                out.event(Event::Routes);
+            }
+        }
+        self.settle_down(now, out);
+    }
+
+    /// When [`Core::handle_timeout`] and [`Core::flush`] are next needed, if nothing else happens before.
+    pub fn deadline(&self) -> Option<u64> {
+        let all = [
+            self.links.deadline(),
+            self.members.deadline(),
+            self.publish.tick_at(),
+            self.publish.fanout_deadline(),
+            self.streams.deadline(),
+            self.tables.deadline(),
+            self.sync.deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Plans what is to be sent now: see [`Core::transmits`].
+    pub fn flush(&mut self, now: u64, out: &mut dyn Outlet) {
+        self.report_locally(now, out);
+        let mut peers = std::mem::take(&mut self.linked);
+        peers.clear();
+        peers.extend(self.links.iter().map(|link| link.peer));
+        for &peer in &peers {
+            self.feed(peer, now);
+        }
+        self.linked = peers;
+        self.streams.flush(&mut self.links, now);
+        self.publish.flush(&mut self.links, &mut self.tx, now);
+        let (mut env, links, members) = self.parts(now);
+        members.flush(&mut env, links);
+        links.flush(&mut env);
+        if self.publish.take_writable(now) {
+            out.event(Event::Writable);
+        }
+    }
+
+    /// The datagrams of the last flush, in the order of sending; valid until [`Core::sent`].
+    pub fn transmits(&self) -> impl Iterator<Item = Transmit<'_>> {
+        self.tx.runs().iter().map(|run| Transmit {
+            to: run.to,
+            class: run.class,
+            segment: run.segment,
+            bytes: match &run.source {
+                crate::tx::Source::Scratch(range) => self.tx.scratch(range),
+                crate::tx::Source::Store(run) => self.publish.run_bytes(run),
+            },
+        })
+    }
+
+    /// The plan was handed to the network, or lost there: what must arrive is repeated.
+    pub fn sent(&mut self) {
+        self.tx.clear();
+    }
+
+    // Queues for one peer what it is to be told: table, acknowledgements, notices, fetches.
+    fn feed(&mut self, peer: PeerIx, now: u64) {
+        let Self {
+            links,
+            tables,
+            receive,
+            ..
+        } = self;
+        if !(tables.owes(peer) || receive.has_reports(peer) || receive.may_fetch(peer)) {
+            return;
+        }
+        let Some(link) = links.link_mut(peer) else {
+            return;
+        };
+        if tables.owes(peer) {
+            tables.feed(peer, |page| link.bulk.push(encode_page(&page).bytes()));
+        }
+        if receive.has_reports(peer) {
+            receive.take_notices(peer, |notice| link.ctl.push(encode_notice(notice).bytes()));
+            receive.take_reports(peer, |sub, handle, from, to, outcome| {
+                push_report(link, sub, handle, (from, to), outcome)
+            });
+        }
+        while link.ctl.room() > 64 {
+            let Some(fetch) = receive.next_fetch(peer, now) else {
+                break;
+            };
+            let fixed = digest::Fetch {
+                sub: fetch.sub.into(),
+                handle: fetch.handle.into(),
+                count: fetch.count.into(),
+                from: fetch.from.into(),
+                max_bytes: limits::FETCH_BYTES.into(),
+                ..Default::default()
+            };
+            link.ctl.push(encode::<64>(&fixed, &[]).bytes());
+        }
+    }
+
+    // The local node is its own publisher, too: its acknowledgements and fetches need no network.
+    fn report_locally(&mut self, now: u64, out: &mut dyn Outlet) {
+        let Self {
+            receive,
+            publish,
+            peers,
+            ..
+        } = self;
+        receive.take_notices(PeerIx::LOCAL, |notice| {
+            match notice {
+                Notice::Deferred { sub, .. } => publish.on_deferred(
+                    SubRef {
+                        peer: PeerIx::LOCAL,
+                        sub,
+                    },
+                    now,
+                ),
+                Notice::Resumed { sub } => publish.on_resumed(
+                    SubRef {
+                        peer: PeerIx::LOCAL,
+                        sub,
+                    },
+                    now,
+                ),
+            }
+            true
+        });
+        receive.take_reports(PeerIx::LOCAL, |sub, handle, from, to, outcome| {
+            publish.on_delivered(
+                SubRef {
+                    peer: PeerIx::LOCAL,
+                    sub,
+                },
+                handle,
+                (from, to),
+                outcome,
+                peers,
+                out,
+            );
+            true
+        });
+        for gap in publish.take_local_gaps() {
+            receive.on_gap(
+                PeerIx::LOCAL,
+                gap.sub,
+                gap.handle,
+                (gap.from, gap.to),
+                gap.reason,
+                out,
+            );
+        }
+        for _ in 0..LOCAL_COPIES {
+            let Some(fetch) = receive.next_fetch(PeerIx::LOCAL, now) else {
+                break;
+            };
+            match publish.local_copy(&fetch) {
+                Ok(LocalCopy { seq, payload }) => {
+                    let message = Incoming {
+                        peer: PeerIx::LOCAL,
+                        handle: fetch.handle,
+                        seq,
+                        payload: &payload,
+                    };
+                    let _ = receive.on_catchup(message, fetch.sub, out);
+                }
+                Err(range) => receive.on_gap(
+                    PeerIx::LOCAL,
+                    fetch.sub,
+                    fetch.handle,
+                    range,
+                    Outcome::Delivered,
+                    out,
+                ),
+            }
+            receive.on_fetched(PeerIx::LOCAL, fetch.sub, fetch.handle, fetch.from);
+        }
+    }
+
+    // Draws the conclusions of what just happened: sessions, members, waits.
+    pub(super) fn settle_down(&mut self, now: u64, out: &mut dyn Outlet) {
+        while let Some(event) = self.links.poll_event() {
+            self.on_link_event(now, event, out);
+        }
+        while let Some(event) = self.members.poll_event() {
+            self.on_member_event(now, event, out);
+        }
+        for tables::Effective { sub, missing } in self.tables.effective(now) {
+            let missing: Vec<_> = missing
+                .into_iter()
+                .map(|peer| self.peers.id(peer))
+                .collect();
+            out.event(Event::Subscribed {
+                sub,
+                missing: &missing,
+            });
+        }
+        if !self.sync.is_done() {
+            let complete = self.members.has_joined() && self.holds_every_table();
+            if let Some(synced) = self.sync.check(now, complete) {
+                out.event(Event::Synced {
+                    complete: synced == sync::Synced::Complete,
+                });
+                out.event(Event::Writable);
+            }
+        }
+    }
+
+    fn holds_every_table(&self) -> bool {
+        self.members.alive().all(|peer| {
+            let (boot, version) = self.members.table_version(peer);
+            self.tables.held(peer, boot) >= version
+        })
+    }
+
+    fn on_link_event(&mut self, now: u64, event: LinkEvent, out: &mut dyn Outlet) {
+        match event {
+            LinkEvent::Up { peer, boot, .. } => self.on_session(now, peer, boot),
+            LinkEvent::Reborn { peer, boot, .. } => {
+                self.streams.forget(peer);
+                self.on_session(now, peer, boot);
+            }
+            LinkEvent::Down { peer } => {
+                self.tables.on_link_down(peer);
+                self.publish.on_link_down(peer, now);
+            }
+            LinkEvent::Adopted { generation } => out.event(Event::Generation(generation)),
+            LinkEvent::Twin { .. } | LinkEvent::Outlived { .. } => {}
+            LinkEvent::Met { .. } | LinkEvent::Ourselves { .. } => {}
+        }
+        let (mut env, links, members) = self.parts(now);
+        members.on_link_event(&mut env, links, &event);
+    }
+
+    fn on_session(&mut self, now: u64, peer: PeerIx, boot: Boot) {
+        self.receive.on_session(peer, self.peers.id(peer), boot);
+        self.tables.on_link_up(peer);
+        self.publish.on_link_up(peer, boot, now);
+    }
+
+    fn on_member_event(&mut self, now: u64, event: MemberEvent, out: &mut dyn Outlet) {
+        let MemberEvent { kind, peer } = event;
+        let node = self.peers.id(peer);
+        out.event(Event::Presence { kind, node });
+        use crate::event::PresenceKind::{Drop, In, Out, Quarantine, Rejoin, Unreachable};
+        match kind {
+            In | Rejoin => self.links.want(peer, &[], reason::DELIVERY),
+            Quarantine => {}
+            Unreachable => self.tables.on_peer_gone(peer),
+            Out => {
+                self.tables.on_peer_gone(peer);
+                self.forget_subs(peer, now, Outcome::Left, out);
+            }
+            Drop => {
+                self.forget_subs(peer, now, Outcome::NodeDead, out);
+                self.publish.on_peer_dropped(peer);
+                self.receive.forget(peer);
+                self.streams.forget(peer);
+            }
+        }
+    }
+
+    // The node left: named clients may come back with it, the others will not.
+    fn forget_subs(&mut self, peer: PeerIx, now: u64, outcome: Outcome, out: &mut dyn Outlet) {
+        for sub in self.tables.subs_of(peer) {
+            let named = self.tables.remote(peer, sub).is_some_and(|s| s.client != 0);
+            let sub = SubRef { peer, sub };
+            if named && outcome == Outcome::Left {
+                self.publish.on_missing(sub, now);
+            } else {
+                self.publish.on_unsubscribed(sub, outcome, &self.peers, out);
+                self.tables.forget(peer, sub.sub);
+            }
+        }
+        out.event(Event::Routes);
+    }
+}
+
+fn push_report(
+    link: &mut Link,
+    sub: u32,
+    handle: u32,
+    (from, to): (u64, u64),
+    outcome: Outcome,
+) -> bool {
+    let fixed = digest::Delivered {
+        sub: sub.into(),
+        handle: handle.into(),
+        count: u32::try_from(to - from).unwrap_or(u32::MAX).into(),
+        from: from.into(),
+        result: (outcome as u32).into(),
+        ..Default::default()
+    };
+    link.ctl.push(encode::<64>(&fixed, &[]).bytes())
+}
+
+fn encode_notice(notice: Notice) -> crate::encode::Encoded<64> {
+    match notice {
+        Notice::Deferred { sub, handle, from } => encode(
+            &digest::Deferred {
+                sub: sub.into(),
+                handle: handle.into(),
+                from: from.into(),
+                ..Default::default()
+            },
+            &[],
+        ),
+        Notice::Resumed { sub } => encode(
+            &digest::Resumed {
+                sub: sub.into(),
+                ..Default::default()
+            },
+            &[],
+        ),
+    }
+}
+
+fn encode_page(page: &Page<'_>) -> crate::encode::Encoded<320> {
+    match *page {
+        Page::Begin {
+            version,
+            base,
+            count,
+        } => encode(
+            &digest::Table {
+                version: version.into(),
+                base: base.into(),
+                count: count.into(),
+                ..Default::default()
+            },
+            &[],
+        ),
+        Page::Add(sub, spec) => {
+            with(|writer| writer.put_sub_add(&sub_add(sub, spec), &spec.pattern))
+        }
+        Page::Del(sub) => encode(
+            &digest::SubDel {
+                sub: sub.into(),
+                ..Default::default()
+            },
+            &[],
+        ),
+        Page::End(version) => encode(
+            &digest::TableEnd {
+                version: version.into(),
+                ..Default::default()
+            },
+            &[],
+        ),
+    }
+}
+
+fn sub_add(sub: u32, spec: &SubSpec) -> digest::SubAdd {
+    let order = if spec.ordered {
+        OrderMode::Ordered
+    } else {
+        OrderMode::Unordered
+    };
+    digest::SubAdd {
+        sub: sub.into(),
+        client: if spec.client.is_empty() {
+            0
+        } else {
+            digest::client_hash(&spec.client)
+        }
+        .into(),
+        attempts: spec.redelivery.attempts.into(),
+        every_ms: spec.redelivery.every_ms.into(),
+        ack: spec.ack as u8,
+        order: order as u8,
+        policy: spec.policy as u8,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,162 @@
+//! One overlay on one node: everything that the protocol knows, driven from outside.
+//!
+//! The owner feeds datagrams, commands and the time in; the core answers through [`Outlet`] and by the datagrams that
+//! [`Core::flush`] plans. It reads no clock, opens no socket, draws no entropy of its own. Same inputs and seed, same bytes.
+
+mod command;
+mod dispatch;
+mod flush;
+
+mod streams;
+mod sync;
+
+pub use flush::Transmit;
+
+use tidings_wire::Keyring;
+
+use crate::config::CoreConfig;
+use crate::event::Outlet;
+use crate::links::{Env, Links, Local};
+use crate::members::Members;
+use crate::peer::{PeerIx, Peers};
+use crate::publish::Publish;
+use crate::receive::Receive;
+use crate::rng::Rng;
+use crate::tables::Tables;
+use crate::tx::Tx;
+use streams::Streams;
+use sync::Sync;
+
+/// Datagrams refused, by the reason's counter label; and other counts that belong to no part.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    counts: std::collections::BTreeMap<&'static str, u64>,
+}
+
+impl Refusals {
+    pub(crate) fn count(&mut self, label: &'static str) {
+        *self.counts.entry(label).or_default() += 1;
+    }
+
+    /// Label and count of each reason that occurred.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.counts.iter().map(|(label, count)| (*label, *count))
+    }
+
+    /// The count of one label.
+    pub fn get(&self, label: &str) -> u64 {
+        self.counts.get(label).copied().unwrap_or(0)
+    }
+}
+
+/// The protocol of one overlay on one node.
+pub struct Core {
+    config: CoreConfig,
+    keyring: Keyring,
+    rng: Rng,
+    // Makes the ids of unnamed subscriptions differ from boot to boot.
+    salt: u64,
+    peers: Peers,
+    links: Links,
+    members: Members,
+    tables: Tables,
+    publish: Publish,
+    receive: Receive,
+    streams: Streams,
+    sync: Sync,
+    tx: Tx,
+    // Peers with a link, while a flush goes over them.
+    linked: Vec<PeerIx>,
+    leaving: bool,
+    refusals: Refusals,
+}
+
+impl Core {
+    /// A core that has joined nothing yet. `seed` must be unpredictable in production: nonces and sessions are drawn from it.
+    pub fn new(config: CoreConfig, keyring: Keyring, now: u64, seed: [u8; 32]) -> Core {
+        let mut rng = Rng::from_seed(seed);
+        let salt = rng.next_u64();
+        let steer = tidings_wire::steer(keyring.overlay(), 0);
+        let peers = Peers::default();
+        let mut publish = Publish::new(&config, &keyring, steer);
+        publish.add_local(now);
+        let mut receive = Receive::default();
+        receive.on_session(PeerIx::LOCAL, config.node, config.boot);
+        let links = Links::new(now, local(&config, steer), &mut rng);
+        let members = Members::new(&config, now);
+        let sync = Sync::new(now, !config.seeds.is_empty() || !config.cached.is_empty());
+        Core {
+            config,
+            keyring,
+            rng,
+            salt,
+            peers,
+            links,
+            members,
+            tables: Tables::default(),
+            publish,
+            receive,
+            streams: Streams::default(),
+            sync,
+            tx: Tx::default(),
+            linked: Vec::new(),
+            leaving: false,
+            refusals: Refusals::default(),
+        }
+    }
+
+    // What links and members work with.
+    fn parts(&mut self, now: u64) -> (Env<'_>, &mut Links, &mut Members) {
+        let Self {
+            links,
+            members,
+            keyring,
+            rng,
+            peers,
+            tx,
+            ..
+        } = self;
+        (
+            Env {
+                now,
+                ring: keyring,
+                rng,
+                peers,
+                tx,
+            },
+            links,
+            members,
+        )
+    }
+
+    /// Whether more receive slots should be granted.
+    pub fn wants_slots(&self) -> bool {
+        self.links.wants_slots()
+    }
+
+    /// Grants the 256 receive slots of a block: the 12 high bits of the 20-bit slot in PAIR and BULK headers. A core without
+    /// slots opens no link.
+    pub fn grant_slots(&mut self, block: u16) {
+        self.links.grant_slots(block);
+    }
+
+    /// Who this node is in the overlay.
+    pub fn config(&self) -> &CoreConfig {
+        &self.config
+    }
+}
+
+fn local(config: &CoreConfig, steer: u8) -> Local {
+    Local {
+        id: config.node,
+        boot: config.boot,
+        generation: config.generation,
+        steer: config.steer,
+        hello_steer: steer,
+        rcvbuf: config.rcvbuf,
+        caps: 0,
+        addrs: config.addresses.iter().map(|addr| (*addr).into()).collect(),
+        boot_tag: config.boot_tag,
+        datagram_max: config.datagram_size,
+    }
+}

@@ -1,0 +1,153 @@
+//! Streams of publishers elsewhere that are open here: their datagrams, and when to acknowledge them.
+
+use std::collections::BTreeMap;
+
+use tidings_wire::digest::{FanAck, FanBeat, StreamClose, StreamOpen, StreamReady};
+use tidings_wire::{Boot, FanRx, Keyring, NodeId};
+
+use crate::encode::{Encoded, encode, with};
+use crate::limits;
+use crate::links::Links;
+use crate::peer::PeerIx;
+use crate::receive::stream::StreamRx;
+
+/// Words of a FAN_ACK that one digest of a PAIR datagram carries.
+const ACK_WORDS: usize = 128;
+/// Its size with all of them.
+const ACK_BYTES: usize = size_of::<FanAck>() + 8 * ACK_WORDS;
+
+/// Streams by session.
+#[derive(Default)]
+pub(crate) struct Streams {
+    open: BTreeMap<u64, StreamRx>,
+}
+
+impl Streams {
+    pub(crate) fn get_mut(&mut self, session: u64) -> Option<&mut StreamRx> {
+        self.open.get_mut(&session)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A publisher opens a stream, or opens it anew further on. Returns the answer's result.
+    pub(crate) fn on_open(
+        &mut self,
+        peer: PeerIx,
+        node: NodeId,
+        boot: Boot,
+        open: &StreamOpen,
+        keyring: &Keyring,
+    ) -> u32 {
+        let session = open.session.get();
+        match self.open.get_mut(&session) {
+            Some(stream) if stream.peer == peer => {
+                stream.reopen(open.floor.get());
+                return StreamReady::READY;
+            }
+            Some(_) => return StreamReady::REFUSED,
+            None => {}
+        }
+        if self.open.values().filter(|s| s.peer == peer).count() >= limits::MAX_STREAMS_PER_PEER {
+            self.drop_quietest(peer);
+        }
+        match FanRx::new(
+            keyring,
+            open.slot,
+            node,
+            boot,
+            session,
+            open.lane,
+            open.floor.get(),
+        ) {
+            Ok(keys) => {
+                self.open
+                    .insert(session, StreamRx::new(peer, session, keys));
+                StreamReady::READY
+            }
+            Err(_) => StreamReady::REFUSED,
+        }
+    }
+
+    fn drop_quietest(&mut self, peer: PeerIx) {
+        let quietest = self
+            .open
+            .values()
+            .filter(|s| s.peer == peer)
+            .min_by_key(|s| s.last_heard());
+        if let Some(session) = quietest.map(|s| s.session) {
+            self.open.remove(&session);
+        }
+    }
+
+    pub(crate) fn on_close(&mut self, peer: PeerIx, close: &StreamClose) {
+        let session = close.session.get();
+        if self.open.get(&session).is_some_and(|s| s.peer == peer) {
+            self.open.remove(&session);
+        }
+    }
+
+    pub(crate) fn on_beat(&mut self, peer: PeerIx, beat: &FanBeat) {
+        if let Some(stream) = self
+            .open
+            .get_mut(&beat.session.get())
+            .filter(|s| s.peer == peer)
+        {
+            stream.on_beat();
+        }
+    }
+
+    /// The publisher restarted or is gone: its keys are no longer valid.
+    pub(crate) fn forget(&mut self, peer: PeerIx) {
+        self.open.retain(|_, stream| stream.peer != peer);
+    }
+
+    /// When the next acknowledgement is due.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.open.values().filter_map(StreamRx::due).min()
+    }
+
+    /// Queues every acknowledgement that is due. One datagram to a peer takes all that fit it.
+    pub(crate) fn flush(&mut self, links: &mut Links, now: u64) {
+        for stream in self.open.values_mut() {
+            if stream.due().is_none_or(|at| at > now) {
+                continue;
+            }
+            let Some(link) = links.link_mut(stream.peer) else {
+                continue;
+            };
+            link.queue(acknowledgement(stream, now).bytes());
+        }
+    }
+}
+
+fn acknowledgement(stream: &mut StreamRx, now: u64) -> Encoded<ACK_BYTES> {
+    let state = stream.take_ack(now);
+    let mut words = [0u64; ACK_WORDS];
+    let used = stream.keys.bitmap(&mut words);
+    let mut fixed = FanAck {
+        delay_us: state.delay_us.into(),
+        session: stream.session.into(),
+        floor: state.floor.into(),
+        credit: state.credit.into(),
+        recent: state.recent.into(),
+        ..FanAck::default()
+    };
+    if state.answer {
+        fixed.head.flags = FanAck::ANSWER;
+    }
+    with(|writer| writer.put_fan_ack(&fixed, &words[..used]))
+}
+
+/// The answer to a STREAM_OPEN.
+pub(crate) fn ready(session: u64, result: u32) -> Encoded<64> {
+    encode(
+        &StreamReady {
+            session: session.into(),
+            result: result.into(),
+            ..StreamReady::default()
+        },
+        &[],
+    )
+}

@@ -1,0 +1,259 @@
+//! Taking messages: route, room, stream, local copies.
+
+use super::*;
+use crate::event::{Accepted, PublishError};
+use crate::publish::stream::Append;
+use crate::receive::{Incoming, Receive};
+use crate::tables::Tables;
+
+impl Publish {
+    /// Takes a message of an open publisher. Local subscriptions get their copy before this returns.
+    #[allow(clippy::too_many_arguments)] // the parts of the core that one message touches
+    pub(crate) fn publish(
+        &mut self,
+        number: u32,
+        payload: &[u8],
+        tables: &Tables,
+        sealing: &mut Sealing<'_>,
+        receive: &mut Receive,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) -> Result<Accepted, PublishError> {
+        if payload.len() > self.max_message {
+            return Err(PublishError::TooLarge {
+                limit: self.max_message,
+            });
+        }
+        let (seq, route) = self.route(number, tables, sealing, receive)?;
+        let owed = route.subs.len() as u32;
+        if owed == 0 {
+            self.counters.unowed += 1;
+        } else if owed == route.local && self.handle(number).is_some_and(|h| h.out.is_none()) {
+            self.publish_locally(number, seq, payload, &route, receive, now, out)?;
+        } else {
+            self.make_sure_of_room(route.stream, payload.len(), sealing.peers, now, out)?;
+            self.append(number, seq, payload, &route, now);
+            if route.local > 0 {
+                let message = Incoming {
+                    peer: PeerIx::LOCAL,
+                    handle: number,
+                    seq,
+                    payload,
+                };
+                let _ = receive.on_message(message, out);
+            }
+        }
+        if let Some(handle) = self.handle_mut(number) {
+            handle.next = seq + 1;
+        }
+        self.counters.accepted += 1;
+        self.counters.accepted_bytes += payload.len() as u64;
+        Ok(Accepted { seq, owed })
+    }
+
+    // Only local subscriptions, and nothing waits: the store is needed only if one of them does not acknowledge at once.
+    #[allow(clippy::too_many_arguments)]
+    fn publish_locally(
+        &mut self,
+        number: u32,
+        seq: u64,
+        payload: &[u8],
+        route: &Route,
+        receive: &mut Receive,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) -> Result<(), PublishError> {
+        let room = self.streams[route.stream as usize]
+            .as_ref()
+            .map_or(1, |s| s.chunks_for(payload.len()));
+        if !self.store.has_room(room) {
+            return self.refuse();
+        }
+        let message = Incoming {
+            peer: PeerIx::LOCAL,
+            handle: number,
+            seq,
+            payload,
+        };
+        let unsettled = receive.on_message(message, out).unwrap_or(route.local);
+        if unsettled == 0 {
+            for sub in &route.subs {
+                self.counters.delivered += 1;
+                let (node, outcome) = (self.node, Outcome::Delivered);
+                out.event(Event::Outcome {
+                    handle: number,
+                    node,
+                    sub: sub.sub,
+                    from: seq,
+                    to: seq + 1,
+                    outcome,
+                });
+            }
+            return Ok(());
+        }
+        self.append(number, seq, payload, route, now);
+        Ok(())
+    }
+
+    // The publisher's next number and its route, brought up to date.
+    fn route(
+        &mut self,
+        number: u32,
+        tables: &Tables,
+        sealing: &mut Sealing<'_>,
+        receive: &mut Receive,
+    ) -> Result<(u64, Arc<Route>), PublishError> {
+        let epoch = tables.epoch();
+        let handle = self
+            .handle(number)
+            .filter(|h| h.next != CLOSED)
+            .ok_or(PublishError::Closed)?;
+        let seq = handle.next;
+        if let Some((of, route)) = &handle.route
+            && *of == epoch
+        {
+            return Ok((seq, route.clone()));
+        }
+        let subs = tables.index.matches(&handle.topic);
+        let route = match self.routes.get(&subs) {
+            Some(route) => route.clone(),
+            None => self.make_route(subs, sealing)?,
+        };
+        if route.local > 0 {
+            receive.define(
+                PeerIx::LOCAL,
+                number,
+                seq,
+                &self.handle(number).expect("seen above").topic,
+            );
+        }
+        let handle = self.handle_mut(number).expect("seen above");
+        // The nodes define the topic anew: subscriptions that are new to it are owed it from here on.
+        handle.defined = (u32::MAX, 0);
+        handle.route = Some((epoch, route.clone()));
+        Ok((seq, route))
+    }
+
+    fn make_route(
+        &mut self,
+        subs: Vec<SubRef>,
+        sealing: &mut Sealing<'_>,
+    ) -> Result<Arc<Route>, PublishError> {
+        let mut nodes: Vec<PeerIx> = subs
+            .iter()
+            .map(|s| s.peer)
+            .filter(|p| *p != PeerIx::LOCAL)
+            .collect();
+        nodes.dedup();
+        let local = subs.iter().filter(|s| s.peer == PeerIx::LOCAL).count() as u32;
+        let Some(stream) = self.stream_for(nodes, sealing) else {
+            return self.refuse();
+        };
+        if self.routes.len() >= limits::MAX_STREAMS * 4 {
+            self.routes.retain(|_, route| Arc::strong_count(route) > 1);
+        }
+        let route = Arc::new(Route {
+            subs: subs.clone(),
+            stream,
+            local,
+        });
+        self.routes.insert(subs, route.clone());
+        Ok(route)
+    }
+
+    fn append(&mut self, number: u32, seq: u64, payload: &[u8], route: &Route, now: u64) {
+        let Self {
+            handles,
+            streams,
+            store,
+            active,
+            ..
+        } = self;
+        let Some(Some(handle)) = handles.get_mut(number as usize) else {
+            return;
+        };
+        let stream = streams[route.stream as usize]
+            .as_mut()
+            .expect("a route's stream exists");
+        let owed = route.subs.len() as u32;
+        let epoch = (route.stream, stream.define_epoch);
+        let define = (handle.defined != epoch && !stream.is_local()).then_some(&*handle.topic);
+        let append = Append {
+            handle: number,
+            seq,
+            define,
+            payload,
+            owed,
+        };
+        let (counter, datagrams) = stream
+            .append(store, append, now)
+            .expect("a checked message fits");
+        handle.defined = epoch;
+        let out = handle.out.get_or_insert_default();
+        if out.is_empty() {
+            active.insert(number);
+        }
+        out.owe(&route.subs, seq, now);
+        out.push(
+            seq,
+            DatagramId {
+                stream: route.stream,
+                counter,
+            },
+            datagrams,
+            owed,
+            now,
+        );
+    }
+
+    fn refuse<T>(&mut self) -> Result<T, PublishError> {
+        self.counters.would_block += 1;
+        self.blocked = true;
+        Err(PublishError::WouldBlock)
+    }
+
+    fn make_sure_of_room(
+        &mut self,
+        stream: u32,
+        bytes: usize,
+        peers: &Peers,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) -> Result<(), PublishError> {
+        if self.is_congested(stream) {
+            return self.refuse();
+        }
+        let chunks = self.streams[stream as usize]
+            .as_ref()
+            .map_or(1, |s| s.chunks_for(bytes));
+        if self.store.has_room(chunks) || self.give_up_slow(chunks, peers, now, out) {
+            return Ok(());
+        }
+        self.refuse()
+    }
+
+    // Whether a live node has too much unsent.
+    fn is_congested(&self, stream: u32) -> bool {
+        let Some(stream) = &self.streams[stream as usize] else {
+            return false;
+        };
+        let live = stream.nodes.iter().filter(|n| n.is_live());
+        live.map(|n| stream.head() - n.next)
+            .max()
+            .is_some_and(|unsent| unsent >= limits::STREAM_BACKLOG)
+    }
+
+    /// Whether refused publishers may try again; tells once.
+    pub(crate) fn take_writable(&mut self, now: u64) -> bool {
+        let room = self.blocked
+            && self.store.has_room(2)
+            && (0..self.streams.len() as u32).all(|ix| !self.is_congested(ix));
+        // Messages may be given up now that could not before.
+        let again = self.blocked && self.evict_at != 0 && now >= self.evict_at;
+        if room || again {
+            self.blocked = false;
+            return true;
+        }
+        false
+    }
+}

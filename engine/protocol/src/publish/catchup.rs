@@ -1,0 +1,527 @@
+//! Bringing nodes up to date: sessions, backlogs, fetches. Everything here goes over the link's reliable bulk channel.
+
+use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head};
+use tidings_wire::{PAIR_HEADER, TAG};
+
+use super::subscriber::{JOBS, Job};
+use super::*;
+use crate::encode::encode;
+use crate::fan::{Item, Items};
+use crate::links::Links;
+use crate::links::link::Link;
+use crate::receive;
+
+/// Room that the bulk channel must have before another part is cut: one datagram's worth.
+const ROOM: usize = 1200;
+/// BACKLOG flag: messages of the run may have been delivered before.
+const AGAIN: u8 = 1;
+
+/// Bytes of a message that one CATCHUP carries in datagrams of `size` bytes.
+fn part_max(size: usize) -> usize {
+    size - PAIR_HEADER - TAG - size_of::<tidings_wire::digest::Bulk>() - size_of::<Catchup>()
+}
+
+/// A message of the own store for a local subscription.
+pub(crate) struct LocalCopy {
+    pub(crate) seq: u64,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Publish {
+    /// A session with the node began.
+    pub(crate) fn on_link_up(&mut self, peer: PeerIx, boot: Boot, now: u64) {
+        self.leave_streams(peer, None);
+        let node = self
+            .nodes
+            .entry(peer)
+            .or_insert_with(|| Subscribing::new(now));
+        node.phase = Phase::backlog(now);
+        node.reborn |= node.boot.is_some_and(|known| known != boot);
+        node.boot = Some(boot);
+        node.jobs.clear();
+        node.offers.clear();
+    }
+
+    /// The session ended.
+    pub(crate) fn on_link_down(&mut self, peer: PeerIx, now: u64) {
+        self.leave_streams(peer, None);
+        if let Some(node) = self.nodes.get_mut(&peer) {
+            if !matches!(node.phase, Phase::Down { .. }) {
+                node.phase = Phase::Down { since: now };
+            }
+            node.jobs.clear();
+        }
+    }
+
+    fn leave_streams(&mut self, peer: PeerIx, links: Option<&mut Links>) {
+        let mut forgotten = 0;
+        for stream in self.streams.iter_mut().flatten() {
+            if let Some(node) = stream.node_mut(peer) {
+                forgotten += node.close();
+                stream.trim(&mut self.store);
+            }
+        }
+        if let Some(link) = links.and_then(|l| l.link_mut(peer)) {
+            link.congestion.forget(forgotten);
+        }
+    }
+
+    /// The node is forgotten: it will not come back.
+    pub(crate) fn on_peer_dropped(&mut self, peer: PeerIx) {
+        self.leave_streams(peer, None);
+        self.nodes.remove(&peer);
+        let gone: Vec<u32> = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(|s| s.is_idle() && s.node(peer).is_some())
+            .map(|s| s.ix)
+            .collect();
+        gone.into_iter().for_each(|ix| self.drop_stream(ix));
+    }
+
+    /// The node asks for messages.
+    pub(crate) fn on_fetch(&mut self, peer: PeerIx, fetch: &Fetch) {
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return;
+        };
+        if node.jobs.len() < JOBS {
+            let from = fetch.from.get();
+            node.jobs.push_back(Job {
+                sub: fetch.sub.get(),
+                handle: fetch.handle.get(),
+                from,
+                next: from,
+                to: from.saturating_add(fetch.count.get().into()),
+                offset: 0,
+                bytes_left: fetch.max_bytes.get().max(1),
+            });
+        }
+    }
+
+    /// Whether a flush has something to tell the node.
+    pub(crate) fn owes(&self, peer: PeerIx) -> bool {
+        self.nodes.get(&peer).is_some_and(|n| {
+            matches!(n.phase, Phase::Backlog { .. })
+                || !n.jobs.is_empty()
+                || !n.untold.is_empty()
+                || !n.offers.is_empty()
+        })
+    }
+
+    /// Nodes with a session that are to be told something.
+    pub(crate) fn owing(&self) -> impl Iterator<Item = PeerIx> + '_ {
+        self.nodes.keys().copied().filter(|peer| self.owes(*peer))
+    }
+
+    // Tells the node all that there is room for: gaps first, then what it is owed, then what it asked for.
+    pub(super) fn serve(&mut self, peer: PeerIx, links: &mut Links, now: u64) {
+        if !self.owes(peer) {
+            return;
+        }
+        let Some(link) = links.link_mut(peer) else {
+            return;
+        };
+        if !self.tell_gaps(peer, link) || !self.offer(peer, link) {
+            return;
+        }
+        if self.tell_backlog(peer, link, now) && !self.join_streams(peer, links, now) {
+            // The channel had no room for a STREAM_OPEN: what is accepted until it has must be told, too.
+            if let Some(node) = self.nodes.get_mut(&peer) {
+                node.phase = Phase::Backlog {
+                    cursor: 0,
+                    since: now,
+                    began: now,
+                    paused: false,
+                };
+            }
+        }
+        if let Some(link) = links.link_mut(peer) {
+            while self.serve_job(peer, link) {}
+        }
+    }
+
+    fn tell_gaps(&mut self, peer: PeerIx, link: &mut Link) -> bool {
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return false;
+        };
+        while let Some(entry) = node.untold.first_entry() {
+            let gap = *entry.get();
+            let count = u32::try_from(gap.to - gap.from).unwrap_or(u32::MAX);
+            if !push_gap(link, gap.sub, gap.handle, gap.from, count, gap.reason) {
+                return false;
+            }
+            entry.remove();
+            if gap.to > gap.from + u64::from(count) {
+                let from = gap.from + u64::from(count);
+                node.untold
+                    .insert((gap.sub, gap.handle, from), Untold { from, ..gap });
+            }
+        }
+        true
+    }
+
+    fn offer(&mut self, peer: PeerIx, link: &mut Link) -> bool {
+        while let Some(&(sub, number)) = self.nodes.get(&peer).and_then(|n| n.offers.front()) {
+            if !self.push_backlog(SubRef { peer, sub }, number, 0, link) {
+                return false;
+            }
+            if let Some(node) = self.nodes.get_mut(&peer) {
+                node.offers.pop_front();
+            }
+        }
+        true
+    }
+
+    // Goes on with the node's backlog; true when it is up to date.
+    fn tell_backlog(&mut self, peer: PeerIx, link: &mut Link, now: u64) -> bool {
+        loop {
+            let Some(node) = self.nodes.get(&peer) else {
+                return false;
+            };
+            let Phase::Backlog {
+                cursor,
+                since,
+                began,
+                paused,
+            } = node.phase
+            else {
+                return false;
+            };
+            let next = self.active.range(cursor..).next().copied();
+            let Some(number) = next else {
+                return self.end_backlog(peer, began, paused, now);
+            };
+            let owed = self.handle(number).and_then(|h| h.out.as_ref());
+            let subs: Vec<SubRef> = owed.map_or_else(Vec::new, |o| {
+                o.subs()
+                    .map(|owed| owed.sub)
+                    .filter(|s| s.peer == peer)
+                    .collect()
+            });
+            // A subscription is told again if the channel fills up between two of one publisher: the node takes it once.
+            let told = subs
+                .iter()
+                .all(|sub| self.push_backlog(*sub, number, since, link));
+            let Some(node) = self.nodes.get_mut(&peer) else {
+                return false;
+            };
+            if !told {
+                node.phase = Phase::Backlog {
+                    cursor,
+                    since,
+                    began,
+                    paused: true,
+                };
+                return false;
+            }
+            node.phase = Phase::Backlog {
+                cursor: number + 1,
+                since,
+                began,
+                paused,
+            };
+        }
+    }
+
+    // A pass is over: if it had to pause, messages accepted meanwhile need another.
+    fn end_backlog(&mut self, peer: PeerIx, began: u64, paused: bool, now: u64) -> bool {
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return false;
+        };
+        if paused {
+            node.phase = Phase::Backlog {
+                cursor: 0,
+                since: began,
+                began: now,
+                paused: false,
+            };
+            return false;
+        }
+        (node.phase, node.reborn) = (Phase::Ready, false);
+        true
+    }
+
+    // Tells what one subscription is owed by one publisher of messages accepted at or after `since`. In flight on a live stream
+    // it may be, too: the node takes each once.
+    fn push_backlog(&self, sub: SubRef, number: u32, since: u64, link: &mut Link) -> bool {
+        let Some(handle) = self.handle(number) else {
+            return true;
+        };
+        let Some(outstanding) = &handle.out else {
+            return true;
+        };
+        let (Some((from, to)), Some(owed)) = (outstanding.unsettled(sub), outstanding.owed(sub))
+        else {
+            return true;
+        };
+        let reborn = self.nodes.get(&sub.peer).is_some_and(|n| n.reborn);
+        let mut runs: Vec<(u64, u64, bool)> = Vec::new();
+        for span in outstanding.spans(from, to).filter(|s| s.accepted >= since) {
+            let sent = || {
+                let stream = self.streams[span.at.stream as usize].as_ref();
+                owed.served > span.first
+                    || stream
+                        .and_then(|s| s.node(sub.peer))
+                        .is_some_and(|n| n.was_sent(span.at.counter))
+            };
+            let again = reborn && sent();
+            owed.settled
+                .holes(
+                    span.first.max(from),
+                    span.end().min(to),
+                    |a, b| match runs.last_mut() {
+                        Some(last) if last.1 == a && last.2 == again => last.1 = b,
+                        _ => runs.push((a, b, again)),
+                    },
+                );
+            // What is unsettled is told in few runs: the node fetches around what it has.
+            if runs.len() > RUNS {
+                merge(&mut runs);
+            }
+        }
+        runs.into_iter().all(|(from, to, again)| {
+            let fixed = Backlog {
+                head: Head::flagged(if again { AGAIN } else { 0 }),
+                sub: sub.sub.into(),
+                handle: number.into(),
+                count: u32::try_from(to - from).unwrap_or(u32::MAX).into(),
+                from: from.into(),
+            };
+            link.bulk
+                .push(encode::<320>(&fixed, &[handle.topic.as_bytes()]).bytes())
+        })
+    }
+
+    // Works on the node's oldest FETCH; true if it is done.
+    fn serve_job(&mut self, peer: PeerIx, link: &mut Link) -> bool {
+        let Some(mut job) = self.nodes.get_mut(&peer).and_then(|n| n.jobs.pop_front()) else {
+            return false;
+        };
+        if self.work(peer, &mut job, link) {
+            return true;
+        }
+        if let Some(node) = self.nodes.get_mut(&peer) {
+            node.jobs.push_front(job);
+        }
+        false
+    }
+
+    fn work(&mut self, peer: PeerIx, job: &mut Job, link: &mut Link) -> bool {
+        let sub = SubRef { peer, sub: job.sub };
+        while job.next < job.to && job.bytes_left > 0 {
+            let settled = self.settled_upto(sub, job.handle, job.next, job.to);
+            if settled > job.next {
+                // Settled in an earlier life of the node, or never owed: nothing is missing.
+                let count = u32::try_from(settled - job.next).unwrap_or(u32::MAX);
+                if !push_gap(
+                    link,
+                    job.sub,
+                    job.handle,
+                    job.next,
+                    count,
+                    Outcome::Delivered,
+                ) {
+                    return false;
+                }
+                job.next += u64::from(count);
+                continue;
+            }
+            if !self.send_copy(sub, job, link) {
+                return false;
+            }
+        }
+        let count = (job.next - job.from) as u32;
+        let fixed = Fetched {
+            sub: job.sub.into(),
+            handle: job.handle.into(),
+            count: count.into(),
+            from: job.from.into(),
+            ..Fetched::default()
+        };
+        link.bulk.push(encode::<64>(&fixed, &[]).bytes())
+    }
+
+    // One past the last of the settled numbers from `from` on.
+    fn settled_upto(&self, sub: SubRef, number: u32, from: u64, to: u64) -> u64 {
+        let out = self.handle(number).and_then(|h| h.out.as_ref());
+        let Some(owed) = out.and_then(|o| o.owed(sub)) else {
+            return to;
+        };
+        let mut first = to;
+        let end = out
+            .and_then(|o| o.unsettled(sub))
+            .map_or(from, |(_, end)| end);
+        owed.settled
+            .holes(from, to.min(end.max(from)), |a, _| first = first.min(a));
+        first
+    }
+
+    // Sends (the rest of) message `job.next`; false if the channel is full.
+    fn send_copy(&mut self, sub: SubRef, job: &mut Job, link: &mut Link) -> bool {
+        let Some(outstanding) = self.handle(job.handle).and_then(|h| h.out.as_ref()) else {
+            return true;
+        };
+        let Some(span) = outstanding.spans(job.next, job.next + 1).next().copied() else {
+            job.next += 1;
+            return true;
+        };
+        let max = part_max(self.size);
+        for n in 0..u64::from(span.datagrams) {
+            let at = DatagramId {
+                counter: span.at.counter + n,
+                ..span.at
+            };
+            let sent = self.read(at, |item| send_item(item, job, max, link));
+            if sent == Some(false) {
+                return false;
+            }
+        }
+        self.counters.catchup += 1;
+        let (number, next) = (job.handle, job.next + 1);
+        if let Some(owed) = self
+            .handle_mut(number)
+            .and_then(|h| h.out.as_mut())
+            .and_then(|o| o.owed_mut(sub))
+        {
+            owed.served = owed.served.max(next);
+        }
+        (job.next, job.offset) = (next, 0);
+        true
+    }
+
+    // Opens a retained datagram and shows its records to `f` until it says false.
+    fn read(&mut self, at: DatagramId, mut f: impl FnMut(&Item<'_>) -> bool) -> Option<bool> {
+        let stream = self.streams[at.stream as usize].as_mut()?;
+        let body = stream.read_any(&self.store, at.counter, &mut self.scratch)?;
+        Some(Items::new(body).flatten().all(|item| f(&item)))
+    }
+
+    /// A message for a local subscription that had no room for it: found in the own store, or known settled.
+    pub(crate) fn local_copy(&mut self, fetch: &receive::Fetch) -> Result<LocalCopy, (u64, u64)> {
+        let sub = SubRef {
+            peer: PeerIx::LOCAL,
+            sub: fetch.sub,
+        };
+        let to = fetch.from + u64::from(fetch.count);
+        let settled = self.settled_upto(sub, fetch.handle, fetch.from, to);
+        if settled > fetch.from {
+            return Err((fetch.from, settled));
+        }
+        let out = self.handle(fetch.handle).and_then(|h| h.out.as_ref());
+        let Some(span) = out.and_then(|o| o.spans(fetch.from, fetch.from + 1).next().copied())
+        else {
+            return Err((fetch.from, fetch.from + 1));
+        };
+        let mut copy = LocalCopy {
+            seq: fetch.from,
+            payload: Vec::new(),
+        };
+        for n in 0..u64::from(span.datagrams) {
+            let at = DatagramId {
+                counter: span.at.counter + n,
+                ..span.at
+            };
+            self.read(at, |item| {
+                match *item {
+                    Item::Message {
+                        handle,
+                        seq,
+                        payload,
+                    }
+                    | Item::Part {
+                        handle,
+                        seq,
+                        payload,
+                        ..
+                    } if (handle, seq) == (fetch.handle, fetch.from) => {
+                        copy.payload.extend_from_slice(payload);
+                    }
+                    _ => {}
+                }
+                true
+            });
+        }
+        Ok(copy)
+    }
+}
+
+/// Runs of one BACKLOG before neighbours are joined over settled ones.
+const RUNS: usize = 64;
+
+// Joins neighbours that are alike, over the settled ones between them.
+fn merge(runs: &mut Vec<(u64, u64, bool)>) {
+    runs.dedup_by(|next, last| {
+        let alike = next.2 == last.2;
+        if alike {
+            last.1 = next.1;
+        }
+        alike
+    });
+}
+
+fn push_gap(
+    link: &mut Link,
+    sub: u32,
+    handle: u32,
+    from: u64,
+    count: u32,
+    reason: Outcome,
+) -> bool {
+    let fixed = Gap {
+        sub: sub.into(),
+        handle: handle.into(),
+        count: count.into(),
+        from: from.into(),
+        reason: (reason as u32).into(),
+        ..Gap::default()
+    };
+    link.bulk.push(encode::<64>(&fixed, &[]).bytes())
+}
+
+// Sends a record if it is (part of) the message that the job is at. False if the channel is full.
+fn send_item(item: &Item<'_>, job: &mut Job, max: usize, link: &mut Link) -> bool {
+    let (handle, seq, start, total, payload) = match *item {
+        Item::Message {
+            handle,
+            seq,
+            payload,
+        } => (handle, seq, 0, payload.len() as u32, payload),
+        Item::Part {
+            handle,
+            seq,
+            offset,
+            total,
+            payload,
+        } => (handle, seq, offset, total, payload),
+        Item::Define(_) => return true,
+    };
+    if (handle, seq) != (job.handle, job.next) {
+        return true;
+    }
+    let end = start + payload.len() as u32;
+    let mut empty = total == 0;
+    while empty || (job.offset >= start && job.offset < end) {
+        let rest = &payload[(job.offset - start) as usize..];
+        let part = &rest[..rest.len().min(max)];
+        if link.bulk.room() < ROOM || !push_part(link, job, total, part) {
+            return false;
+        }
+        job.offset += part.len() as u32;
+        job.bytes_left = job.bytes_left.saturating_sub(part.len() as u32 + 32);
+        empty = false;
+    }
+    true
+}
+
+fn push_part(link: &mut Link, job: &Job, total: u32, part: &[u8]) -> bool {
+    let fixed = Catchup {
+        sub: job.sub.into(),
+        handle: job.handle.into(),
+        offset: job.offset.into(),
+        seq: job.next.into(),
+        total: total.into(),
+        ..Catchup::default()
+    };
+    link.bulk.push(encode::<1280>(&fixed, &[part]).bytes())
+}

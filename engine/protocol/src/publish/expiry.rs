@@ -1,0 +1,283 @@
+//! Giving up: attempts used up, nodes dead for too long, clients that do not come back, a full store.
+
+use super::*;
+
+/// How often attempts and waits are looked at, in ns.
+const TICK: u64 = 100_000_000;
+/// A pause between searches for messages to give up, in ns.
+const EVICT_PAUSE: u64 = 10_000_000;
+
+impl Publish {
+    /// When [`Publish::on_tick`] is due.
+    pub(crate) fn tick_at(&self) -> Option<u64> {
+        let waits = !self.active.is_empty() || self.subs.values().any(|s| s.until.is_some());
+        waits.then_some(self.next_tick)
+    }
+
+    /// Looks at every wait. Returns subscriptions that are forgotten for good.
+    pub(crate) fn on_tick(&mut self, now: u64, peers: &Peers, out: &mut dyn Outlet) -> Vec<SubRef> {
+        self.next_tick = now + TICK;
+        self.expire_attempts(now, peers, out);
+        self.offer_again(now);
+        self.expire_parked(now, peers, out);
+        let gone: Vec<SubRef> = self
+            .subs
+            .iter()
+            .filter(|(_, s)| s.until.is_some_and(|until| now >= until))
+            .map(|(sub, _)| *sub)
+            .collect();
+        for &sub in &gone {
+            self.on_unsubscribed(sub, Outcome::Unsubscribed, peers, out);
+        }
+        gone
+    }
+
+    // Subscriptions with a number of attempts: their messages fail by time.
+    fn expire_attempts(&mut self, now: u64, peers: &Peers, out: &mut dyn Outlet) {
+        if !self.subs.values().any(|s| s.redelivery.attempts > 0) {
+            return;
+        }
+        let mut failed = Vec::new();
+        for &number in &self.active {
+            let Some(outstanding) = self.handle(number).and_then(|h| h.out.as_ref()) else {
+                continue;
+            };
+            for owed in outstanding.subs() {
+                let Some(subscriber) = self.subs.get(&owed.sub) else {
+                    continue;
+                };
+                if let Some(to) = self.expired(outstanding, owed.sub, subscriber, now) {
+                    failed.push((number, owed.sub, to));
+                }
+            }
+        }
+        for (number, sub, to) in failed {
+            self.settle(number, sub, (0, to), Outcome::MaxAttempts, peers, out);
+        }
+    }
+
+    // One past the last number whose attempts are used up. Spans are in the order of time.
+    fn expired(
+        &self,
+        outstanding: &Outstanding,
+        sub: SubRef,
+        subscriber: &Subscriber,
+        now: u64,
+    ) -> Option<u64> {
+        let attempts = u64::from(subscriber.redelivery.attempts);
+        if attempts == 0 || subscriber.deferred.is_some() {
+            return None;
+        }
+        let period = attempts * u64::from(subscriber.redelivery.every_ms) * 1_000_000;
+        let (from, to) = outstanding.unsettled(sub)?;
+        let mut expired = None;
+        for span in outstanding.spans(from, to) {
+            let sent = self.streams[span.at.stream as usize]
+                .as_ref()?
+                .entry(span.at.counter)
+                .map_or(0, |e| e.sent_at);
+            let sent = if sub.peer == PeerIx::LOCAL {
+                span.accepted
+            } else {
+                sent
+            };
+            if sent == 0 || now < sent.max(subscriber.resumed) + period {
+                break;
+            }
+            expired = Some(span.end());
+        }
+        expired
+    }
+
+    // A period without acknowledgement: the node is asked whether it has them, and fetches what it lacks.
+    fn offer_again(&mut self, now: u64) {
+        let Self {
+            handles,
+            active,
+            subs,
+            nodes,
+            counters,
+            ..
+        } = self;
+        for &number in &*active {
+            let Some(Some(handle)) = handles.get_mut(number as usize) else {
+                continue;
+            };
+            let Some(outstanding) = handle.out.as_mut() else {
+                continue;
+            };
+            let stale: Vec<SubRef> = outstanding
+                .subs()
+                .filter(|owed| is_stale(outstanding, owed, subs, now))
+                .map(|owed| owed.sub)
+                .collect();
+            for sub in stale {
+                let Some(node) = nodes.get_mut(&sub.peer).filter(|n| n.phase == Phase::Ready)
+                else {
+                    continue;
+                };
+                node.offers.push_back((sub.sub, number));
+                counters.redeliveries += 1;
+                if let Some(owed) = outstanding.owed_mut(sub) {
+                    owed.offered = now;
+                }
+            }
+        }
+    }
+
+    // Nodes that stayed away longer than messages are parked.
+    fn expire_parked(&mut self, now: u64, peers: &Peers, out: &mut dyn Outlet) {
+        let limit = self.park_max;
+        let over =
+            |n: &Subscribing| matches!(n.phase, Phase::Down { since } if now >= since + limit);
+        let over: BTreeSet<PeerIx> = self
+            .nodes
+            .iter()
+            .filter(|(_, n)| over(n))
+            .map(|(peer, _)| *peer)
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        let active: Vec<u32> = self.active.iter().copied().collect();
+        for number in active {
+            let owed = self.handle(number).and_then(|h| h.out.as_ref());
+            let Some(owed) = owed else { continue };
+            let late: Vec<SubRef> = owed
+                .subs()
+                .map(|o| o.sub)
+                .filter(|s| over.contains(&s.peer))
+                .collect();
+            let before = now - limit;
+            for sub in late {
+                let out_ = self.handle(number).and_then(|h| h.out.as_ref());
+                let to = out_.and_then(|o| {
+                    o.spans(0, u64::MAX)
+                        .take_while(|s| s.accepted <= before)
+                        .last()
+                        .map(|s| s.end())
+                });
+                if let Some(to) = to {
+                    self.settle(number, sub, (0, to), Outcome::NodeDead, peers, out);
+                }
+            }
+        }
+    }
+
+    /// Makes room in a full store at the cost of subscriptions that do not keep up: the oldest messages that only they need
+    /// fail. False if there is not enough of them.
+    pub(super) fn give_up_slow(
+        &mut self,
+        chunks: usize,
+        peers: &Peers,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) -> bool {
+        if now < self.evict_at {
+            return false;
+        }
+        self.evict_at = now + EVICT_PAUSE;
+        self.compact();
+        if self.store.has_room(chunks) {
+            return true;
+        }
+        let mut given: Vec<(u64, u32, u64, u64)> = Vec::new();
+        for &number in &self.active {
+            if let Some(outstanding) = self.handle(number).and_then(|h| h.out.as_ref()) {
+                self.slow_only(number, outstanding, now, &mut given);
+            }
+        }
+        given.sort_unstable();
+        for (_, number, from, to) in given {
+            let subs: Vec<SubRef> = self
+                .handle(number)
+                .and_then(|h| h.out.as_ref())
+                .map_or_else(Vec::new, |o| o.subs().map(|owed| owed.sub).collect());
+            for sub in subs {
+                if self.is_catching_up(sub, now) {
+                    self.settle(number, sub, (from, to), Outcome::Overflow, peers, out);
+                }
+            }
+            if self.store.has_room(chunks + EVICT_CHUNKS) {
+                break;
+            }
+        }
+        self.streams
+            .iter_mut()
+            .flatten()
+            .for_each(|s| s.trim(&mut self.store));
+        self.compact();
+        let room = self.store.has_room(chunks);
+        if room {
+            self.evict_at = 0;
+        }
+        room
+    }
+
+    fn is_catching_up(&self, sub: SubRef, now: u64) -> bool {
+        let Some(subscriber) = self.subs.get(&sub) else {
+            return true;
+        };
+        let away = self
+            .nodes
+            .get(&sub.peer)
+            .is_some_and(|n| matches!(n.phase, Phase::Down { .. }));
+        subscriber.policy != crate::config::SlowPolicy::Block && (away || subscriber.is_slow(now))
+    }
+
+    // Collects the spans of one publisher that only subscriptions in catch-up wait for.
+    fn slow_only(
+        &self,
+        number: u32,
+        outstanding: &Outstanding,
+        now: u64,
+        given: &mut Vec<(u64, u32, u64, u64)>,
+    ) {
+        let live: Vec<&outstanding::Owed> = outstanding
+            .subs()
+            .filter(|o| !self.is_catching_up(o.sub, now))
+            .collect();
+        for span in outstanding.spans(0, u64::MAX) {
+            let mut needed = false;
+            for owed in &live {
+                owed.settled
+                    .holes(span.first, span.end(), |_, _| needed = true);
+            }
+            if !needed {
+                given.push((span.accepted, number, span.first, span.end()));
+            }
+        }
+    }
+
+    fn compact(&mut self) {
+        for stream in self.streams.iter_mut().flatten() {
+            stream.compact(&mut self.store);
+        }
+    }
+}
+
+/// Chunks beyond the need that giving up frees at once, so that it is not done for every message: a sixteenth of the default store.
+const EVICT_CHUNKS: usize = limits::RETAIN_DEFAULT / limits::CHUNK / 16;
+
+// Whether the subscription's oldest unsettled message is older than a period, and was not offered again within one.
+fn is_stale(
+    outstanding: &Outstanding,
+    owed: &outstanding::Owed,
+    subs: &BTreeMap<SubRef, Subscriber>,
+    now: u64,
+) -> bool {
+    let Some(subscriber) = subs.get(&owed.sub).filter(|s| s.deferred.is_none()) else {
+        return false;
+    };
+    let period = u64::from(subscriber.redelivery.every_ms).max(100) * 1_000_000;
+    if owed.sub.peer == PeerIx::LOCAL || now < owed.offered + period {
+        return false;
+    }
+    let Some((from, to)) = outstanding.unsettled(owed.sub) else {
+        return false;
+    };
+    outstanding
+        .spans(from, to)
+        .next()
+        .is_some_and(|span| now >= span.accepted + period)
+}

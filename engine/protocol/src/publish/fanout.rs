@@ -1,0 +1,415 @@
+//! Sending streams: opening them at their nodes, new datagrams, repairs, heartbeats, acknowledgements.
+
+use tidings_wire::digest::{FanAck, FanAckView, FanBeat, StreamOpen, StreamReady};
+
+use super::node::{Node, Progress, Standing};
+use super::*;
+use crate::encode::encode;
+use crate::links::Links;
+use crate::links::link::Link;
+use crate::tx::Tx;
+
+impl Publish {
+    /// The node answered a STREAM_OPEN.
+    pub(crate) fn on_stream_ready(&mut self, peer: PeerIx, ready: &StreamReady, now: u64) {
+        let Some(&ix) = self.by_session.get(&ready.session.get()) else {
+            return;
+        };
+        let Some(stream) = self.streams[ix as usize].as_mut() else {
+            return;
+        };
+        let Some(node) = stream
+            .node_mut(peer)
+            .filter(|n| n.standing == Standing::Opening)
+        else {
+            return;
+        };
+        if ready.result.get() == StreamReady::READY {
+            node.standing = Standing::Live;
+            (node.progress, node.credit) = (now, limits::CREDIT);
+        } else {
+            self.retire(ix);
+        }
+    }
+
+    // Somebody else has a stream of this session at one node: no new message goes there, and what it holds goes by catch-up.
+    fn retire(&mut self, ix: u32) {
+        self.by_nodes.retain(|_, stream| *stream != ix);
+        self.by_session.retain(|_, stream| *stream != ix);
+        self.routes.retain(|_, route| route.stream != ix);
+        for handle in self.handles.iter_mut().flatten() {
+            handle.route = handle.route.take().filter(|(_, route)| route.stream != ix);
+        }
+        let Some(stream) = self.streams[ix as usize].as_mut() else {
+            return;
+        };
+        for node in &mut stream.nodes {
+            node.close();
+            if let Some(state) = self
+                .nodes
+                .get_mut(&node.peer)
+                .filter(|n| n.phase == Phase::Ready)
+            {
+                state.phase = Phase::backlog(0);
+            }
+        }
+    }
+
+    /// The node says what it has of a stream.
+    pub(crate) fn on_fan_ack(
+        &mut self,
+        peer: PeerIx,
+        ack: &FanAckView<'_>,
+        link: &mut Link,
+        now: u64,
+    ) {
+        let Self {
+            by_session,
+            streams,
+            store,
+            counters,
+            ..
+        } = self;
+        let Some(&ix) = by_session.get(&ack.fixed.session.get()) else {
+            return;
+        };
+        let Some(stream) = streams[ix as usize].as_mut() else {
+            return;
+        };
+        let Some(at) = stream
+            .nodes
+            .iter()
+            .position(|n| n.peer == peer && n.is_live())
+        else {
+            return;
+        };
+        let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
+        node.credit = node.credit.max(ack.fixed.credit.get());
+        let (srtt, min) = (link.rtt.smoothed(), link.rtt.min().unwrap_or(0));
+        let words = ack.bitmap.iter().map(|word| word.get());
+        let len = |counter| stream.len_of(counter);
+        let progress = node.on_ack(ack.fixed.floor.get(), words, len, srtt, min, now);
+        account(
+            &progress,
+            &mut node,
+            link,
+            u64::from(ack.fixed.delay_us.get()) * 1000,
+            now,
+            counters,
+        );
+        if ack.fixed.head.flags & FanAck::ANSWER != 0 {
+            let progress = node.on_beat_answered(srtt, len);
+            account(&progress, &mut node, link, 0, now, counters);
+        }
+        if progress.acked > 0 {
+            node.arm_beat(now, srtt);
+        }
+        stream.nodes[at] = node;
+        stream.trim(store);
+    }
+
+    /// Seals what is open, brings nodes up to date, and sends what windows, credit and pacing let go.
+    pub(crate) fn flush(&mut self, links: &mut Links, tx: &mut Tx, now: u64) {
+        for ix in 0..self.streams.len() {
+            if let Some(mut stream) = self.streams[ix].take() {
+                self.close_open(&mut stream, links, now);
+                self.streams[ix] = Some(stream);
+            }
+        }
+        let peers: Vec<PeerIx> = self.nodes.keys().copied().collect();
+        for peer in peers {
+            self.serve(peer, links, now);
+        }
+        for ix in 0..self.streams.len() {
+            if let Some(mut stream) = self.streams[ix].take() {
+                self.flush_stream(&mut stream, links, tx, now);
+                self.streams[ix] = Some(stream);
+            }
+        }
+    }
+
+    fn close_open(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
+        if !stream.has_open() {
+            return;
+        }
+        let head = stream.head();
+        if head == 0 && !stream.is_local() {
+            // Everything that was ever sent on it lies in this datagram, with its definitions.
+            self.open_nodes(stream, None, links, now);
+        }
+        stream.close(&mut self.store, false, now);
+        self.after_close(stream, head, now);
+    }
+
+    // Datagrams from `from` on were closed: nodes that are not in the stream must be told of them.
+    fn after_close(&mut self, stream: &mut Stream, from: u64, now: u64) {
+        let mut waits = false;
+        for node in &stream.nodes {
+            if node.standing != Standing::Out {
+                waits = true;
+            } else if let Some(state) = self
+                .nodes
+                .get_mut(&node.peer)
+                .filter(|n| n.phase == Phase::Ready)
+            {
+                state.phase = Phase::backlog(now);
+            }
+        }
+        if !waits {
+            // Nobody to send to: attempts count from now.
+            stream.mark_sent(from, stream.head(), now);
+            stream.trim(&mut self.store);
+        }
+    }
+
+    // Nodes (or the one named) that are up to date and out of the stream join it at its head.
+    fn open_nodes(
+        &self,
+        stream: &mut Stream,
+        only: Option<PeerIx>,
+        links: &mut Links,
+        now: u64,
+    ) -> bool {
+        let (head, session, size) = (stream.head(), stream.session, stream.size as u32);
+        let (mut late, mut refused) = (false, false);
+        for node in &mut stream.nodes {
+            let ready = self
+                .nodes
+                .get(&node.peer)
+                .is_some_and(|n| n.phase == Phase::Ready);
+            if node.standing != Standing::Out
+                || !ready
+                || only.is_some_and(|peer| peer != node.peer)
+            {
+                continue;
+            }
+            let Some(link) = links.link_mut(node.peer) else {
+                continue;
+            };
+            let open = StreamOpen {
+                size: size.into(),
+                session: session.into(),
+                floor: head.into(),
+                slot: self.slot,
+                suite: self.suite,
+                lane: LANE,
+                ..StreamOpen::default()
+            };
+            if link.bulk.push(encode::<64>(&open, &[]).bytes()) {
+                late |= head > 0;
+                node.open(head, now);
+            } else {
+                refused = true;
+            }
+        }
+        if late {
+            // Definitions before the head do not reach the newcomer.
+            stream.define_epoch += 1;
+        }
+        !refused
+    }
+
+    /// A node was told everything: it joins every stream that is in use. False if one of them must wait.
+    pub(super) fn join_streams(&mut self, peer: PeerIx, link_of: &mut Links, now: u64) -> bool {
+        let mut all = true;
+        for ix in 0..self.streams.len() {
+            let retired = self.streams[ix]
+                .as_ref()
+                .is_some_and(|s| !self.by_session.contains_key(&s.session));
+            if let Some(mut stream) = self.streams[ix].take() {
+                if !stream.is_local() && !retired {
+                    all &= self.open_nodes(&mut stream, Some(peer), link_of, now);
+                }
+                self.streams[ix] = Some(stream);
+            }
+        }
+        all
+    }
+
+    fn flush_stream(&mut self, stream: &mut Stream, links: &mut Links, tx: &mut Tx, now: u64) {
+        if stream.is_local() {
+            stream.trim(&mut self.store);
+            return;
+        }
+        for at in 0..stream.nodes.len() {
+            let peer = stream.nodes[at].peer;
+            let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
+            if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
+                self.repair(stream, &mut node, link, tx, now);
+                self.send_new(stream, &mut node, link, tx, now);
+                self.beat(stream, &mut node, link, now);
+            }
+            stream.nodes[at] = node;
+        }
+        self.drop_behind(stream, links, now);
+    }
+
+    fn repair(
+        &mut self,
+        stream: &mut Stream,
+        node: &mut Node,
+        link: &mut Link,
+        tx: &mut Tx,
+        now: u64,
+    ) {
+        while let Some(&counter) = node.lost.first() {
+            if node.has(counter) {
+                node.lost.pop_first();
+                continue;
+            }
+            let budget = link.congestion.allowance(now);
+            let Some(run) = stream.run(counter, 1, budget) else {
+                return;
+            };
+            tx.store_run(link.addr, run);
+            node.on_repaired(counter, run.bytes as u64, now);
+            link.congestion.on_sent(run.bytes as u64);
+            self.counters.repairs += 1;
+        }
+    }
+
+    fn send_new(
+        &mut self,
+        stream: &mut Stream,
+        node: &mut Node,
+        link: &mut Link,
+        tx: &mut Tx,
+        now: u64,
+    ) {
+        while node.next < stream.head() {
+            let credit = node.credit.saturating_sub(node.sent_bytes);
+            let budget = link.congestion.allowance(now).min(credit);
+            let Some(run) = stream.run(node.next, node.window(), budget) else {
+                return;
+            };
+            if node.beat_at == 0 {
+                node.arm_beat(now, link.rtt.smoothed());
+            }
+            tx.store_run(link.addr, run);
+            node.on_sent(run.to, run.bytes as u64, now);
+            link.congestion.on_sent(run.bytes as u64);
+            stream.mark_sent(run.from, run.to, now);
+            self.counters.sent += run.to - run.from;
+            self.counters.sent_bytes += run.bytes as u64;
+        }
+    }
+
+    // While anything is unacknowledged or undelivered, the node is asked for its full state from time to time.
+    fn beat(&mut self, stream: &Stream, node: &mut Node, link: &mut Link, now: u64) {
+        if node.beat_at == 0 || now < node.beat_at {
+            return;
+        }
+        if node.floor == node.next && stream.is_idle() {
+            node.beat_at = 0;
+            return;
+        }
+        let (session, next) = (stream.session.into(), node.next.into());
+        let beat = FanBeat {
+            session,
+            next,
+            bytes: node.sent_bytes.into(),
+            ..FanBeat::default()
+        };
+        link.queue(encode::<64>(&beat, &[]).bytes());
+        node.on_beat(now);
+        self.counters.beats += 1;
+    }
+
+    // A node that holds up the others, or that stands still, goes to catch-up.
+    fn drop_behind(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
+        let head = stream.head();
+        let live = stream.nodes.iter().filter(|n| n.is_live());
+        let (count, lagging) = live.fold((0, 0), |(n, lag), node| {
+            (n + 1, lag + u32::from(lags(node, head)))
+        });
+        if lagging == 0 {
+            return;
+        }
+        // Others wait for it only a little; alone it waits for itself.
+        let patience = if lagging < count {
+            limits::STREAM_HOLD
+        } else {
+            limits::STREAM_STALL
+        };
+        for node in stream
+            .nodes
+            .iter_mut()
+            .filter(|n| n.is_live() && lags(n, head))
+        {
+            let since = if lagging < count {
+                node.lagging_since(now)
+            } else {
+                node.progress
+            };
+            if now < since + patience {
+                continue;
+            }
+            if let Some(link) = links.link_mut(node.peer) {
+                link.congestion.forget(node.in_flight);
+            }
+            node.close();
+            self.counters.behind += 1;
+            if let Some(state) = self
+                .nodes
+                .get_mut(&node.peer)
+                .filter(|n| n.phase == Phase::Ready)
+            {
+                state.phase = Phase::backlog(now);
+            }
+        }
+        stream.trim(&mut self.store);
+    }
+
+    /// When a heartbeat is due, or a lagging node must be looked at again.
+    pub(crate) fn fanout_deadline(&self) -> Option<u64> {
+        let nodes = self
+            .streams
+            .iter()
+            .flatten()
+            .flat_map(|s| &s.nodes)
+            .filter(|n| n.is_live());
+        nodes.filter(|n| n.beat_at > 0).map(|n| n.beat_at).min()
+    }
+
+    /// Whether a flush has something to send as far as windows allow.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.streams.iter().flatten().any(|s| {
+            s.has_open()
+                || s.nodes
+                    .iter()
+                    .any(|n| n.is_live() && (n.next < s.head() || !n.lost.is_empty()))
+        })
+    }
+}
+
+fn lags(node: &Node, head: u64) -> bool {
+    head - node.next >= limits::STREAM_BACKLOG || head - node.floor >= limits::STREAM_BEHIND
+}
+
+// Tells round-trip estimate and congestion controller what an acknowledgement showed.
+fn account(
+    p: &Progress,
+    node: &mut Node,
+    link: &mut Link,
+    delay: u64,
+    now: u64,
+    counters: &mut PublishCounters,
+) {
+    if let Some(sent_at) = p.sent_at {
+        link.rtt
+            .sample(now.saturating_sub(sent_at).saturating_sub(delay));
+    }
+    if p.acked > 0 {
+        link.congestion
+            .on_acked(p.acked, now, p.sent_at.unwrap_or(now), &link.rtt);
+    }
+    if p.lost > 0 {
+        link.congestion.on_lost(p.lost, p.lost_sent_at, now);
+        counters.lost += p.lost.div_ceil(1200);
+    }
+    if p.spurious {
+        counters.spurious += 1;
+        node.on_spurious(link.rtt.smoothed());
+        link.congestion.on_spurious(node.progress);
+    }
+}

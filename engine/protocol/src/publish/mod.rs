@@ -1,0 +1,463 @@
+//! The publisher's side: from a message to the streams of its subscribers' nodes, and from acknowledgements to one outcome
+//! for each subscription. Design section 7.
+//!
+//! `accept` takes messages, `fanout` sends and repairs, `catchup` serves those who are behind, `expiry` gives up.
+
+mod accept;
+mod catchup;
+mod expiry;
+mod fanout;
+pub(crate) mod node;
+pub(crate) mod outstanding;
+pub(crate) mod record;
+pub(crate) mod store;
+pub(crate) mod stream;
+pub(crate) mod subscriber;
+
+pub(crate) use catchup::LocalCopy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidings_wire::{Boot, FanTx, Keyring, NodeId};
+
+use crate::event::{CommandError, Event, Outcome, Outlet};
+use crate::limits;
+use crate::peer::{PeerIx, Peers};
+use crate::rng::Rng;
+use crate::tables::index::SubRef;
+use crate::tables::remote::RemoteSub;
+use outstanding::{DatagramId, Outstanding};
+use store::Store;
+use stream::Stream;
+use subscriber::{Phase, Subscriber, Subscribing, Untold};
+
+/// Counts of the publishing side; monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishCounters {
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Payload bytes of them.
+    pub accepted_bytes: u64,
+    /// Messages that nobody was owed.
+    pub unowed: u64,
+    /// Refusals for want of room.
+    pub would_block: u64,
+    /// Datagrams sealed for streams.
+    pub sealed: u64,
+    /// Datagrams sent of streams, once for each receiver.
+    pub sent: u64,
+    /// Bytes of them.
+    pub sent_bytes: u64,
+    /// Datagrams sent again.
+    pub repairs: u64,
+    /// Datagrams judged lost.
+    pub lost: u64,
+    /// Repairs that proved needless.
+    pub spurious: u64,
+    /// (message, subscription) pairs acknowledged.
+    pub delivered: u64,
+    /// (message, subscription) pairs failed.
+    pub failed: u64,
+    /// Subscriptions offered their messages again after a period without acknowledgement.
+    pub redeliveries: u64,
+    /// Messages sent by catch-up.
+    pub catchup: u64,
+    /// Nodes that fell behind a stream.
+    pub behind: u64,
+    /// Heartbeats of streams.
+    pub beats: u64,
+}
+
+/// The subscriptions that a topic's messages are owed to, shared by all topics with the same ones.
+#[derive(Debug)]
+struct Route {
+    subs: Vec<SubRef>,
+    // Stream of the subscriber nodes; the local one if there are none.
+    stream: u32,
+    // How many of `subs` are local.
+    local: u32,
+}
+
+struct Handle {
+    topic: Box<str>,
+    next: u64,
+    route: Option<(u64, Arc<Route>)>,
+    // Stream and its define epoch in which the topic was last defined.
+    defined: (u32, u32),
+    out: Option<Box<Outstanding>>,
+}
+
+/// What sealing needs besides the streams.
+pub(crate) struct Sealing<'a> {
+    pub(crate) keyring: &'a Keyring,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) peers: &'a Peers,
+}
+
+/// The publisher's side of one overlay.
+pub(crate) struct Publish {
+    node: NodeId,
+    boot: Boot,
+    steer: u8,
+    slot: u8,
+    suite: u8,
+    size: usize,
+    max_message: usize,
+    park_max: u64,
+    client_grace: u64,
+    handles: Vec<Option<Handle>>,
+    // Handles with unsettled messages.
+    active: BTreeSet<u32>,
+    routes: BTreeMap<Vec<SubRef>, Arc<Route>>,
+    streams: Vec<Option<Stream>>,
+    by_nodes: BTreeMap<Vec<PeerIx>, u32>,
+    by_session: BTreeMap<u64, u32>,
+    subs: BTreeMap<SubRef, Subscriber>,
+    nodes: BTreeMap<PeerIx, Subscribing>,
+    store: Store,
+    // Datagrams opened again.
+    scratch: Box<[u8]>,
+    // A publish was refused and nobody was told since that there is room.
+    blocked: bool,
+    // No use looking for messages to give up before this.
+    evict_at: u64,
+    next_tick: u64,
+    pub(crate) counters: PublishCounters,
+}
+
+const LANE: u8 = 0;
+
+impl Publish {
+    pub(crate) fn new(config: &crate::CoreConfig, keyring: &Keyring, steer: u8) -> Self {
+        let slot = keyring.primary_slot();
+        Publish {
+            node: config.node,
+            boot: config.boot,
+            steer,
+            slot,
+            suite: keyring.suite(slot).map_or(0, |suite| suite as u8),
+            size: config.datagram_size,
+            max_message: config.max_message.min(limits::MAX_MESSAGE_CAP),
+            park_max: config.park_max,
+            client_grace: config.client_grace,
+            handles: Vec::new(),
+            active: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            streams: Vec::new(),
+            by_nodes: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            subs: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            store: Store::new(config.retain),
+            scratch: vec![0; limits::CHUNK].into(),
+            blocked: false,
+            evict_at: 0,
+            next_tick: 0,
+            counters: PublishCounters::default(),
+        }
+    }
+
+    /// The local node is a subscriber node like others, without sessions.
+    pub(crate) fn add_local(&mut self, now: u64) {
+        self.nodes.insert(PeerIx::LOCAL, Subscribing::new(now));
+        if let Some(node) = self.nodes.get_mut(&PeerIx::LOCAL) {
+            node.phase = Phase::Ready;
+        }
+    }
+
+    /// What local subscriptions will not get.
+    pub(crate) fn take_local_gaps(&mut self) -> Vec<Untold> {
+        let node = self.nodes.get_mut(&PeerIx::LOCAL);
+        node.map_or_else(Vec::new, |n| {
+            std::mem::take(&mut n.untold).into_values().collect()
+        })
+    }
+
+    /// The bytes of a run that [`Publish::flush`] planned.
+    pub(crate) fn run_bytes(&self, run: &stream::StoreRun) -> &[u8] {
+        self.store.run(run.place, run.bytes)
+    }
+
+    /// Opens a publisher on a valid topic.
+    pub(crate) fn open(&mut self, topic: &str) -> Result<u32, CommandError> {
+        if self.handles.len() >= limits::MAX_PUBLISHERS {
+            return Err(CommandError::TooMany);
+        }
+        let number = self.handles.len() as u32;
+        self.handles.push(Some(Handle {
+            topic: topic.into(),
+            next: 0,
+            route: None,
+            defined: (u32::MAX, 0),
+            out: None,
+        }));
+        Ok(number)
+    }
+
+    /// Closes a publisher; what is outstanding goes on.
+    pub(crate) fn close(&mut self, number: u32) -> Result<(), CommandError> {
+        let slot = self
+            .handles
+            .get_mut(number as usize)
+            .ok_or(CommandError::Unknown)?;
+        let handle = slot.as_mut().ok_or(CommandError::Unknown)?;
+        if handle.out.is_none() {
+            *slot = None;
+        } else {
+            // Dropped with its last outcome: a closed handle takes no message.
+            handle.next = CLOSED;
+        }
+        Ok(())
+    }
+
+    fn handle(&self, number: u32) -> Option<&Handle> {
+        self.handles.get(number as usize)?.as_ref()
+    }
+
+    fn handle_mut(&mut self, number: u32) -> Option<&mut Handle> {
+        self.handles.get_mut(number as usize)?.as_mut()
+    }
+
+    /// Topic of a publisher.
+    pub(crate) fn topic(&self, number: u32) -> Option<&str> {
+        self.handle(number).map(|h| &*h.topic)
+    }
+
+    /// A subscription became effective here, or changed its options.
+    pub(crate) fn on_subscribed(&mut self, sub: SubRef, subscriber: Subscriber) {
+        let entry = self.subs.entry(sub).or_insert(subscriber);
+        (entry.policy, entry.redelivery, entry.until) =
+            (subscriber.policy, subscriber.redelivery, None);
+    }
+
+    /// A peer's subscription, as its table says.
+    pub(crate) fn on_remote_sub(&mut self, peer: PeerIx, sub: u32, entry: &RemoteSub, now: u64) {
+        self.on_subscribed(
+            SubRef { peer, sub },
+            Subscriber::new(entry.policy, entry.redelivery),
+        );
+        self.nodes
+            .entry(peer)
+            .or_insert_with(|| Subscribing::new(now));
+    }
+
+    /// A named client's subscription is not there after its node's restart: it has some time to come back.
+    pub(crate) fn on_missing(&mut self, sub: SubRef, now: u64) {
+        let until = now + self.client_grace;
+        if let Some(subscriber) = self.subs.get_mut(&sub) {
+            subscriber.until.get_or_insert(until);
+        }
+    }
+
+    /// The subscription ended: whatever it was owed has its outcome now.
+    pub(crate) fn on_unsubscribed(
+        &mut self,
+        sub: SubRef,
+        outcome: Outcome,
+        peers: &Peers,
+        out: &mut dyn Outlet,
+    ) {
+        self.subs.remove(&sub);
+        let active: Vec<u32> = self.active.iter().copied().collect();
+        for number in active {
+            self.settle(number, sub, (0, u64::MAX), outcome, peers, out);
+            if let Some(outstanding) = self.handle_mut(number).and_then(|h| h.out.as_mut()) {
+                outstanding.disown(sub);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&sub.peer) {
+            node.untold.retain(|_, gap| gap.sub != sub.sub);
+            node.jobs.retain(|job| job.sub != sub.sub);
+        }
+    }
+
+    /// A subscriber's acknowledgement or refusal of `from..from + count`.
+    pub(crate) fn on_delivered(
+        &mut self,
+        sub: SubRef,
+        number: u32,
+        (from, to): (u64, u64),
+        outcome: Outcome,
+        peers: &Peers,
+        out: &mut dyn Outlet,
+    ) {
+        self.settle(number, sub, (from, to), outcome, peers, out);
+    }
+
+    /// The subscription takes nothing more.
+    pub(crate) fn on_deferred(&mut self, sub: SubRef, now: u64) {
+        if let Some(subscriber) = self.subs.get_mut(&sub) {
+            subscriber.deferred.get_or_insert(now);
+        }
+    }
+
+    /// The subscription has taken up again.
+    pub(crate) fn on_resumed(&mut self, sub: SubRef, now: u64) {
+        if let Some(subscriber) = self.subs.get_mut(&sub) {
+            (subscriber.deferred, subscriber.resumed) = (None, now);
+        }
+    }
+
+    // Gives each unsettled pair of the range its outcome.
+    fn settle(
+        &mut self,
+        number: u32,
+        sub: SubRef,
+        range: (u64, u64),
+        outcome: Outcome,
+        peers: &Peers,
+        out: &mut dyn Outlet,
+    ) {
+        let Self {
+            handles,
+            streams,
+            store,
+            counters,
+            nodes,
+            node: me,
+            ..
+        } = self;
+        let Some(Some(handle)) = handles.get_mut(number as usize) else {
+            return;
+        };
+        let Some(outstanding) = &mut handle.out else {
+            return;
+        };
+        let node = if sub.peer == PeerIx::LOCAL {
+            *me
+        } else {
+            peers.id(sub.peer)
+        };
+        let told = |from: u64, to: u64| {
+            if outcome == Outcome::Delivered {
+                counters.delivered += to - from;
+            } else {
+                counters.failed += to - from;
+                tell_gap(nodes, sub, number, (from, to), outcome);
+            }
+            out.event(Event::Outcome {
+                handle: number,
+                node,
+                sub: sub.sub,
+                from,
+                to,
+                outcome,
+            });
+        };
+        let freed = |at: DatagramId, pairs: u32| {
+            if let Some(Some(stream)) = streams.get_mut(at.stream as usize) {
+                stream.settle(store, at.counter, pairs);
+            }
+        };
+        outstanding.settle(sub, range, told, freed);
+        if outstanding.is_empty() {
+            handle.out = None;
+            self.active.remove(&number);
+            if handle.next == CLOSED {
+                self.handles[number as usize] = None;
+            }
+        }
+    }
+
+    /// Bytes of the store in use.
+    pub(crate) fn stored(&self) -> usize {
+        self.store.used()
+    }
+
+    /// Streams that exist.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.streams.iter().flatten().count()
+    }
+
+    /// Nodes that want a link because they are owed something or take part in a stream in use.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = PeerIx> + '_ {
+        self.nodes
+            .iter()
+            .filter(|(_, n)| matches!(n.phase, Phase::Down { .. }))
+            .map(|(peer, _)| *peer)
+    }
+
+    /// Whether any message waits for an outcome.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    // The stream of a set of nodes, opened if there is none.
+    fn stream_for(&mut self, nodes: Vec<PeerIx>, sealing: &mut Sealing<'_>) -> Option<u32> {
+        if let Some(&ix) = self.by_nodes.get(&nodes) {
+            return Some(ix);
+        }
+        let ix = match self.streams.iter().position(Option::is_none) {
+            Some(ix) => ix,
+            None if self.streams.len() < limits::MAX_STREAMS => {
+                self.streams.push(None);
+                self.streams.len() - 1
+            }
+            None => self.drop_idle_stream()?,
+        };
+        let (mut session, mut keys) = (0, None);
+        if !nodes.is_empty() {
+            session = sealing.rng.next_u64();
+            keys = FanTx::new(
+                sealing.keyring,
+                self.slot,
+                self.node,
+                self.boot,
+                session,
+                LANE,
+            )
+            .ok();
+            self.by_session.insert(session, ix as u32);
+        }
+        self.by_nodes.insert(nodes.clone(), ix as u32);
+        self.streams[ix] = Some(Stream::new(
+            ix as u32, session, nodes, self.size, keys, self.steer,
+        ));
+        Some(ix as u32)
+    }
+
+    // Makes the place of the stream free that was not used for longest.
+    fn drop_idle_stream(&mut self) -> Option<usize> {
+        let idle = self.streams.iter().flatten().filter(|s| s.is_idle());
+        let ix = idle.min_by_key(|s| s.used_at)?.ix;
+        self.drop_stream(ix);
+        Some(ix as usize)
+    }
+
+    fn drop_stream(&mut self, ix: u32) {
+        self.streams[ix as usize] = None;
+        self.by_nodes.retain(|_, stream| *stream != ix);
+        self.by_session.retain(|_, stream| *stream != ix);
+        self.routes.retain(|_, route| route.stream != ix);
+        for handle in self.handles.iter_mut().flatten() {
+            handle.route = handle.route.take().filter(|(_, route)| route.stream != ix);
+        }
+    }
+}
+
+/// `next` of a handle that is closed but has messages outstanding.
+const CLOSED: u64 = u64::MAX;
+
+// A node is told what it will not get; local subscriptions are told from the same list.
+fn tell_gap(
+    nodes: &mut BTreeMap<PeerIx, Subscribing>,
+    sub: SubRef,
+    handle: u32,
+    (from, to): (u64, u64),
+    reason: Outcome,
+) {
+    // What the subscriber itself refused it knows.
+    if matches!(reason, Outcome::Rejected | Outcome::Unsubscribed) {
+        return;
+    }
+    if let Some(node) = nodes.get_mut(&sub.peer) {
+        node.tell(Untold {
+            sub: sub.sub,
+            handle,
+            from,
+            to,
+            reason,
+        });
+    }
+}

@@ -1,0 +1,284 @@
+//! What one publisher's messages still wait for: which of them lies in which datagram, and which subscription has settled it.
+//!
+//! Settled means a terminal outcome was told. Each (message, subscription) pair is settled exactly once.
+
+use std::collections::VecDeque;
+
+use crate::ranges::RangeSet;
+use crate::tables::index::SubRef;
+
+/// A stream's datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DatagramId {
+    pub(crate) stream: u32,
+    pub(crate) counter: u64,
+}
+
+/// Consecutive messages in one datagram, or one message in consecutive datagrams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    /// Datagrams that a message is cut into; 1 for whole messages.
+    pub(crate) datagrams: u32,
+    pub(crate) at: DatagramId,
+    /// (message, subscription) pairs not settled.
+    pub(crate) pending: u32,
+    /// When it was accepted, in ns.
+    pub(crate) accepted: u64,
+}
+
+impl Span {
+    pub(crate) fn end(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
+/// One subscription that is owed messages of this publisher.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) sub: SubRef,
+    /// All below the first owed one, and those settled since.
+    pub(crate) settled: RangeSet,
+    /// When it was last offered what it is owed, in ns.
+    pub(crate) offered: u64,
+    /// One past the highest number served by catch-up.
+    pub(crate) served: u64,
+}
+
+/// Unsettled messages of one publisher.
+#[derive(Debug, Default)]
+pub(crate) struct Outstanding {
+    // Ascending by sequence number; settled ones in the middle are swept out when they are the majority.
+    spans: VecDeque<Span>,
+    stale: usize,
+    owed: Vec<Owed>,
+}
+
+impl Outstanding {
+    /// Whether nothing is outstanding.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// From now on, `subs` are owed every message from `seq` on.
+    pub(crate) fn owe(&mut self, subs: &[SubRef], seq: u64, now: u64) {
+        for &sub in subs {
+            if self.owed(sub).is_none() {
+                self.owed.push(Owed {
+                    sub,
+                    settled: RangeSet::below(seq),
+                    offered: now,
+                    served: 0,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn owed(&self, sub: SubRef) -> Option<&Owed> {
+        self.owed.iter().find(|o| o.sub == sub)
+    }
+
+    pub(crate) fn owed_mut(&mut self, sub: SubRef) -> Option<&mut Owed> {
+        self.owed.iter_mut().find(|o| o.sub == sub)
+    }
+
+    /// Every subscription with messages outstanding or lately settled.
+    pub(crate) fn subs(&self) -> impl Iterator<Item = &Owed> {
+        self.owed.iter()
+    }
+
+    /// Adds a message, owed to `subs` subscriptions.
+    pub(crate) fn push(&mut self, seq: u64, at: DatagramId, datagrams: u32, subs: u32, now: u64) {
+        if let Some(last) = self.spans.back_mut()
+            && last.at == at
+            && last.datagrams == 1
+            && datagrams == 1
+            && last.end() == seq
+        {
+            if last.pending == 0 {
+                self.stale -= 1;
+            }
+            last.count += 1;
+            last.pending += subs;
+            return;
+        }
+        self.spans.push_back(Span {
+            first: seq,
+            count: 1,
+            datagrams,
+            at,
+            pending: subs,
+            accepted: now,
+        });
+    }
+
+    /// Spans that overlap `from..to` and are not settled.
+    pub(crate) fn spans(&self, from: u64, to: u64) -> impl Iterator<Item = &Span> {
+        let start = self.spans.partition_point(|s| s.end() <= from);
+        self.spans
+            .range(start..)
+            .take_while(move |s| s.first < to)
+            .filter(|s| s.pending > 0)
+    }
+
+    /// Settles `from..to` for one subscription. Calls `told` for each range that was not settled before, and `freed` for each
+    /// datagram with the number of pairs that it is rid of.
+    pub(crate) fn settle(
+        &mut self,
+        sub: SubRef,
+        (from, to): (u64, u64),
+        mut told: impl FnMut(u64, u64),
+        mut freed: impl FnMut(DatagramId, u32),
+    ) {
+        let Some(ix) = self.owed.iter().position(|o| o.sub == sub) else {
+            return;
+        };
+        let to = to.min(self.spans.back().map_or(0, Span::end));
+        if from >= to {
+            return;
+        }
+        let mut fresh: [(u64, u64); 1] = [(from, to)];
+        let mut many = Vec::new();
+        let settled = &mut self.owed[ix].settled;
+        // Nearly always the whole range is new: no allocation then.
+        let mut parts = 0;
+        settled.holes(from, to, |a, b| {
+            if parts == 0 {
+                fresh[0] = (a, b);
+            } else {
+                many.push((a, b));
+            }
+            parts += 1;
+        });
+        if parts == 0 {
+            return;
+        }
+        settled.insert(from, to);
+        for (a, b) in fresh.into_iter().chain(many) {
+            told(a, b);
+            self.free(a, b, &mut freed);
+        }
+        self.sweep();
+    }
+
+    fn free(&mut self, from: u64, to: u64, freed: &mut impl FnMut(DatagramId, u32)) {
+        let start = self.spans.partition_point(|s| s.end() <= from);
+        for span in self.spans.range_mut(start..) {
+            if span.first >= to {
+                break;
+            }
+            let pairs = (span.end().min(to) - span.first.max(from)) as u32;
+            assert!(span.pending >= pairs, "a pair is settled once");
+            span.pending -= pairs;
+            self.stale += usize::from(span.pending == 0);
+            for n in 0..u64::from(span.datagrams) {
+                freed(
+                    DatagramId {
+                        counter: span.at.counter + n,
+                        ..span.at
+                    },
+                    pairs,
+                );
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        while self.spans.front().is_some_and(|s| s.pending == 0) {
+            self.spans.pop_front();
+            self.stale -= 1;
+        }
+        if self.stale > 64 && self.stale * 2 > self.spans.len() {
+            // The last span stays: its end bounds what may be settled, and it may grow.
+            let last = self.spans.back().map_or(0, |s| s.first);
+            self.spans.retain(|s| s.pending > 0 || s.first == last);
+            self.stale = self.spans.iter().filter(|s| s.pending == 0).count();
+        }
+    }
+
+    /// A subscription is no longer owed anything: call after settling all of it.
+    pub(crate) fn disown(&mut self, sub: SubRef) {
+        self.owed.retain(|o| o.sub != sub);
+    }
+
+    /// The oldest and newest unsettled number for one subscription.
+    pub(crate) fn unsettled(&self, sub: SubRef) -> Option<(u64, u64)> {
+        let owed = self.owed(sub)?;
+        let end = self.spans.back()?.end();
+        let mut found: Option<(u64, u64)> = None;
+        owed.settled
+            .holes(0, end, |a, b| found = Some((found.map_or(a, |f| f.0), b)));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::PeerIx;
+
+    const A: SubRef = SubRef {
+        peer: PeerIx(1),
+        sub: 1,
+    };
+    const B: SubRef = SubRef {
+        peer: PeerIx(2),
+        sub: 2,
+    };
+
+    fn at(counter: u64) -> DatagramId {
+        DatagramId { stream: 0, counter }
+    }
+
+    #[test]
+    fn a_pair_is_told_once_and_frees_its_datagram() {
+        let mut out = Outstanding::default();
+        out.owe(&[A, B], 0, 0);
+        for seq in 0..10 {
+            out.push(seq, at(seq / 4), 1, 2, 0);
+        }
+        let (mut told, mut freed) = (Vec::new(), [0; 3]);
+        for _ in 0..2 {
+            out.settle(
+                A,
+                (2, 6),
+                |a, b| told.push((a, b)),
+                |d, n| freed[d.counter as usize] += n,
+            );
+        }
+        assert_eq!((told, freed), (vec![(2, 6)], [2, 2, 0]));
+        let mut told = Vec::new();
+        out.settle(
+            A,
+            (0, 99),
+            |a, b| told.push((a, b)),
+            |d, n| freed[d.counter as usize] += n,
+        );
+        out.settle(B, (0, 10), |_, _| {}, |d, n| freed[d.counter as usize] += n);
+        assert_eq!((told, freed), (vec![(0, 2), (6, 10)], [8, 8, 4]));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn one_held_message_does_not_keep_the_others() {
+        let mut out = Outstanding::default();
+        out.owe(&[A], 0, 0);
+        for seq in 0..10_000 {
+            out.push(seq, at(seq), 1, 1, 0);
+        }
+        out.settle(A, (1, 10_000), |_, _| {}, |_, _| {});
+        assert!(out.spans.len() < 200, "{}", out.spans.len());
+        assert_eq!(out.unsettled(A), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_large_message_frees_each_of_its_datagrams() {
+        let mut out = Outstanding::default();
+        out.owe(&[A], 5, 0);
+        out.push(5, at(3), 4, 1, 0);
+        let mut freed = Vec::new();
+        out.settle(A, (5, 6), |_, _| {}, |d, n| freed.push((d.counter, n)));
+        assert_eq!(freed, [(3, 1), (4, 1), (5, 1), (6, 1)]);
+    }
+}

@@ -1,0 +1,153 @@
+//! The bounded message store: chunks of bytes in which streams lay their datagrams end to end.
+//!
+//! A chunk holds contiguous datagrams of one stream, so that a run of them is one GSO send straight from here. It
+//! returns to the pool when each of its datagrams is released. Who owes what is not known here.
+
+use crate::limits;
+
+/// A chunk of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkIx(u32);
+
+/// Where a datagram lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) chunk: ChunkIx,
+    pub(crate) offset: u16,
+    pub(crate) len: u16,
+}
+
+impl Place {
+    fn range(self) -> std::ops::Range<usize> {
+        self.offset as usize..self.offset as usize + self.len as usize
+    }
+
+    /// Whether `next` follows directly: both can be in one send.
+    pub(crate) fn adjoins(self, next: Place) -> bool {
+        self.chunk == next.chunk && self.offset as usize + self.len as usize == next.offset as usize
+    }
+}
+
+struct Chunk {
+    bytes: Box<[u8]>,
+    // Datagrams not yet released, plus one while a stream writes here.
+    users: u32,
+}
+
+/// Chunks in use and in the pool; `limit` bounds those in use.
+pub(crate) struct Store {
+    chunks: Vec<Option<Chunk>>,
+    vacant: Vec<u32>,
+    pool: Vec<Box<[u8]>>,
+    used: usize,
+    limit: usize,
+}
+
+/// Idle chunks that are kept for reuse: what a burst of a megabyte needs.
+const POOL: usize = 16;
+// Offsets are u16: the last byte of a chunk is not addressable as an offset, nor does it begin a datagram.
+const _: () = assert!(limits::CHUNK <= u16::MAX as usize + 1);
+
+impl Store {
+    pub(crate) fn new(limit: usize) -> Self {
+        Store {
+            chunks: Vec::new(),
+            vacant: Vec::new(),
+            pool: Vec::new(),
+            used: 0,
+            limit: limit.max(limits::RETAIN_MIN),
+        }
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether `chunks` more fit.
+    pub(crate) fn has_room(&self, chunks: usize) -> bool {
+        self.used + chunks * limits::CHUNK <= self.limit
+    }
+
+    /// A chunk to write into, held until [`Store::release`]. The bound is the caller's to ask about first.
+    pub(crate) fn take(&mut self) -> ChunkIx {
+        let bytes = self
+            .pool
+            .pop()
+            .unwrap_or_else(|| vec![0; limits::CHUNK].into_boxed_slice());
+        self.used += limits::CHUNK;
+        let chunk = Some(Chunk { bytes, users: 1 });
+        match self.vacant.pop() {
+            Some(ix) => {
+                self.chunks[ix as usize] = chunk;
+                ChunkIx(ix)
+            }
+            None => {
+                self.chunks.push(chunk);
+                ChunkIx(self.chunks.len() as u32 - 1)
+            }
+        }
+    }
+
+    fn chunk(&self, ix: ChunkIx) -> &Chunk {
+        self.chunks[ix.0 as usize]
+            .as_ref()
+            .expect("a held chunk exists")
+    }
+
+    fn chunk_mut(&mut self, ix: ChunkIx) -> &mut Chunk {
+        self.chunks[ix.0 as usize]
+            .as_mut()
+            .expect("a held chunk exists")
+    }
+
+    /// Counts one more user of the chunk: a datagram laid there.
+    pub(crate) fn hold(&mut self, ix: ChunkIx) {
+        self.chunk_mut(ix).users += 1;
+    }
+
+    /// One user less; the last one returns the chunk.
+    pub(crate) fn release(&mut self, ix: ChunkIx) {
+        let chunk = self.chunk_mut(ix);
+        chunk.users -= 1;
+        if chunk.users == 0 {
+            let chunk = self.chunks[ix.0 as usize]
+                .take()
+                .expect("a held chunk exists");
+            self.vacant.push(ix.0);
+            self.used -= limits::CHUNK;
+            if self.pool.len() < POOL {
+                self.pool.push(chunk.bytes);
+            }
+        }
+    }
+
+    /// How many users the chunk has.
+    pub(crate) fn users(&self, ix: ChunkIx) -> u32 {
+        self.chunk(ix).users
+    }
+
+    pub(crate) fn bytes(&self, place: Place) -> &[u8] {
+        &self.chunk(place.chunk).bytes[place.range()]
+    }
+
+    pub(crate) fn bytes_mut(&mut self, place: Place) -> &mut [u8] {
+        &mut self.chunk_mut(place.chunk).bytes[place.range()]
+    }
+
+    /// A run of `bytes` bytes from `place` on: several adjoining datagrams.
+    pub(crate) fn run(&self, place: Place, bytes: usize) -> &[u8] {
+        &self.chunk(place.chunk).bytes[place.offset as usize..place.offset as usize + bytes]
+    }
+
+    /// Copies a datagram to another place of the same length: compaction.
+    pub(crate) fn copy(&mut self, from: Place, to: Place) {
+        assert_eq!(from.len, to.len, "a datagram moves whole");
+        assert!(from.chunk != to.chunk, "a datagram moves to another chunk");
+        let source = self.chunks[from.chunk.0 as usize]
+            .take()
+            .expect("a held chunk exists");
+        self.chunk_mut(to.chunk).bytes[to.range()].copy_from_slice(&source.bytes[from.range()]);
+        self.chunks[from.chunk.0 as usize] = Some(source);
+    }
+}

@@ -1,0 +1,546 @@
+//! One FAN stream: the sealed datagrams for one set of subscriber nodes, retained until every message in them is settled.
+//!
+//! The stream without nodes is the local one: same log, nothing sealed, nothing sent.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tidings_wire::{FAN_HEADER, FanTx, TAG};
+
+use super::node::Node;
+use super::record::{self, Record};
+use super::store::{ChunkIx, Place, Store};
+use crate::limits;
+use crate::peer::PeerIx;
+
+/// A retained datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    /// (message, subscription) pairs not settled.
+    pub(crate) owed: u32,
+    /// When it first left, or could not leave because no node is live; 0 = waits.
+    pub(crate) sent_at: u64,
+    /// When it was closed, in ns: its age.
+    pub(crate) closed_at: u64,
+}
+
+// The datagram that messages are being appended to.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    offset: usize,
+    // Bytes used, header included.
+    used: usize,
+    owed: u32,
+    // Handle of the last record and the number that the next message of it would have.
+    last: Option<(u32, u64)>,
+}
+
+/// A run of datagrams in the store, all `segment` long but for the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreRun {
+    pub(crate) place: Place,
+    pub(crate) bytes: usize,
+    pub(crate) segment: usize,
+    /// First counter and one past the last.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// One stream.
+pub(crate) struct Stream {
+    pub(crate) ix: u32,
+    pub(crate) session: u64,
+    /// Sorted by peer.
+    pub(crate) nodes: Vec<Node>,
+    /// Largest datagram, fixed at opening.
+    pub(crate) size: usize,
+    keys: Option<FanTx>,
+    steer: u8,
+    log: VecDeque<Entry>,
+    base: u64,
+    // Below the log: kept for catch-up only.
+    held: BTreeMap<u64, Entry>,
+    chunk: Option<(ChunkIx, usize)>,
+    open: Option<Open>,
+    last_len: u16,
+    /// Raised when a node joins: every topic is then defined again.
+    pub(crate) define_epoch: u32,
+    /// When a message was last appended.
+    pub(crate) used_at: u64,
+}
+
+/// One message to append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Append<'a> {
+    pub(crate) handle: u32,
+    pub(crate) seq: u64,
+    /// The topic, if it must be defined first.
+    pub(crate) define: Option<&'a str>,
+    pub(crate) payload: &'a [u8],
+    /// Subscriptions that are owed it.
+    pub(crate) owed: u32,
+}
+
+impl Stream {
+    /// A stream to `nodes`; `keys` is `None` for the local one.
+    pub(crate) fn new(
+        ix: u32,
+        session: u64,
+        nodes: Vec<PeerIx>,
+        size: usize,
+        keys: Option<FanTx>,
+        steer: u8,
+    ) -> Self {
+        Stream {
+            ix,
+            session,
+            nodes: nodes.into_iter().map(Node::new).collect(),
+            size,
+            keys,
+            steer,
+            log: VecDeque::new(),
+            base: 0,
+            held: BTreeMap::new(),
+            chunk: None,
+            open: None,
+            last_len: 0,
+            define_epoch: 1,
+            used_at: 0,
+        }
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.keys.is_none()
+    }
+
+    /// Key slot of the stream, if it is sealed.
+    pub(crate) fn keys(&self) -> Option<&FanTx> {
+        self.keys.as_ref()
+    }
+
+    pub(crate) fn node(&self, peer: PeerIx) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.peer == peer)
+    }
+
+    pub(crate) fn node_mut(&mut self, peer: PeerIx) -> Option<&mut Node> {
+        self.nodes.iter_mut().find(|n| n.peer == peer)
+    }
+
+    /// Counter of the next datagram to close: all below are sealed.
+    pub(crate) fn head(&self) -> u64 {
+        self.base + self.log.len() as u64
+    }
+
+    pub(crate) fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Nothing retained, nothing open: may be dropped.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.log.is_empty() && self.held.is_empty() && self.open.is_none()
+    }
+
+    /// Chunks that appending so many bytes of payload may take at most.
+    pub(crate) fn chunks_for(&self, payload: usize) -> usize {
+        let per_chunk = limits::CHUNK / self.size;
+        let datagrams = payload.div_ceil(record::fragment_max(self.size)) + 1;
+        datagrams.div_ceil(per_chunk) + 1
+    }
+
+    /// Appends a message; returns its first datagram and how many it lies in. Room is the caller's to ask about.
+    pub(crate) fn append(
+        &mut self,
+        store: &mut Store,
+        append: Append<'_>,
+        now: u64,
+    ) -> Option<(u64, u32)> {
+        self.used_at = now;
+        if let Some(topic) = append.define {
+            let record = Record::Define {
+                handle: append.handle,
+                seq: append.seq,
+                topic,
+            };
+            self.put(store, &record, (append.handle, append.seq), 0, now)?;
+        }
+        if append.payload.len() <= record::whole_max(self.size) {
+            let at = self.put_message(store, append, now)?;
+            return Some((at, 1));
+        }
+        self.put_fragments(store, append, now)
+    }
+
+    fn put_message(&mut self, store: &mut Store, append: Append<'_>, now: u64) -> Option<u64> {
+        let Append {
+            handle,
+            seq,
+            payload,
+            owed,
+            ..
+        } = append;
+        let next = (handle, seq + 1);
+        if self.open.is_some_and(|o| {
+            o.last == Some((handle, seq))
+                && o.used + record::message_len(payload, false) <= self.room()
+        }) {
+            return self.put(
+                store,
+                &Record::Message {
+                    handle,
+                    seq: None,
+                    payload,
+                },
+                next,
+                owed,
+                now,
+            );
+        }
+        self.put(
+            store,
+            &Record::Message {
+                handle,
+                seq: Some(seq),
+                payload,
+            },
+            next,
+            owed,
+            now,
+        )
+    }
+
+    fn put_fragments(
+        &mut self,
+        store: &mut Store,
+        append: Append<'_>,
+        now: u64,
+    ) -> Option<(u64, u32)> {
+        let Append {
+            handle,
+            seq,
+            payload,
+            owed,
+            ..
+        } = append;
+        let (cut, total) = (record::fragment_max(self.size), payload.len() as u32);
+        // Its own datagrams from the first on, so that they are consecutive.
+        self.close(store, true, now);
+        let first = self.head();
+        for (n, part) in payload.chunks(cut).enumerate() {
+            let offset = (n * cut) as u32;
+            self.put(
+                store,
+                &Record::Fragment {
+                    handle,
+                    seq,
+                    offset,
+                    total,
+                    part,
+                },
+                (handle, u64::MAX),
+                owed,
+                now,
+            )?;
+        }
+        let datagrams = self.head() + 1 - first;
+        Some((first, datagrams as u32))
+    }
+
+    fn room(&self) -> usize {
+        self.size - TAG
+    }
+
+    fn put(
+        &mut self,
+        store: &mut Store,
+        record: &Record<'_>,
+        next: (u32, u64),
+        owed: u32,
+        now: u64,
+    ) -> Option<u64> {
+        let len = record.len();
+        if self.open.is_some_and(|o| o.used + len > self.room()) {
+            self.close(store, true, now);
+        }
+        if self.open.is_none() {
+            self.begin(store);
+        }
+        let (chunk, _) = self.chunk?;
+        let (open, room) = (self.open.as_mut()?, self.size - TAG);
+        if open.used + len > room {
+            return None;
+        }
+        let place = Place {
+            chunk,
+            offset: (open.offset + open.used) as u16,
+            len: len as u16,
+        };
+        record.write(store.bytes_mut(place));
+        open.used += len;
+        open.owed += owed;
+        open.last = Some(next);
+        Some(self.head())
+    }
+
+    fn begin(&mut self, store: &mut Store) {
+        if let Some((chunk, used)) = self.chunk
+            && used + self.size > limits::CHUNK
+        {
+            store.release(chunk);
+            self.chunk = None;
+        }
+        let (_, used) = *self.chunk.get_or_insert_with(|| (store.take(), 0));
+        self.open = Some(Open {
+            offset: used,
+            used: FAN_HEADER,
+            owed: 0,
+            last: None,
+        });
+    }
+
+    /// Seals the open datagram. A full one is padded to the stream's size unless it is as long as its predecessor: runs of
+    /// equal length are one send.
+    pub(crate) fn close(&mut self, store: &mut Store, full: bool, now: u64) {
+        let (Some(open), Some((chunk, used))) = (self.open.take(), self.chunk.as_mut()) else {
+            return;
+        };
+        let mut len = open.used + TAG;
+        if full && len != usize::from(self.last_len) {
+            let pad = Place {
+                chunk: *chunk,
+                offset: (open.offset + open.used) as u16,
+                len: (self.size - len) as u16,
+            };
+            store.bytes_mut(pad).fill(0);
+            len = self.size;
+        }
+        let place = Place {
+            chunk: *chunk,
+            offset: open.offset as u16,
+            len: len as u16,
+        };
+        if let Some(keys) = &mut self.keys {
+            let sealed = keys.seal(self.steer, store.bytes_mut(place));
+            assert_eq!(
+                sealed,
+                Ok(self.base + self.log.len() as u64),
+                "a stream's counters are its log's"
+            );
+        }
+        *used += len;
+        store.hold(*chunk);
+        self.last_len = len as u16;
+        self.log.push_back(Entry {
+            place,
+            owed: open.owed,
+            sent_at: 0,
+            closed_at: now,
+        });
+    }
+
+    pub(crate) fn entry(&self, counter: u64) -> Option<&Entry> {
+        match counter.checked_sub(self.base) {
+            Some(ix) => self.log.get(usize::try_from(ix).ok()?),
+            None => self.held.get(&counter),
+        }
+    }
+
+    fn entry_mut(&mut self, counter: u64) -> Option<&mut Entry> {
+        match counter.checked_sub(self.base) {
+            Some(ix) => self.log.get_mut(usize::try_from(ix).ok()?),
+            None => self.held.get_mut(&counter),
+        }
+    }
+
+    /// Length of a datagram in the log.
+    pub(crate) fn len_of(&self, counter: u64) -> u64 {
+        self.entry(counter).map_or(0, |e| u64::from(e.place.len))
+    }
+
+    /// So many pairs of the datagram are settled.
+    pub(crate) fn settle(&mut self, store: &mut Store, counter: u64, pairs: u32) {
+        let head = self.head();
+        if counter == head {
+            // Settled before it was closed: a local acknowledgement within the same turn.
+            if let Some(open) = &mut self.open {
+                open.owed -= pairs;
+            }
+            return;
+        }
+        let (base, Some(entry)) = (self.base, self.entry_mut(counter)) else {
+            return;
+        };
+        entry.owed -= pairs;
+        if entry.owed == 0 && counter < base {
+            let place = entry.place;
+            self.held.remove(&counter);
+            store.release(place.chunk);
+        }
+    }
+
+    /// Releases what is settled and received by every live node; what is only settled later moves out of the log.
+    pub(crate) fn trim(&mut self, store: &mut Store) {
+        let live = self
+            .nodes
+            .iter()
+            .filter(|n| n.standing != super::node::Standing::Out);
+        let floor = live
+            .map(|n| n.floor)
+            .min()
+            .unwrap_or(u64::MAX)
+            .min(self.head());
+        while self.base < floor {
+            let Some(entry) = self.log.pop_front() else {
+                break;
+            };
+            if entry.owed == 0 {
+                store.release(entry.place.chunk);
+            } else {
+                self.held.insert(self.base, entry);
+            }
+            self.base += 1;
+        }
+        if self.is_idle()
+            && let Some((chunk, _)) = self.chunk.take()
+        {
+            store.release(chunk);
+        }
+    }
+
+    /// The oldest retained datagrams with their age, for the store's owner to give up.
+    pub(crate) fn oldest(&self) -> Option<(u64, &Entry)> {
+        let held = self
+            .held
+            .iter()
+            .next()
+            .map(|(counter, entry)| (*counter, entry));
+        held.or_else(|| {
+            self.log
+                .iter()
+                .position(|e| e.owed > 0)
+                .map(|ix| (self.base + ix as u64, &self.log[ix]))
+        })
+    }
+
+    /// All retained datagrams with unsettled messages, oldest first.
+    pub(crate) fn retained(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        let log = self
+            .log
+            .iter()
+            .enumerate()
+            .map(|(ix, e)| (self.base + ix as u64, e))
+            .filter(|(_, e)| e.owed > 0);
+        self.held
+            .iter()
+            .map(|(counter, e)| (*counter, e))
+            .chain(log)
+    }
+
+    /// Moves held datagrams out of thinly used chunks into a fresh one; returns whether any chunk may have become free.
+    pub(crate) fn compact(&mut self, store: &mut Store) -> bool {
+        let mut target: Option<(ChunkIx, usize)> = None;
+        let mut moved = false;
+        for entry in self.held.values_mut() {
+            let len = usize::from(entry.place.len);
+            if store.users(entry.place.chunk) > THIN
+                || target.is_some_and(|(chunk, _)| chunk == entry.place.chunk)
+            {
+                continue;
+            }
+            if target.is_some_and(|(_, used)| used + len > limits::CHUNK) {
+                break;
+            }
+            let (chunk, used) = target.get_or_insert_with(|| (store.take(), 0));
+            let place = Place {
+                chunk: *chunk,
+                offset: *used as u16,
+                len: entry.place.len,
+            };
+            store.copy(entry.place, place);
+            store.hold(*chunk);
+            store.release(entry.place.chunk);
+            *used += len;
+            entry.place = place;
+            moved = true;
+        }
+        if let Some((chunk, _)) = target {
+            store.release(chunk);
+        }
+        moved
+    }
+
+    /// The datagram in plain, be it closed or still open; sealed ones are opened in `scratch`.
+    pub(crate) fn read_any<'a>(
+        &mut self,
+        store: &'a Store,
+        counter: u64,
+        scratch: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
+        if counter == self.head() {
+            let (open, (chunk, _)) = (self.open?, self.chunk?);
+            let place = Place {
+                chunk,
+                offset: open.offset as u16,
+                len: open.used as u16,
+            };
+            return Some(&store.bytes(place)[FAN_HEADER..]);
+        }
+        self.read(store, counter, scratch)
+    }
+
+    fn read<'a>(&self, store: &'a Store, counter: u64, scratch: &'a mut [u8]) -> Option<&'a [u8]> {
+        let bytes = store.bytes(self.entry(counter)?.place);
+        match &self.keys {
+            Some(keys) => keys.open_copy(bytes, scratch).ok(),
+            None => Some(&bytes[FAN_HEADER..bytes.len() - TAG]),
+        }
+    }
+
+    /// The next run of sealed datagrams from `from` on: at most `datagrams` and `bytes`, lying end to end.
+    pub(crate) fn run(&self, from: u64, datagrams: u64, bytes: u64) -> Option<StoreRun> {
+        let first = self.entry(from).filter(|_| from >= self.base)?.place;
+        let segment = usize::from(first.len);
+        if bytes < segment as u64 || datagrams == 0 {
+            return None;
+        }
+        let mut run = StoreRun {
+            place: first,
+            bytes: segment,
+            segment,
+            from,
+            to: from + 1,
+        };
+        let mut last = first;
+        while run.to - from < datagrams.min(MAX_SEGMENTS) {
+            let Some(next) = self.entry(run.to).map(|e| e.place) else {
+                break;
+            };
+            let len = usize::from(next.len);
+            let total = run.bytes + len;
+            if !last.adjoins(next) || len > segment || total > MAX_RUN || total as u64 > bytes {
+                break;
+            }
+            (run.bytes, run.to, last) = (total, run.to + 1, next);
+            if len < segment {
+                break;
+            }
+        }
+        Some(run)
+    }
+
+    /// The run left: the clock of its messages' attempts starts.
+    pub(crate) fn mark_sent(&mut self, from: u64, to: u64, now: u64) {
+        for counter in from..to {
+            if let Some(entry) = self.entry_mut(counter)
+                && entry.sent_at == 0
+            {
+                entry.sent_at = now;
+            }
+        }
+    }
+}
+
+/// UDP_SEGMENT takes at most 64 segments and one datagram's 65,507 bytes.
+const MAX_SEGMENTS: u64 = 64;
+const MAX_RUN: usize = 65_000;
+/// A chunk with at most so many users, of some fifty, is worth emptying.
+const THIN: u32 = 8;

@@ -1,0 +1,568 @@
+//! What one local subscription has of one publisher: got, handed over, held back, missed, acknowledged.
+//!
+//! Exact: every number of the publisher is in one of these states, and none is handed over twice within a session of client
+//! and publisher.
+
+use std::collections::BTreeMap;
+
+use crate::event::Outcome;
+use crate::limits;
+use crate::ranges::RangeSet;
+
+/// What to do with a message that came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Had already.
+    Duplicate,
+    /// Hand it over now.
+    Now,
+    /// It is ahead of a hole: keep a copy.
+    Hold,
+    /// It is ahead of a hole and there is no room: fetch it later.
+    Miss,
+}
+
+/// A number of messages that will never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) reason: Outcome,
+}
+
+#[derive(Debug, Default)]
+struct Extra {
+    // Got above the floor; only unordered subscriptions have any.
+    got: RangeSet,
+    kept: RangeSet,
+    missed: RangeSet,
+    again: RangeSet,
+    hold: BTreeMap<u64, Box<[u8]>>,
+    hold_bytes: usize,
+    gaps: BTreeMap<u64, (u64, Outcome)>,
+    acks: RangeSet,
+    refused: RangeSet,
+    fetching: Option<Fetching>,
+}
+
+/// A FETCH under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fetching {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) since: u64,
+}
+
+/// State of one (subscription, publisher) pair; 40 bytes while messages come in order and are acknowledged at once.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) sub: u32,
+    ordered: bool,
+    // All below are got.
+    floor: u64,
+    // Acknowledgements to report, the common single range; more are in `extra.acks`.
+    ack: (u64, u64),
+    extra: Option<Box<Extra>>,
+}
+
+impl Intake {
+    /// The subscription is owed everything from `start` on.
+    pub(crate) fn new(sub: u32, ordered: bool, start: u64) -> Self {
+        Intake {
+            sub,
+            ordered,
+            floor: start,
+            ack: (0, 0),
+            extra: None,
+        }
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    fn has(&self, seq: u64) -> bool {
+        seq < self.floor || self.extra.as_ref().is_some_and(|e| e.got.contains(seq))
+    }
+
+    /// Whether the message is got and acknowledged or refused.
+    pub(crate) fn is_settled(&self, seq: u64) -> bool {
+        self.has(seq) && self.extra.as_ref().is_none_or(|e| !e.kept.contains(seq))
+    }
+
+    /// Whether the message is still wanted.
+    pub(crate) fn wants(&self, seq: u64) -> bool {
+        !self.has(seq)
+            && self
+                .extra
+                .as_ref()
+                .is_none_or(|e| !e.hold.contains_key(&seq))
+    }
+
+    /// What to do with message `seq` of `len` bytes.
+    pub(crate) fn judge(&self, seq: u64, len: usize) -> Verdict {
+        if !self.wants(seq) {
+            return Verdict::Duplicate;
+        }
+        if !self.ordered || seq == self.floor {
+            return Verdict::Now;
+        }
+        match &self.extra {
+            Some(e)
+                if e.hold_bytes + len > limits::HOLD_BYTES
+                    || e.hold.len() >= limits::HOLD_MESSAGES =>
+            {
+                Verdict::Miss
+            }
+            _ => Verdict::Hold,
+        }
+    }
+
+    /// The message is ahead of a hole and is kept here.
+    pub(crate) fn hold(&mut self, seq: u64, payload: &[u8]) {
+        let extra = self.extra();
+        extra.hold_bytes += payload.len();
+        extra.hold.insert(seq, payload.into());
+        extra.missed.remove(seq, seq + 1);
+    }
+
+    /// The held message that is next in order, if it is there.
+    pub(crate) fn next_held(&mut self) -> Option<(u64, Box<[u8]>)> {
+        let floor = self.floor;
+        let extra = self.extra.as_mut()?;
+        let entry = extra.hold.first_entry().filter(|e| *e.key() == floor)?;
+        let (seq, payload) = entry.remove_entry();
+        extra.hold_bytes -= payload.len();
+        Some((seq, payload))
+    }
+
+    /// Gives a message back that [`Intake::next_held`] took, because there was no room for it.
+    pub(crate) fn unhold(&mut self, seq: u64, payload: Box<[u8]>) {
+        let extra = self.extra();
+        extra.hold_bytes += payload.len();
+        extra.hold.insert(seq, payload);
+    }
+
+    /// The gap that is next in order.
+    pub(crate) fn next_gap(&mut self) -> Option<Gap> {
+        let floor = self.floor;
+        let extra = self.extra.as_mut()?;
+        let entry = extra.gaps.first_entry().filter(|e| *e.key() <= floor)?;
+        let (_, (to, reason)) = entry.remove_entry();
+        if to <= floor {
+            return self.next_gap();
+        }
+        self.floor = to;
+        self.extra().missed.remove(0, to);
+        Some(Gap {
+            from: floor,
+            to,
+            reason,
+        })
+    }
+
+    /// The message was handed over; `acked` = and acknowledged.
+    pub(crate) fn got(&mut self, seq: u64, acked: bool) {
+        self.mark(seq, seq + 1);
+        if let Some(extra) = &mut self.extra {
+            extra.again.remove(seq, seq + 1);
+        }
+        if acked {
+            self.report(seq, seq + 1);
+        } else {
+            self.extra().kept.insert(seq, seq + 1);
+        }
+    }
+
+    fn mark(&mut self, from: u64, to: u64) {
+        if from <= self.floor {
+            self.floor = self.floor.max(to);
+        } else {
+            self.extra().got.insert(from, to);
+        }
+        if let Some(extra) = &mut self.extra {
+            extra.missed.remove(from, to);
+            if let Some((low, high)) = extra.got.first()
+                && low <= self.floor
+            {
+                self.floor = self.floor.max(high);
+                extra.got.remove(0, self.floor);
+            }
+        }
+    }
+
+    fn report(&mut self, from: u64, to: u64) {
+        if self.ack.0 == self.ack.1 {
+            self.ack = (from, to);
+        } else if from == self.ack.1 {
+            self.ack.1 = to;
+        } else {
+            self.extra().acks.insert(from, to);
+        }
+    }
+
+    /// There was no room for the message.
+    pub(crate) fn miss(&mut self, from: u64, to: u64) {
+        let from = from.max(self.floor);
+        if from >= to {
+            return;
+        }
+        let mut holes = Vec::new();
+        let extra = self.extra();
+        extra.got.holes(from, to, |a, b| holes.push((a, b)));
+        for (a, b) in holes {
+            let held: Vec<u64> = extra.hold.range(a..b).map(|(seq, _)| *seq).collect();
+            extra.missed.insert(a, b);
+            for seq in held {
+                extra.missed.remove(seq, seq + 1);
+            }
+        }
+    }
+
+    /// The subscription's policy refuses the message: its publisher is told so, and it never comes.
+    pub(crate) fn refuse(&mut self, seq: u64) {
+        self.extra().refused.insert(seq, seq + 1);
+        self.skip(seq, seq + 1, Outcome::Rejected);
+    }
+
+    /// These will never come. The gaps to tell at once are returned; an ordered subscription tells them in their place.
+    pub(crate) fn skip(&mut self, from: u64, to: u64, reason: Outcome) -> Vec<Gap> {
+        let from = from.max(self.floor);
+        let mut news = Vec::new();
+        if from >= to {
+            return news;
+        }
+        let ordered = self.ordered;
+        let extra = self.extra();
+        extra.missed.remove(from, to);
+        let mut holes = Vec::new();
+        extra.got.holes(from, to, |a, b| holes.push((a, b)));
+        if ordered {
+            for (a, b) in holes {
+                extra.insert_gaps(a, b, reason);
+            }
+            return news;
+        }
+        news.extend(holes.into_iter().map(|(from, to)| Gap { from, to, reason }));
+        self.mark(from, to);
+        news
+    }
+
+    /// The client acknowledges one message or all up to it; returns how many that settled.
+    pub(crate) fn acknowledge(&mut self, seq: u64, upto: bool) -> u64 {
+        let Some(extra) = &mut self.extra else {
+            return 0;
+        };
+        let from = if upto { 0 } else { seq };
+        let mut parts = Vec::new();
+        extra
+            .kept
+            .parts(from, seq.saturating_add(1), |a, b| parts.push((a, b)));
+        let mut count = 0;
+        for (a, b) in parts {
+            count += b - a;
+            self.extra().kept.remove(a, b);
+            self.report(a, b);
+        }
+        count
+    }
+
+    /// The client is gone: what it had not acknowledged is fetched again for its successor, marked so.
+    pub(crate) fn detach(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        let kept = std::mem::take(&mut extra.kept);
+        extra.hold.clear();
+        extra.hold_bytes = 0;
+        extra.fetching = None;
+        let Some((low, _)) = kept.first() else { return };
+        if low < self.floor {
+            extra.got.insert(low, self.floor);
+            self.floor = low;
+        }
+        for (a, b) in kept.iter() {
+            extra.got.remove(a, b);
+            extra.missed.insert(a, b);
+            extra.again.insert(a, b);
+        }
+    }
+
+    /// The publisher says that these are owed: fetch what is not there, report again what was acknowledged.
+    pub(crate) fn on_backlog(&mut self, from: u64, to: u64, again: bool) {
+        let mut done = Vec::new();
+        let floor = self.floor;
+        let extra = self.extra();
+        let mut owned = RangeSet::default();
+        owned.insert(from, to.min(floor));
+        extra.got.parts(from, to, |a, b| {
+            owned.insert(a, b);
+        });
+        for (a, b) in owned.iter() {
+            extra.kept.holes(a, b, |a, b| done.push((a, b)));
+        }
+        for (a, b) in done {
+            self.report(a, b);
+        }
+        if again {
+            let mut fresh = Vec::new();
+            self.extra()
+                .got
+                .holes(from.max(floor), to, |a, b| fresh.push((a, b)));
+            for (a, b) in fresh {
+                self.extra().again.insert(a, b);
+            }
+        }
+        self.miss(from, to);
+    }
+
+    /// The subscription is owed messages from before its first definition: a new session learns of its predecessor's.
+    pub(crate) fn start_at(&mut self, from: u64) {
+        if from >= self.floor {
+            return;
+        }
+        let floor = self.floor;
+        self.extra().got.insert(from, floor);
+        self.floor = from;
+    }
+
+    /// Whether this message may have been handed over before.
+    pub(crate) fn is_again(&self, seq: u64) -> bool {
+        self.extra.as_ref().is_some_and(|e| e.again.contains(seq))
+    }
+
+    pub(crate) fn has_missed(&self) -> bool {
+        self.extra.as_ref().is_some_and(|e| !e.missed.is_empty())
+    }
+
+    /// Numbers missed and not refused.
+    pub(crate) fn missed(&self) -> u64 {
+        self.extra.as_ref().map_or(0, |e| e.missed.count())
+    }
+
+    pub(crate) fn oldest_missed(&self) -> Option<u64> {
+        self.extra.as_ref()?.missed.first().map(|r| r.0)
+    }
+
+    pub(crate) fn has_held(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|e| !e.hold.is_empty() || !e.gaps.is_empty())
+    }
+
+    /// The next range to fetch, if none is under way.
+    pub(crate) fn fetch(&mut self, now: u64) -> Option<Fetching> {
+        let extra = self.extra.as_mut()?;
+        if extra
+            .fetching
+            .is_some_and(|f| now < f.since + FETCH_PATIENCE)
+        {
+            return None;
+        }
+        let (from, to) = extra.missed.first()?;
+        let fetch = Fetching {
+            from,
+            to: to.min(from + u64::from(limits::FETCH_COUNT)),
+            since: now,
+        };
+        extra.fetching = Some(fetch);
+        Some(fetch)
+    }
+
+    /// The fetch that began at `from` ended.
+    pub(crate) fn on_fetched(&mut self, from: u64) {
+        if let Some(extra) = &mut self.extra
+            && extra.fetching.is_some_and(|f| f.from == from)
+        {
+            extra.fetching = None;
+        }
+    }
+
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.extra.as_ref().is_some_and(|e| e.fetching.is_some())
+    }
+
+    /// The link was made anew: an answer will not come.
+    pub(crate) fn forget_fetch(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.fetching = None;
+        }
+    }
+
+    pub(crate) fn has_reports(&self) -> bool {
+        self.ack.0 < self.ack.1
+            || self
+                .extra
+                .as_ref()
+                .is_some_and(|e| !e.acks.is_empty() || !e.refused.is_empty())
+    }
+
+    /// Hands out what is to be reported to the publisher as long as `emit` takes it: (from, to, outcome).
+    pub(crate) fn reports(&mut self, mut emit: impl FnMut(u64, u64, Outcome) -> bool) -> bool {
+        if self.ack.0 < self.ack.1 {
+            if !emit(self.ack.0, self.ack.1, Outcome::Delivered) {
+                return false;
+            }
+            self.ack = (0, 0);
+        }
+        let Some(extra) = &mut self.extra else {
+            return true;
+        };
+        while let Some((from, to)) = extra.acks.first() {
+            if !emit(from, to, Outcome::Delivered) {
+                return false;
+            }
+            extra.acks.remove(from, to);
+        }
+        while let Some((from, to)) = extra.refused.first() {
+            if !emit(from, to, Outcome::Rejected) {
+                return false;
+            }
+            extra.refused.remove(from, to);
+        }
+        if extra.is_spent() {
+            self.extra = None;
+        }
+        true
+    }
+
+    /// Bytes held back.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |e| e.hold_bytes)
+    }
+}
+
+impl Extra {
+    fn insert_gaps(&mut self, from: u64, to: u64, reason: Outcome) {
+        // What is held back arrived all the same: it is told, not skipped.
+        let mut at = from;
+        let held: Vec<u64> = self.hold.range(from..to).map(|(seq, _)| *seq).collect();
+        for seq in held.into_iter().chain([to]) {
+            if at < seq {
+                self.gaps.insert(at, (seq, reason));
+            }
+            at = seq + 1;
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.got.is_empty()
+            && self.kept.is_empty()
+            && self.missed.is_empty()
+            && self.again.is_empty()
+            && self.hold.is_empty()
+            && self.gaps.is_empty()
+            && self.acks.is_empty()
+            && self.refused.is_empty()
+            && self.fetching.is_none()
+    }
+}
+
+/// An answer later than this is not coming, in ns.
+const FETCH_PATIENCE: u64 = 10_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reports(intake: &mut Intake) -> Vec<(u64, u64)> {
+        let mut told = Vec::new();
+        intake.reports(|a, b, _| {
+            told.push((a, b));
+            true
+        });
+        told
+    }
+
+    #[test]
+    fn in_order_and_acknowledged_needs_no_extra_state() {
+        let mut intake = Intake::new(1, true, 0);
+        for seq in 0..100 {
+            assert_eq!(intake.judge(seq, 10), Verdict::Now);
+            intake.got(seq, true);
+        }
+        assert!(intake.extra.is_none());
+        assert_eq!(reports(&mut intake), [(0, 100)]);
+        assert_eq!(intake.judge(99, 10), Verdict::Duplicate);
+    }
+
+    #[test]
+    fn an_ordered_one_holds_what_is_ahead_of_a_hole() {
+        let mut intake = Intake::new(1, true, 0);
+        assert_eq!(intake.judge(1, 1), Verdict::Hold);
+        intake.hold(1, b"b");
+        assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
+        assert!(intake.next_held().is_none());
+        intake.got(0, true);
+        assert_eq!(intake.next_held(), Some((1, b"b".as_slice().into())));
+    }
+
+    #[test]
+    fn a_gap_is_told_in_its_place_and_spares_what_arrived() {
+        let mut intake = Intake::new(1, true, 0);
+        intake.hold(2, b"c");
+        assert!(intake.skip(1, 4, Outcome::Overflow).is_empty());
+        assert!(intake.next_gap().is_none());
+        intake.got(0, true);
+        assert_eq!(
+            intake.next_gap(),
+            Some(Gap {
+                from: 1,
+                to: 2,
+                reason: Outcome::Overflow
+            })
+        );
+        let (seq, _) = intake.next_held().expect("it arrived");
+        intake.got(seq, true);
+        assert_eq!(
+            intake.next_gap(),
+            Some(Gap {
+                from: 3,
+                to: 4,
+                reason: Outcome::Overflow
+            })
+        );
+        assert_eq!(intake.judge(4, 1), Verdict::Now);
+    }
+
+    #[test]
+    fn a_detached_client_s_unacknowledged_messages_come_again() {
+        let mut intake = Intake::new(1, false, 0);
+        for seq in 0..5 {
+            intake.got(seq, false);
+        }
+        assert_eq!(intake.acknowledge(1, false), 1);
+        intake.detach();
+        assert_eq!(intake.missed(), 4);
+        assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
+        assert!(intake.is_again(0) && intake.judge(0, 1) == Verdict::Now);
+        assert_eq!(reports(&mut intake), [(1, 2)]);
+    }
+
+    #[test]
+    fn a_backlog_is_fetched_but_for_what_is_there() {
+        let mut intake = Intake::new(1, false, 0);
+        for seq in 0..4 {
+            intake.got(seq, seq != 2);
+        }
+        reports(&mut intake);
+        intake.on_backlog(0, 10, false);
+        let fetch = intake.fetch(0).expect("something is missing");
+        assert_eq!((fetch.from, fetch.to), (4, 10));
+        assert!(intake.fetch(1).is_none(), "one at a time");
+        assert_eq!(
+            reports(&mut intake),
+            [(0, 2), (3, 4)],
+            "acknowledged ones are reported again, the kept one is not"
+        );
+    }
+
+    #[test]
+    fn acknowledging_up_to_a_number_settles_all_below() {
+        let mut intake = Intake::new(1, false, 5);
+        for seq in 5..10 {
+            intake.got(seq, false);
+        }
+        assert_eq!(intake.acknowledge(7, true), 3);
+        assert_eq!(intake.acknowledge(7, true), 0);
+        assert_eq!(reports(&mut intake), [(5, 8)]);
+    }
+}

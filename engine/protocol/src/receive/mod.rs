@@ -1,0 +1,926 @@
+//! The subscriber's side: what comes in for local subscriptions, in which order it is handed over, what is fetched, and what is
+//! acknowledged to its publishers.
+//!
+//! Whatever cannot be handed over is missed and fetched later from the publisher, who keeps it until it is acknowledged. So
+//! nothing waits here but what an ordered subscription holds back behind a hole.
+
+pub(crate) mod intake;
+pub(crate) mod reassembly;
+pub(crate) mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidings_wire::{Boot, NodeId};
+
+use crate::config::{AckMode, SlowPolicy, SubSpec};
+use crate::event::{Delivery, Event, Outcome, Outlet, PublisherId, Taken};
+use crate::limits;
+use crate::peer::PeerIx;
+use crate::tables::index::{SubRef, TopicIndex};
+use intake::{Gap, Intake, Verdict};
+use reassembly::{MessageKey, Part, Reassembly};
+
+/// Counts of the receiving side; monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveCounters {
+    /// Messages handed to local subscriptions.
+    pub delivered: u64,
+    /// Payload bytes of them.
+    pub delivered_bytes: u64,
+    /// Messages that a subscription had already.
+    pub duplicates: u64,
+    /// Messages without room, to be fetched later.
+    pub missed: u64,
+    /// Messages held back behind a hole.
+    pub held: u64,
+    /// Messages that will never come.
+    pub gaps: u64,
+    /// Messages that a subscription's policy refused.
+    pub refused: u64,
+    /// Messages handed over for a second time, marked so.
+    pub again: u64,
+    /// Partly received messages that made room for others.
+    pub evicted: u64,
+}
+
+struct LocalSub {
+    pattern: Box<str>,
+    ordered: bool,
+    ack: AckMode,
+    policy: SlowPolicy,
+    attached: bool,
+    full: bool,
+    // (publisher's node, handle) with something missed or held.
+    behind: BTreeSet<(PeerIx, u32)>,
+}
+
+struct Handle {
+    topic: Box<str>,
+    // One past the highest number seen.
+    seen: u64,
+    intakes: Vec<Intake>,
+}
+
+struct Origin {
+    node: NodeId,
+    boot: Boot,
+    handles: BTreeMap<u32, Handle>,
+    dirty: BTreeSet<u32>,
+    // (local subscription, handle) with something missed: a subscription's first and last is told to the publisher.
+    missing: BTreeSet<(u32, u32)>,
+    notices: Vec<Notice>,
+    fetching: u32,
+}
+
+/// What the publisher is told of a subscription besides acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Deferred { sub: u32, handle: u32, from: u64 },
+    Resumed { sub: u32 },
+}
+
+/// One FETCH to send, or to serve from the own store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fetch {
+    pub(crate) sub: u32,
+    pub(crate) handle: u32,
+    pub(crate) from: u64,
+    pub(crate) count: u32,
+}
+
+/// A message that came in.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) peer: PeerIx,
+    pub(crate) handle: u32,
+    pub(crate) seq: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// The handle is not defined here: the datagram must come again after its definition.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Undefined;
+
+/// The subscriber's side of one overlay.
+#[derive(Default)]
+pub(crate) struct Receive {
+    subs: BTreeMap<u32, LocalSub>,
+    index: TopicIndex,
+    origins: BTreeMap<PeerIx, Origin>,
+    reassembly: Reassembly,
+    pub(crate) counters: ReceiveCounters,
+}
+
+/// FETCHes to one publisher node that may be under way at a time.
+const FETCHES: u32 = 16;
+/// Messages that may wait for a subscription that drops the oldest.
+const DROP_OLDEST_WAITING: u64 = 4096;
+
+impl Receive {
+    /// Adds a local subscription, or gives an existing one new options.
+    pub(crate) fn subscribe(&mut self, sub: u32, spec: &SubSpec) {
+        self.index.insert(
+            &spec.pattern,
+            SubRef {
+                peer: PeerIx::LOCAL,
+                sub,
+            },
+        );
+        let new = LocalSub {
+            pattern: spec.pattern.as_str().into(),
+            ordered: spec.ordered,
+            ack: spec.ack,
+            policy: spec.policy,
+            attached: true,
+            full: false,
+            behind: BTreeSet::new(),
+        };
+        match self.subs.get_mut(&sub) {
+            Some(old) => {
+                *old = LocalSub {
+                    behind: std::mem::take(&mut old.behind),
+                    ..new
+                }
+            }
+            None => drop(self.subs.insert(sub, new)),
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, sub: u32) {
+        if let Some(old) = self.subs.remove(&sub) {
+            self.index.remove(
+                &old.pattern,
+                SubRef {
+                    peer: PeerIx::LOCAL,
+                    sub,
+                },
+            );
+        }
+        for origin in self.origins.values_mut() {
+            origin.missing.retain(|(s, _)| *s != sub);
+            for handle in origin.handles.values_mut() {
+                handle.intakes.retain(|i| i.sub != sub);
+            }
+        }
+    }
+
+    /// The client is back: everything that waits for it may flow.
+    pub(crate) fn attach(&mut self, sub: u32, out: &mut dyn Outlet) {
+        if let Some(local) = self.subs.get_mut(&sub) {
+            local.attached = true;
+        }
+        self.ready(sub, out);
+    }
+
+    /// The client is gone: its subscription keeps what it had not acknowledged.
+    pub(crate) fn detach(&mut self, sub: u32) {
+        let Some(local) = self.subs.get_mut(&sub) else {
+            return;
+        };
+        local.attached = false;
+        for (&peer, origin) in &mut self.origins {
+            let Origin {
+                handles,
+                missing,
+                notices,
+                ..
+            } = origin;
+            for (&number, handle) in handles {
+                for intake in handle.intakes.iter_mut().filter(|i| i.sub == sub) {
+                    intake.detach();
+                    note_behind(local, missing, notices, (peer, number), intake);
+                }
+            }
+        }
+    }
+
+    /// There is room for the subscription again.
+    pub(crate) fn ready(&mut self, sub: u32, out: &mut dyn Outlet) {
+        let Some(local) = self.subs.get_mut(&sub) else {
+            return;
+        };
+        local.full = false;
+        let behind: Vec<(PeerIx, u32)> = local.behind.iter().copied().collect();
+        for (peer, handle) in behind {
+            self.drain(peer, handle, sub, out);
+            if self.subs.get(&sub).is_none_or(|l| l.full) {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self, peer: PeerIx, number: u32, sub: u32, out: &mut dyn Outlet) {
+        let Self {
+            subs,
+            origins,
+            counters,
+            ..
+        } = self;
+        let (Some(local), Some(origin)) = (subs.get_mut(&sub), origins.get_mut(&peer)) else {
+            return;
+        };
+        let id = PublisherId {
+            node: origin.node,
+            boot: origin.boot,
+            handle: number,
+        };
+        let Some(handle) = origin.handles.get_mut(&number) else {
+            local.behind.remove(&(peer, number));
+            return;
+        };
+        let Handle { topic, intakes, .. } = handle;
+        let Some(intake) = intakes.iter_mut().find(|i| i.sub == sub) else {
+            return;
+        };
+        let mut to = Toward {
+            local,
+            counters,
+            id,
+            topic,
+            out,
+        };
+        to.drain(intake);
+        note_behind(
+            local,
+            &mut origin.missing,
+            &mut origin.notices,
+            (peer, number),
+            intake,
+        );
+        if intake.has_reports() {
+            origin.dirty.insert(number);
+        }
+    }
+
+    /// The publisher's session: a new boot forgets what the old one sent, the same boot only what was under way.
+    pub(crate) fn on_session(&mut self, peer: PeerIx, node: NodeId, boot: Boot) {
+        self.reassembly.forget(peer);
+        match self.origins.get_mut(&peer) {
+            Some(origin) if origin.boot == boot => origin.renew(),
+            _ => {
+                self.forget(peer);
+                let origin = Origin {
+                    node,
+                    boot,
+                    handles: BTreeMap::new(),
+                    dirty: BTreeSet::new(),
+                    missing: BTreeSet::new(),
+                    notices: Vec::new(),
+                    fetching: 0,
+                };
+                self.origins.insert(peer, origin);
+            }
+        }
+    }
+
+    /// Forgets a publisher node.
+    pub(crate) fn forget(&mut self, peer: PeerIx) {
+        self.origins.remove(&peer);
+        self.reassembly.forget(peer);
+        for local in self.subs.values_mut() {
+            local.behind.retain(|(p, _)| *p != peer);
+        }
+    }
+
+    /// The publisher's handle stands for `topic`; local subscriptions new to it are owed everything from `seq` on.
+    pub(crate) fn define(&mut self, peer: PeerIx, number: u32, seq: u64, topic: &str) {
+        let Self {
+            subs,
+            index,
+            origins,
+            ..
+        } = self;
+        let Some(origin) = origins.get_mut(&peer) else {
+            return;
+        };
+        if !origin.handles.contains_key(&number) && origin.handles.len() >= limits::MAX_PUBLISHERS {
+            return;
+        }
+        let new = || Handle {
+            topic: topic.into(),
+            seen: seq,
+            intakes: Vec::new(),
+        };
+        let handle = origin.handles.entry(number).or_insert_with(new);
+        if &*handle.topic != topic {
+            return;
+        }
+        for SubRef { sub, .. } in index.matches(topic) {
+            if handle.intakes.iter().any(|i| i.sub == sub) {
+                continue;
+            }
+            let Some(local) = subs.get_mut(&sub) else {
+                continue;
+            };
+            let mut intake = Intake::new(sub, local.ordered, seq);
+            // Later ones came before this definition: they were owed, too.
+            intake.miss(seq, handle.seen);
+            note_behind(
+                local,
+                &mut origin.missing,
+                &mut origin.notices,
+                (peer, number),
+                &intake,
+            );
+            handle.intakes.push(intake);
+        }
+    }
+
+    /// A whole message on the live path: for every subscription that is owed it. Returns how many of them wanted it and have not
+    /// acknowledged it yet.
+    pub(crate) fn on_message(
+        &mut self,
+        message: Incoming<'_>,
+        out: &mut dyn Outlet,
+    ) -> Result<u32, Undefined> {
+        self.hand_over(message, None, out)
+    }
+
+    /// A whole message by catch-up, for one subscription.
+    pub(crate) fn on_catchup(
+        &mut self,
+        message: Incoming<'_>,
+        sub: u32,
+        out: &mut dyn Outlet,
+    ) -> Result<u32, Undefined> {
+        self.hand_over(message, Some(sub), out)
+    }
+
+    fn hand_over(
+        &mut self,
+        m: Incoming<'_>,
+        only: Option<u32>,
+        out: &mut dyn Outlet,
+    ) -> Result<u32, Undefined> {
+        let Self {
+            subs,
+            origins,
+            counters,
+            ..
+        } = self;
+        let origin = origins.get_mut(&m.peer).ok_or(Undefined)?;
+        let handle = origin.handles.get_mut(&m.handle).ok_or(Undefined)?;
+        handle.seen = handle.seen.max(m.seq + 1);
+        let id = PublisherId {
+            node: origin.node,
+            boot: origin.boot,
+            handle: m.handle,
+        };
+        let Handle { topic, intakes, .. } = handle;
+        let (mut reports, mut unsettled) = (false, 0);
+        for intake in intakes
+            .iter_mut()
+            .filter(|i| only.is_none_or(|sub| i.sub == sub))
+        {
+            let Some(local) = subs.get_mut(&intake.sub) else {
+                continue;
+            };
+            let mut to = Toward {
+                local,
+                counters,
+                id,
+                topic,
+                out,
+            };
+            let behind = to.take(intake, m.seq, m.payload);
+            if behind {
+                note_behind(
+                    local,
+                    &mut origin.missing,
+                    &mut origin.notices,
+                    (m.peer, m.handle),
+                    intake,
+                );
+            }
+            reports |= intake.has_reports();
+            unsettled += u32::from(!intake.is_settled(m.seq));
+        }
+        if reports {
+            origin.dirty.insert(m.handle);
+        }
+        Ok(unsettled)
+    }
+
+    /// A part of a large message, live (`only` is `None`) or by catch-up.
+    pub(crate) fn on_part(
+        &mut self,
+        part: Incoming<'_>,
+        (offset, total): (u32, u32),
+        only: Option<u32>,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Undefined> {
+        let handle = self
+            .origins
+            .get_mut(&part.peer)
+            .and_then(|o| o.handles.get_mut(&part.handle))
+            .ok_or(Undefined)?;
+        handle.seen = handle.seen.max(part.seq + 1);
+        if !handle
+            .intakes
+            .iter()
+            .any(|i| only.is_none_or(|sub| i.sub == sub) && i.wants(part.seq))
+        {
+            return Ok(());
+        }
+        let key = MessageKey {
+            peer: part.peer,
+            handle: part.handle,
+            seq: part.seq,
+        };
+        let mut evicted = Vec::new();
+        let whole = self
+            .reassembly
+            .put(key, offset, total, part.payload, &mut evicted);
+        for key in evicted {
+            self.counters.evicted += 1;
+            self.miss_everywhere(key);
+        }
+        match whole {
+            // Both paths may have contributed: whoever lacks it gets it.
+            Part::Whole(payload) => self
+                .hand_over(
+                    Incoming {
+                        payload: &payload,
+                        ..part
+                    },
+                    None,
+                    out,
+                )
+                .map(|_| ()),
+            Part::Taken | Part::Bad => Ok(()),
+        }
+    }
+
+    fn miss_everywhere(&mut self, key: MessageKey) {
+        let Some(origin) = self.origins.get_mut(&key.peer) else {
+            return;
+        };
+        let Some(handle) = origin.handles.get_mut(&key.handle) else {
+            return;
+        };
+        for intake in &mut handle.intakes {
+            let Some(local) = self.subs.get_mut(&intake.sub) else {
+                continue;
+            };
+            intake.miss(key.seq, key.seq + 1);
+            note_behind(
+                local,
+                &mut origin.missing,
+                &mut origin.notices,
+                (key.peer, key.handle),
+                intake,
+            );
+        }
+    }
+
+    /// The publisher has these for the subscription and waits for their acknowledgement.
+    pub(crate) fn on_backlog(
+        &mut self,
+        peer: PeerIx,
+        sub: u32,
+        number: u32,
+        (from, to): (u64, u64),
+        again: bool,
+        topic: &str,
+    ) {
+        self.define_for(peer, sub, number, from, topic);
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return;
+        };
+        let Some(handle) = origin.handles.get_mut(&number) else {
+            return;
+        };
+        let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
+            return;
+        };
+        let Some(local) = self.subs.get_mut(&sub) else {
+            return;
+        };
+        intake.on_backlog(from, to, again);
+        note_behind(
+            local,
+            &mut origin.missing,
+            &mut origin.notices,
+            (peer, number),
+            intake,
+        );
+        if intake.has_reports() {
+            origin.dirty.insert(number);
+        }
+    }
+
+    fn define_for(&mut self, peer: PeerIx, sub: u32, number: u32, from: u64, topic: &str) {
+        let (Some(local), Some(origin)) = (self.subs.get(&sub), self.origins.get_mut(&peer)) else {
+            return;
+        };
+        if !origin.handles.contains_key(&number) && origin.handles.len() >= limits::MAX_PUBLISHERS {
+            return;
+        }
+        let new = || Handle {
+            topic: topic.into(),
+            seen: from,
+            intakes: Vec::new(),
+        };
+        let handle = origin.handles.entry(number).or_insert_with(new);
+        if !handle.intakes.iter().any(|i| i.sub == sub) {
+            handle.intakes.push(Intake::new(sub, local.ordered, from));
+        }
+    }
+
+    /// These will never come to the subscription.
+    pub(crate) fn on_gap(
+        &mut self,
+        peer: PeerIx,
+        sub: u32,
+        number: u32,
+        (from, to): (u64, u64),
+        reason: Outcome,
+        out: &mut dyn Outlet,
+    ) {
+        let Self {
+            subs,
+            origins,
+            counters,
+            ..
+        } = self;
+        let (Some(local), Some(origin)) = (subs.get_mut(&sub), origins.get_mut(&peer)) else {
+            return;
+        };
+        let id = PublisherId {
+            node: origin.node,
+            boot: origin.boot,
+            handle: number,
+        };
+        let Some(Handle { topic, intakes, .. }) = origin.handles.get_mut(&number) else {
+            return;
+        };
+        let Some(intake) = intakes.iter_mut().find(|i| i.sub == sub) else {
+            return;
+        };
+        let gaps = intake.skip(from, to, reason);
+        let mut toward = Toward {
+            local,
+            counters,
+            id,
+            topic,
+            out,
+        };
+        gaps.into_iter()
+            .for_each(|gap| toward.tell(intake.sub, gap));
+        toward.drain(intake);
+        note_behind(
+            local,
+            &mut origin.missing,
+            &mut origin.notices,
+            (peer, number),
+            intake,
+        );
+    }
+
+    /// A FETCH was answered.
+    pub(crate) fn on_fetched(&mut self, peer: PeerIx, sub: u32, number: u32, from: u64) {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return;
+        };
+        let Some(handle) = origin.handles.get_mut(&number) else {
+            return;
+        };
+        if let Some(intake) = handle
+            .intakes
+            .iter_mut()
+            .find(|i| i.sub == sub && i.is_fetching())
+        {
+            intake.on_fetched(from);
+            if !intake.is_fetching() {
+                origin.fetching = origin.fetching.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The client acknowledges; unknown ids are ignored. Returns how many messages that settled.
+    pub(crate) fn acknowledge(
+        &mut self,
+        peer: PeerIx,
+        boot: Boot,
+        sub: u32,
+        number: u32,
+        seq: u64,
+        upto: bool,
+    ) -> u64 {
+        let Some(origin) = self.origins.get_mut(&peer).filter(|o| o.boot == boot) else {
+            return 0;
+        };
+        let Some(handle) = origin.handles.get_mut(&number) else {
+            return 0;
+        };
+        let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
+            return 0;
+        };
+        let settled = intake.acknowledge(seq, upto);
+        if settled > 0 {
+            origin.dirty.insert(number);
+        }
+        settled
+    }
+
+    /// Publisher nodes with anything to tell.
+    pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
+        self.origins
+            .get(&peer)
+            .is_some_and(|o| !o.dirty.is_empty() || !o.notices.is_empty())
+    }
+
+    /// Every publisher node known here.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerIx> + '_ {
+        self.origins.keys().copied()
+    }
+
+    /// Takes the notices for a publisher node.
+    pub(crate) fn take_notices(
+        &mut self,
+        peer: PeerIx,
+        mut emit: impl FnMut(Notice) -> bool,
+    ) -> bool {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return true;
+        };
+        let mut sent = 0;
+        for notice in &origin.notices {
+            if !emit(*notice) {
+                break;
+            }
+            sent += 1;
+        }
+        origin.notices.drain(..sent);
+        origin.notices.is_empty()
+    }
+
+    /// Takes acknowledgements for a publisher node: (sub, handle, from, to, outcome).
+    pub(crate) fn take_reports(
+        &mut self,
+        peer: PeerIx,
+        mut emit: impl FnMut(u32, u32, u64, u64, Outcome) -> bool,
+    ) -> bool {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return true;
+        };
+        while let Some(&number) = origin.dirty.first() {
+            if let Some(handle) = origin.handles.get_mut(&number) {
+                for intake in &mut handle.intakes {
+                    let sub = intake.sub;
+                    if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
+                        return false;
+                    }
+                }
+            }
+            origin.dirty.pop_first();
+        }
+        true
+    }
+
+    /// Whether asking for a FETCH may yield one.
+    pub(crate) fn may_fetch(&self, peer: PeerIx) -> bool {
+        self.origins
+            .get(&peer)
+            .is_some_and(|o| !o.missing.is_empty() && o.fetching < FETCHES)
+    }
+
+    /// The next FETCH for a publisher node, if any is due.
+    pub(crate) fn next_fetch(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
+        let origin = self.origins.get_mut(&peer)?;
+        if origin.fetching >= FETCHES {
+            return None;
+        }
+        for (&sub, local) in self
+            .subs
+            .iter_mut()
+            .filter(|(_, l)| l.attached && !l.full && !l.behind.is_empty())
+        {
+            for &(_, number) in local.behind.range((peer, 0)..=(peer, u32::MAX)) {
+                let handle = origin.handles.get_mut(&number)?;
+                let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
+                    continue;
+                };
+                let Some(fetch) = intake.fetch(now) else {
+                    continue;
+                };
+                origin.fetching += 1;
+                return Some(Fetch {
+                    sub,
+                    handle: number,
+                    from: fetch.from,
+                    count: (fetch.to - fetch.from) as u32,
+                });
+            }
+        }
+        None
+    }
+
+    /// Topic of a publisher's handle.
+    pub(crate) fn knows(&self, peer: PeerIx, handle: u32) -> bool {
+        self.origins
+            .get(&peer)
+            .is_some_and(|o| o.handles.contains_key(&handle))
+    }
+
+    /// Bytes held back or partly received.
+    pub(crate) fn bytes(&self) -> usize {
+        let held = self
+            .origins
+            .values()
+            .flat_map(|o| o.handles.values())
+            .flat_map(|h| &h.intakes);
+        held.map(Intake::held_bytes).sum::<usize>() + self.reassembly.bytes()
+    }
+}
+
+impl Origin {
+    // The same boot in a new session: what was asked and told is asked and told again.
+    fn renew(&mut self) {
+        self.fetching = 0;
+        self.notices.clear();
+        for intake in self.handles.values_mut().flat_map(|h| &mut h.intakes) {
+            intake.forget_fetch();
+        }
+        let mut told = None;
+        for &(sub, handle) in &self.missing {
+            if told != Some(sub) {
+                told = Some(sub);
+                self.notices.push(Notice::Deferred {
+                    sub,
+                    handle,
+                    from: 0,
+                });
+            }
+        }
+    }
+}
+
+// Keeps both lists of who is behind true after an intake changed.
+fn note_behind(
+    local: &mut LocalSub,
+    missing: &mut BTreeSet<(u32, u32)>,
+    notices: &mut Vec<Notice>,
+    at: (PeerIx, u32),
+    intake: &Intake,
+) {
+    if intake.has_missed() || intake.has_held() {
+        local.behind.insert(at);
+    } else {
+        local.behind.remove(&at);
+    }
+    let (sub, key) = (intake.sub, (intake.sub, at.1));
+    let any =
+        |missing: &BTreeSet<(u32, u32)>| missing.range((sub, 0)..=(sub, u32::MAX)).next().is_some();
+    if intake.has_missed() && !missing.contains(&key) {
+        if !any(missing) {
+            let from = intake.oldest_missed().unwrap_or(0);
+            notices.push(Notice::Deferred {
+                sub,
+                handle: at.1,
+                from,
+            });
+        }
+        missing.insert(key);
+    } else if !intake.has_missed() && missing.remove(&key) && !any(missing) {
+        notices.push(Notice::Resumed { sub });
+    }
+}
+
+/// The way to one local subscription for messages of one publisher.
+struct Toward<'a> {
+    local: &'a mut LocalSub,
+    counters: &'a mut ReceiveCounters,
+    id: PublisherId,
+    topic: &'a str,
+    out: &'a mut dyn Outlet,
+}
+
+impl Toward<'_> {
+    // Takes a message; true if the subscription is behind after it, or was.
+    fn take(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
+        match intake.judge(seq, payload.len()) {
+            Verdict::Duplicate => {
+                self.counters.duplicates += 1;
+                return false;
+            }
+            Verdict::Hold => {
+                self.counters.held += 1;
+                intake.hold(seq, payload);
+                return true;
+            }
+            Verdict::Miss => self.miss(intake, seq),
+            Verdict::Now => {
+                let was_behind = intake.has_missed() || intake.has_held();
+                if !self.offer(intake, seq, payload) {
+                    return true;
+                }
+                if !was_behind {
+                    return false;
+                }
+                self.drain(intake);
+            }
+        }
+        true
+    }
+
+    // Hands one message over, or accounts why not.
+    fn offer(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
+        let room = self.local.attached && !self.local.full;
+        if !room || !self.deliver(intake, seq, payload) {
+            self.no_room(intake, seq);
+            return false;
+        }
+        true
+    }
+
+    fn deliver(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
+        let again = intake.is_again(seq);
+        let delivery = Delivery {
+            publisher: self.id,
+            seq,
+            topic: self.topic,
+            payload,
+            again,
+        };
+        let acked = match self.out.deliver(intake.sub, &delivery) {
+            Taken::Full => {
+                self.local.full = true;
+                return false;
+            }
+            Taken::Acked => true,
+            Taken::Kept => self.local.ack == AckMode::Node,
+        };
+        self.counters.delivered += 1;
+        self.counters.delivered_bytes += payload.len() as u64;
+        self.counters.again += u64::from(again);
+        intake.got(seq, acked);
+        true
+    }
+
+    fn no_room(&mut self, intake: &mut Intake, seq: u64) {
+        match self.local.policy {
+            SlowPolicy::DropNewest if self.local.attached => self.refuse(intake, seq),
+            SlowPolicy::DropOldest => {
+                self.miss(intake, seq);
+                while intake.missed() > DROP_OLDEST_WAITING {
+                    let Some(oldest) = intake.oldest_missed() else {
+                        break;
+                    };
+                    self.refuse(intake, oldest);
+                }
+            }
+            SlowPolicy::DropNewest | SlowPolicy::Detach | SlowPolicy::Block => {
+                self.miss(intake, seq)
+            }
+        }
+    }
+
+    fn miss(&mut self, intake: &mut Intake, seq: u64) {
+        self.counters.missed += 1;
+        intake.miss(seq, seq + 1);
+    }
+
+    fn refuse(&mut self, intake: &mut Intake, seq: u64) {
+        self.counters.refused += 1;
+        intake.refuse(seq);
+        self.drain(intake);
+    }
+
+    // Hands over what is next in order: gaps, and what was held back.
+    fn drain(&mut self, intake: &mut Intake) {
+        loop {
+            if let Some(gap) = intake.next_gap() {
+                self.tell(intake.sub, gap);
+                continue;
+            }
+            if !self.local.attached || self.local.full {
+                return;
+            }
+            let Some((seq, payload)) = intake.next_held() else {
+                return;
+            };
+            if !self.deliver(intake, seq, &payload) {
+                intake.unhold(seq, payload);
+                return;
+            }
+        }
+    }
+
+    fn tell(&mut self, sub: u32, gap: Gap) {
+        if gap.reason == Outcome::Delivered {
+            // Settled in an earlier session: nothing is missing.
+            return;
+        }
+        self.counters.gaps += gap.to - gap.from;
+        let Gap { from, to, reason } = gap;
+        self.out.event(Event::Gap {
+            sub,
+            publisher: self.id,
+            topic: self.topic,
+            from,
+            to,
+            reason,
+        });
+    }
+}

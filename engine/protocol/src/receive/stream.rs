@@ -1,0 +1,131 @@
+//! One stream of a publisher as a subscriber node receives it: window, and when to acknowledge.
+
+use tidings_wire::FanRx;
+
+use crate::limits;
+use crate::peer::PeerIx;
+
+/// The receiver's end of one stream.
+pub(crate) struct StreamRx {
+    pub(crate) peer: PeerIx,
+    pub(crate) session: u64,
+    pub(crate) keys: FanRx,
+    // Bytes of distinct datagrams since opening.
+    received: u64,
+    recent: u64,
+    recent_at: u64,
+    // Datagrams since the last acknowledgement, and since the stream was opened or idle.
+    unacked: u32,
+    fresh: u32,
+    // Counter expected next if nothing is lost or reordered.
+    expected: u64,
+    ack: Ack,
+    answer: bool,
+}
+
+/// When an acknowledgement is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    None,
+    By(u64),
+    Now,
+}
+
+/// What an acknowledgement says.
+pub(crate) struct AckState {
+    pub(crate) floor: u64,
+    pub(crate) credit: u64,
+    pub(crate) recent: u64,
+    pub(crate) delay_us: u32,
+    /// It answers a heartbeat.
+    pub(crate) answer: bool,
+}
+
+/// So many datagrams after opening or a pause are acknowledged in the same turn.
+const FRESH: u32 = 64;
+/// A pause after which they are counted anew, in ns.
+const IDLE: u64 = 10_000_000;
+/// Otherwise so many datagrams are acknowledged together: a quarter of the credit at 1,200 B.
+const BATCH: u32 = (limits::CREDIT / 4 / 1200) as u32;
+/// ... or after srtt/4, within these bounds in ns.
+const DELAY: (u64, u64) = (200_000, 25_000_000);
+
+impl StreamRx {
+    pub(crate) fn new(peer: PeerIx, session: u64, keys: FanRx) -> Self {
+        let expected = keys.floor();
+        StreamRx {
+            peer,
+            session,
+            keys,
+            received: 0,
+            recent: expected,
+            recent_at: 0,
+            unacked: 0,
+            fresh: 0,
+            expected,
+            ack: Ack::None,
+            answer: false,
+        }
+    }
+
+    /// The publisher opened the stream anew at a higher floor.
+    pub(crate) fn reopen(&mut self, floor: u64) {
+        self.keys.raise_floor(floor);
+        (self.received, self.fresh) = (0, 0);
+        self.expected = self.expected.max(floor);
+    }
+
+    /// A new datagram of `len` bytes was taken.
+    pub(crate) fn on_datagram(&mut self, counter: u64, len: usize, srtt: u64, now: u64) {
+        self.received += len as u64;
+        if now > self.recent_at + IDLE {
+            self.fresh = 0;
+        }
+        (self.recent, self.recent_at) = (counter, now);
+        self.unacked += 1;
+        self.fresh = self.fresh.saturating_add(1);
+        let in_order = counter == self.expected;
+        self.expected = self.expected.max(counter + 1);
+        if !in_order || self.fresh <= FRESH || self.unacked >= BATCH {
+            self.ack = Ack::Now;
+        } else if self.ack == Ack::None {
+            self.ack = Ack::By(now + (srtt / 4).clamp(DELAY.0, DELAY.1));
+        }
+    }
+
+    /// A datagram came twice, or one that could not be taken: its acknowledgement may have been lost.
+    pub(crate) fn on_duplicate(&mut self) {
+        self.ack = Ack::Now;
+    }
+
+    /// The publisher asks for the full state.
+    pub(crate) fn on_beat(&mut self) {
+        (self.ack, self.answer) = (Ack::Now, true);
+    }
+
+    /// When a datagram last came, in ns.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.recent_at
+    }
+
+    /// Whether an acknowledgement is due; `None` never, `Some(0)` at once.
+    pub(crate) fn due(&self) -> Option<u64> {
+        match self.ack {
+            Ack::None => None,
+            Ack::By(at) => Some(at),
+            Ack::Now => Some(0),
+        }
+    }
+
+    /// The acknowledgement that leaves now.
+    pub(crate) fn take_ack(&mut self, now: u64) -> AckState {
+        (self.ack, self.unacked) = (Ack::None, 0);
+        AckState {
+            floor: self.keys.floor(),
+            credit: self.received + limits::CREDIT,
+            recent: self.recent,
+            delay_us: u32::try_from(now.saturating_sub(self.recent_at) / 1000).unwrap_or(u32::MAX),
+            answer: std::mem::take(&mut self.answer),
+        }
+    }
+}
