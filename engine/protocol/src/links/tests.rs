@@ -236,7 +236,9 @@ impl Net {
                 node.events.push(event);
             }
             for run in node.tx.runs() {
-                let Source::Scratch(range) = &run.source;
+                let Source::Scratch(range) = &run.source else {
+                    panic!("links plan no stored datagrams")
+                };
                 for bytes in node.tx.scratch(range).chunks(run.segment) {
                     let packet = Packet {
                         at: 0,
