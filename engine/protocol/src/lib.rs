@@ -21,7 +21,7 @@ mod tables;
 mod timers;
 mod tx;
 
-pub use crate::core::{Core, Refusals, Transmit};
+pub use crate::core::{Core, Member, Refusals, Transmit};
 pub use config::{AckMode, CoreConfig, Profile, Redelivery, SlowPolicy, SubSpec};
 pub use event::{
     Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
@@ -29,3 +29,4 @@ pub use event::{
 };
 pub use publish::PublishCounters;
 pub use receive::ReceiveCounters;
+pub use tidings_wire::digest::MemberState;

@@ -57,6 +57,11 @@ impl Core {
         publish.publish(handle, payload, tables, &mut sealing, receive, now, out)
     }
 
+    /// Every pattern with effective subscriptions, of this node and others, and how many it has.
+    pub fn patterns(&self) -> impl Iterator<Item = (String, usize)> + '_ {
+        self.tables.index.patterns()
+    }
+
     /// How many subscriptions a message on this topic would be owed to now.
     pub fn owed(&self, topic: &str) -> usize {
         self.tables.index.matches(topic).len()
@@ -145,7 +150,8 @@ impl Core {
     pub fn leave(&mut self, now: u64) {
         if !self.leaving {
             self.leaving = true;
-            self.members.leave(now);
+            let (mut ctx, members) = self.ctx(now);
+            members.leave(&mut ctx);
         }
     }
 
@@ -160,6 +166,7 @@ impl Core {
             return Err(CommandError::TooLong);
         }
         self.members.set_metadata(metadata);
+        self.config.metadata = metadata.to_vec();
         Ok(())
     }
 

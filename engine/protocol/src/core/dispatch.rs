@@ -9,7 +9,8 @@ use super::*;
 use crate::config::Redelivery;
 use crate::event::{Event, Outcome};
 use crate::fan::{Item, Items, Malformed};
-use crate::links::Refusal;
+use crate::links::{Env, Refusal};
+use crate::members::Via;
 use crate::receive::{Incoming, Undefined};
 use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
@@ -63,17 +64,14 @@ impl Core {
         out: &mut dyn Outlet,
     ) {
         if let Some(peer) = self.links.unreachable(now, to, quoted) {
-            let (mut env, links, members) = self.parts(now);
-            members.on_unreachable(&mut env, links, peer);
+            let (mut ctx, members) = self.ctx(now);
+            members.on_unreachable(&mut ctx, peer);
         }
         self.settle_down(now, out);
     }
 
     fn on_hello(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8], out: &mut dyn Outlet) {
-        let (mut env, links, members) = self.parts(now);
-        match links.hello(&mut env, from, datagram, &|node| {
-            members.known_generation(node)
-        }) {
+        match self.take_hello(now, from, datagram) {
             Ok(first) => {
                 self.settle_down(now, out);
                 if let Some((peer, body)) = first {
@@ -83,6 +81,33 @@ impl Core {
             Err(refusal) => self.on_refused_hello(refusal, from, out),
         }
         self.settle_down(now, out);
+    }
+
+    fn take_hello(
+        &mut self,
+        now: u64,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Result<Option<(PeerIx, Vec<u8>)>, Refusal> {
+        let Self {
+            links,
+            members,
+            keyring,
+            rng,
+            peers,
+            tx,
+            ..
+        } = self;
+        let mut env = Env {
+            now,
+            ring: keyring,
+            rng,
+            peers,
+            tx,
+        };
+        links.hello(&mut env, from, datagram, &|node| {
+            members.generation_of(node)
+        })
     }
 
     fn on_refused_hello(&mut self, refusal: Refusal, from: SocketAddr, out: &mut dyn Outlet) {
@@ -203,16 +228,27 @@ impl Core {
             | Digest::Nack(_)
             | Digest::Member(_)
             | Digest::Rumour(_)
-            | Digest::YouAreDead(_) => self.tell_members(now, peer, digest, false),
+            | Digest::YouAreDead(_) => self.tell_members(now, peer, digest, Via::Gossip),
             Digest::Unknown(_) => self.refusals.count("digest_unknown"),
             _ => self.refusals.count("digest_misplaced"),
         }
     }
 
-    // Membership's digests; `page` = by anti-entropy.
-    fn tell_members(&mut self, now: u64, peer: PeerIx, digest: &Digest<'_>, page: bool) {
-        let (mut env, links, members) = self.parts(now);
-        members.on_digest(&mut env, links, peer, digest, page);
+    // Membership's digests, by gossip or by anti-entropy.
+    fn tell_members(&mut self, now: u64, peer: PeerIx, digest: &Digest<'_>, via: Via) {
+        let (mut ctx, members) = self.ctx(now);
+        match digest {
+            Digest::Ping(ping) => members.on_ping(&mut ctx, peer, ping),
+            Digest::Ack(ack) => members.on_ack(&mut ctx, peer, ack),
+            Digest::PingReq(request) => members.on_ping_req(&mut ctx, peer, request),
+            Digest::Nack(nack) => members.on_nack(nack),
+            Digest::Member(member) => members.on_member(&mut ctx, peer, member, via),
+            Digest::Rumour(rumour) => members.on_rumour(&mut ctx, peer, rumour, via),
+            Digest::YouAreDead(dead) => members.on_you_are_dead(&mut ctx, peer, dead),
+            Digest::Buckets(buckets) => members.on_buckets(&mut ctx, peer, buckets),
+            Digest::BucketAsk(ask) => members.on_bucket_ask(&mut ctx, peer, ask),
+            _ => {}
+        }
     }
 
     // Digests of the reliable channels: each comes once and in order.
@@ -249,7 +285,7 @@ impl Core {
                 self.on_catchup(peer, digest, out)
             }
             Digest::Buckets(_) | Digest::BucketAsk(_) | Digest::Member(_) | Digest::Rumour(_) => {
-                self.tell_members(now, peer, digest, true);
+                self.tell_members(now, peer, digest, Via::Sync);
             }
             Digest::Unknown(_) => self.refusals.count("digest_unknown"),
             _ => self.refusals.count("digest_misplaced"),

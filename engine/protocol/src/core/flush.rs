@@ -8,7 +8,7 @@ use tidings_wire::{Boot, Class};
 use super::*;
 use crate::config::SubSpec;
 use crate::encode::{encode, with};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Outcome, PresenceKind};
 use crate::links::link::Link;
 use crate::links::{LinkEvent, reason};
 use crate::members::MemberEvent;
@@ -37,9 +37,9 @@ const LOCAL_COPIES: usize = 4096;
 impl Core {
     /// Lets everything happen that is due at `now`.
     pub fn handle_timeout(&mut self, now: u64, out: &mut dyn Outlet) {
-        let (mut env, links, members) = self.parts(now);
-        links.on_timeout(now);
-        members.on_timeout(&mut env, links);
+        self.links.on_timeout(now);
+        let (mut ctx, members) = self.ctx(now);
+        members.on_timeout(&mut ctx);
         if self.publish.tick_at().is_some_and(|at| at <= now) {
             for sub in self.publish.on_tick(now, &self.peers, out) {
                 self.tables.forget(sub.peer, sub.sub);
@@ -75,9 +75,23 @@ impl Core {
         self.linked = peers;
         self.streams.flush(&mut self.links, now);
         self.publish.flush(&mut self.links, &mut self.tx, now);
-        let (mut env, links, members) = self.parts(now);
-        members.flush(&mut env, links);
-        links.flush(&mut env);
+        let (mut ctx, members) = self.ctx(now);
+        members.flush(&mut ctx);
+        let Self {
+            links,
+            keyring,
+            rng,
+            peers,
+            tx,
+            ..
+        } = self;
+        links.flush(&mut Env {
+            now,
+            ring: keyring,
+            rng,
+            peers,
+            tx,
+        });
         if self.publish.take_writable(now) {
             out.event(Event::Writable);
         }
@@ -226,6 +240,14 @@ impl Core {
         while let Some(event) = self.members.poll_event() {
             self.on_member_event(now, event, out);
         }
+        if let Some(generation) = self
+            .members
+            .generation()
+            .filter(|g| self.told_generation != Some(*g))
+        {
+            self.told_generation = Some(generation);
+            out.event(Event::Generation(generation));
+        }
         for tables::Effective { sub, missing } in self.tables.effective(now) {
             let missing: Vec<_> = missing
                 .into_iter()
@@ -249,8 +271,11 @@ impl Core {
 
     fn holds_every_table(&self) -> bool {
         self.members.alive().all(|peer| {
-            let (boot, version) = self.members.table_version(peer);
-            self.tables.held(peer, boot) >= version
+            let (boot, version) = (
+                self.members.boot(peer),
+                self.members.table_version(peer).unwrap_or(0),
+            );
+            version == 0 || boot.is_some_and(|boot| self.tables.held(peer, boot) >= version)
         })
     }
 
@@ -265,12 +290,15 @@ impl Core {
                 self.tables.on_link_down(peer);
                 self.publish.on_link_down(peer, now);
             }
-            LinkEvent::Adopted { generation } => out.event(Event::Generation(generation)),
-            LinkEvent::Twin { .. } | LinkEvent::Outlived { .. } => {}
-            LinkEvent::Met { .. } | LinkEvent::Ourselves { .. } => {}
+            // Members'.
+            LinkEvent::Adopted { .. }
+            | LinkEvent::Twin { .. }
+            | LinkEvent::Outlived { .. }
+            | LinkEvent::Met { .. }
+            | LinkEvent::Ourselves { .. } => {}
         }
-        let (mut env, links, members) = self.parts(now);
-        members.on_link_event(&mut env, links, &event);
+        let (mut ctx, members) = self.ctx(now);
+        members.on_link_event(&mut ctx, event);
     }
 
     fn on_session(&mut self, now: u64, peer: PeerIx, boot: Boot) {
@@ -280,25 +308,50 @@ impl Core {
     }
 
     fn on_member_event(&mut self, now: u64, event: MemberEvent, out: &mut dyn Outlet) {
-        let MemberEvent { kind, peer } = event;
-        let node = self.peers.id(peer);
-        out.event(Event::Presence { kind, node });
-        use crate::event::PresenceKind::{Drop, In, Out, Quarantine, Rejoin, Unreachable};
+        let (kind, peer) = match event {
+            MemberEvent::In { peer } => (PresenceKind::In, peer),
+            MemberEvent::Quarantine { peer } => (PresenceKind::Quarantine, peer),
+            MemberEvent::Unreachable { peer } => (PresenceKind::Unreachable, peer),
+            MemberEvent::Rejoin { peer } => (PresenceKind::Rejoin, peer),
+            MemberEvent::Drop { peer } => (PresenceKind::Drop, peer),
+            MemberEvent::Out { peer } => (PresenceKind::Out, peer),
+            MemberEvent::Changed { peer } => return self.want(peer),
+            MemberEvent::Conflict { .. } => return out.event(Event::IdConflict),
+        };
+        out.event(Event::Presence {
+            kind,
+            node: self.peers.id(peer),
+        });
         match kind {
-            In | Rejoin => self.links.want(peer, &[], reason::DELIVERY),
-            Quarantine => {}
-            Unreachable => self.tables.on_peer_gone(peer),
-            Out => {
-                self.tables.on_peer_gone(peer);
+            PresenceKind::In | PresenceKind::Rejoin => self.want(peer),
+            PresenceKind::Quarantine => {}
+            PresenceKind::Unreachable => self.on_gone(peer),
+            PresenceKind::Out => {
+                self.on_gone(peer);
                 self.forget_subs(peer, now, Outcome::Left, out);
             }
-            Drop => {
-                self.forget_subs(peer, now, Outcome::NodeDead, out);
-                self.publish.on_peer_dropped(peer);
-                self.receive.forget(peer);
-                self.streams.forget(peer);
-            }
+            PresenceKind::Drop => self.drop_peer(peer, now, out),
         }
+    }
+
+    // Tables go to every member held alive, so each wants a link.
+    fn want(&mut self, peer: PeerIx) {
+        let addrs = self.members.addresses(peer);
+        self.links.want(peer, &addrs, reason::DELIVERY);
+    }
+
+    fn on_gone(&mut self, peer: PeerIx) {
+        self.links.unwant(peer, reason::DELIVERY);
+        self.tables.on_peer_gone(peer);
+    }
+
+    fn drop_peer(&mut self, peer: PeerIx, now: u64, out: &mut dyn Outlet) {
+        self.forget_subs(peer, now, Outcome::NodeDead, out);
+        self.publish.on_peer_dropped(peer);
+        self.receive.forget(peer);
+        self.streams.forget(peer);
+        self.tables.drop_peer(peer);
+        self.peers.release(peer);
     }
 
     // The node left: named clients may come back with it, the others will not.

@@ -6,18 +6,20 @@
 mod command;
 mod dispatch;
 mod flush;
+mod roster;
 
 mod streams;
 mod sync;
 
 pub use flush::Transmit;
+pub use roster::Member;
 
 use tidings_wire::Keyring;
 
 use crate::config::CoreConfig;
 use crate::event::Outlet;
 use crate::links::{Env, Links, Local};
-use crate::members::Members;
+use crate::members::{Ctx, Members, Portrait, Timing};
 use crate::peer::{PeerIx, Peers};
 use crate::publish::Publish;
 use crate::receive::Receive;
@@ -68,12 +70,15 @@ pub struct Core {
     // Peers with a link, while a flush goes over them.
     linked: Vec<PeerIx>,
     leaving: bool,
+    // The generation that the owner was told to persist.
+    told_generation: Option<u64>,
     refusals: Refusals,
 }
 
 impl Core {
     /// A core that has joined nothing yet. `seed` must be unpredictable in production: nonces and sessions are drawn from it.
     pub fn new(config: CoreConfig, keyring: Keyring, now: u64, seed: [u8; 32]) -> Core {
+        let config_generation = config.generation;
         let mut rng = Rng::from_seed(seed);
         let salt = rng.next_u64();
         let steer = tidings_wire::steer(keyring.overlay(), 0);
@@ -83,7 +88,15 @@ impl Core {
         let mut receive = Receive::default();
         receive.on_session(PeerIx::LOCAL, config.node, config.boot);
         let links = Links::new(now, local(&config, steer), &mut rng);
-        let members = Members::new(&config, now);
+        let mut members = Members::new(
+            now,
+            portrait(&config, &keyring),
+            config.generation,
+            timing(&config),
+            &mut rng,
+        );
+        members.set_seeds(now, &config.seeds);
+        members.set_cached(&config.cached);
         let sync = Sync::new(now, !config.seeds.is_empty() || !config.cached.is_empty());
         Core {
             config,
@@ -101,30 +114,27 @@ impl Core {
             tx: Tx::default(),
             linked: Vec::new(),
             leaving: false,
+            told_generation: config_generation,
             refusals: Refusals::default(),
         }
     }
 
-    // What links and members work with.
-    fn parts(&mut self, now: u64) -> (Env<'_>, &mut Links, &mut Members) {
+    // What members work with.
+    fn ctx(&mut self, now: u64) -> (Ctx<'_>, &mut Members) {
         let Self {
             links,
             members,
-            keyring,
             rng,
             peers,
-            tx,
             ..
         } = self;
         (
-            Env {
+            Ctx {
                 now,
-                ring: keyring,
-                rng,
                 peers,
-                tx,
+                links,
+                rng,
             },
-            links,
             members,
         )
     }
@@ -158,5 +168,29 @@ fn local(config: &CoreConfig, steer: u8) -> Local {
         addrs: config.addresses.iter().map(|addr| (*addr).into()).collect(),
         boot_tag: config.boot_tag,
         datagram_max: config.datagram_size,
+    }
+}
+
+fn portrait(config: &CoreConfig, keyring: &Keyring) -> Portrait {
+    Portrait {
+        id: config.node,
+        boot: config.boot,
+        name: config.name.clone(),
+        rack: config.rack.clone(),
+        addrs: config.addresses.clone(),
+        metadata: config.metadata.clone(),
+        app_version: config.app_version,
+        keys: keyring.slots(),
+        primary: keyring.primary_slot(),
+        table: 0,
+    }
+}
+
+fn timing(config: &CoreConfig) -> Timing {
+    let profile = config.profile;
+    Timing {
+        period: profile.period,
+        probe_timeout: profile.probe_timeout,
+        suspicion_min: profile.suspicion_min,
     }
 }

@@ -217,7 +217,7 @@ impl Links {
             budget: Budget::new(rng.next_u64()),
             installed: Installed::default(),
             hs: 0,
-            next_link: rng.next_u32(),
+            next_link: 0,
         }
     }
 

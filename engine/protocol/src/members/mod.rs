@@ -1,90 +1,558 @@
-//! Who is there. For the time being: whoever a link is up to, found through seeds.
-use crate::event::PresenceKind;
-use crate::links::{Env, LinkEvent, Links};
-use crate::peer::PeerIx;
-use std::collections::{BTreeMap, VecDeque};
-use tidings_wire::Boot;
-use tidings_wire::digest::*;
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MemberEvent {
-    pub(crate) kind: PresenceKind,
-    pub(crate) peer: PeerIx,
+//! Membership: who is there. SWIM with Lifeguard's corrections, anti-entropy by bucket hashes, seeds tried for ever.
+//!
+//! The core feeds in digests by kind, link events and time, and drains events. Members decide who is alive; they use
+//! links but never open a datagram. See chapter 12 of the wire specification for the rules that all nodes share.
+
+mod evidence;
+mod gossip;
+mod heal;
+mod merge;
+mod own;
+mod presence;
+mod probe;
+mod seeds;
+mod suspicion;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{Head, MemberState, MemberView, Rumour, Writer};
+use tidings_wire::{Boot, NodeId};
+use zerocopy::little_endian::U64;
+
+use self::gossip::{About, Gossip};
+use self::own::Own;
+pub(crate) use self::own::Portrait;
+pub(crate) use self::presence::MemberEvent;
+use self::probe::Probing;
+use self::seeds::Seeds;
+use self::sync::Sync;
+use self::table::{Stand, Table};
+use crate::links::{LinkEvent, Links, reason};
+use crate::peer::{PeerIx, Peers};
+use crate::rng::Rng;
+use crate::timers::Timers;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// Members told something in one round of gossip.
+const GOSSIP_FANOUT: usize = 3;
+/// Bytes of gossip that a probe or its answer carries along.
+const PIGGYBACK: usize = 600;
+/// Bytes of gossip in a datagram of its own.
+const GOSSIP_BYTES: usize = 1100;
+/// A node that leaves answers for this long.
+const LEAVE_NS: u64 = SECOND;
+/// A node that lost its generation and is known nowhere takes 1 after this long on its first link.
+const ASSUME_NS: u64 = SECOND;
+/// Head flag of RUMOUR: the accuser saw the member's port closed.
+const GONE: u8 = 1;
+
+/// Timing of failure detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// Protocol period in ns.
+    pub(crate) period: u64,
+    /// Shortest and longest probe timeout in ns; between them it follows the round trip.
+    pub(crate) probe_timeout: (u64, u64),
+    /// Shortest suspicion in ns.
+    pub(crate) suspicion_min: u64,
 }
+
+impl Timing {
+    /// Hosts of one data centre.
+    pub(crate) const LAN: Self = Self {
+        period: 300 * MS,
+        probe_timeout: (50 * MS, 500 * MS),
+        suspicion_min: 4 * SECOND,
+    };
+}
+
+/// What a call may use besides the members.
+pub(crate) struct Ctx<'a> {
+    pub(crate) now: u64,
+    pub(crate) peers: &'a mut Peers,
+    pub(crate) links: &'a mut Links,
+    pub(crate) rng: &'a mut Rng,
+}
+
+/// How a statement reached us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Via {
+    /// On PAIR: gossip, or the owner itself.
+    Gossip,
+    /// On bulk: anti-entropy.
+    Sync,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    Period,
+    Probe(u32),
+    Relay(u32),
+    Suspicion(PeerIx),
+    Gone(PeerIx),
+    Gossip,
+    Sync,
+    Seeds,
+    Reconnect,
+    Tombstones,
+    Assume,
+}
+
+/// What was refused or happened, for the counters page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) inc_jump: u64,
+    pub(crate) bad_statement: u64,
+    pub(crate) table_full: u64,
+    pub(crate) refutations: u64,
+    pub(crate) failed_probes: u64,
+    pub(crate) braked: u64,
+}
+
+/// The membership of one overlay, as this node sees it.
 pub(crate) struct Members {
-    seeds: Vec<std::net::SocketAddr>,
-    at: u64,
-    alive: BTreeMap<PeerIx, bool>,
-    ev: VecDeque<MemberEvent>,
+    me: NodeId,
+    own: Own,
+    table: Table,
+    timing: Timing,
+    probing: Probing,
+    gossip: Gossip,
+    sync: Sync,
+    seeds: Seeds,
+    events: VecDeque<MemberEvent>,
+    timers: Timers<Timer>,
+    /// Peers to which our record goes directly in the next flush: they held something else.
+    owed: Vec<PeerIx>,
+    last_gossip: u64,
+    started: u64,
+    /// Generations taken because another life of ours was heard of.
+    claims: u32,
+    leaving_since: Option<u64>,
+    pub(crate) tally: Tally,
 }
-#[allow(unused_variables)]
+
 impl Members {
-    pub(crate) fn new(config: &crate::CoreConfig, now: u64) -> Self {
-        Members {
-            seeds: config.seeds.clone(),
-            at: now,
-            alive: Default::default(),
-            ev: Default::default(),
+    /// A node that knows nobody yet. It begins with the first `on_timeout`.
+    pub(crate) fn new(
+        now: u64,
+        portrait: Portrait,
+        generation: Option<u64>,
+        timing: Timing,
+        rng: &mut Rng,
+    ) -> Self {
+        let mut timers = Timers::default();
+        timers.arm(Timer::Seeds, now);
+        timers.arm(Timer::Period, now + rng.below(timing.period));
+        timers.arm(Timer::Sync, now + sync::wait(rng));
+        timers.arm(Timer::Reconnect, now + heal::wait(rng));
+        timers.arm(Timer::Tombstones, now + heal::TOMBSTONE_SCAN_NS);
+        Self {
+            me: portrait.id,
+            own: Own::new(portrait, generation),
+            table: Table::default(),
+            timing,
+            probing: Probing::default(),
+            gossip: Gossip::default(),
+            sync: Sync::default(),
+            seeds: Seeds::default(),
+            events: VecDeque::new(),
+            timers,
+            owed: Vec::new(),
+            last_gossip: 0,
+            started: now,
+            claims: 0,
+            leaving_since: None,
+            tally: Tally::default(),
         }
     }
+
+    /// The configured seeds, resolved anew.
+    pub(crate) fn set_seeds(&mut self, now: u64, addrs: &[SocketAddr]) {
+        self.seeds.set(now, addrs);
+        self.timers.arm(Timer::Seeds, now);
+    }
+
+    /// Members of an earlier life, tried while no seed answers.
+    pub(crate) fn set_cached(&mut self, addrs: &[SocketAddr]) {
+        self.seeds.set_cached(addrs);
+    }
+
+    /// Changes what our record says; it is issued once, in the next flush.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Portrait)) {
+        self.own.change(change);
+    }
+
+    /// Other metadata for our record.
+    pub(crate) fn set_metadata(&mut self, metadata: &[u8]) {
+        self.change(|portrait| portrait.metadata = metadata.to_vec());
+    }
+
+    /// Another version of our subscription table.
+    pub(crate) fn set_table_version(&mut self, version: u64) {
+        if self.own.portrait().table != version {
+            self.change(|portrait| portrait.table = version);
+        }
+    }
+
+    /// Members held alive or suspect, by number; not ourselves.
     pub(crate) fn alive(&self) -> impl Iterator<Item = PeerIx> + '_ {
-        self.alive.iter().filter(|x| *x.1).map(|x| *x.0)
+        self.table
+            .iter()
+            .filter(|(_, entry)| entry.is_live())
+            .map(|(peer, _)| peer)
     }
-    pub(crate) fn set_table_version(&mut self, v: u64) {}
-    pub(crate) fn leave(&mut self, now: u64) {}
-    pub(crate) fn has_left(&self, now: u64) -> bool {
-        true
+
+    /// How many members are alive or suspect, without ourselves.
+    pub(crate) fn alive_count(&self) -> usize {
+        self.table.live().len()
     }
-    pub(crate) fn set_metadata(&mut self, m: &[u8]) {}
-    pub(crate) fn set_seeds(&mut self, now: u64, s: &[std::net::SocketAddr]) {}
-    pub(crate) fn on_timeout(&mut self, env: &mut Env<'_>, links: &mut Links) {
-        if self.at <= env.now {
-            self.at = env.now + 500_000_000;
-            for s in &self.seeds {
-                links.want_addr(*s);
-            }
-        }
+
+    /// Every member known, dead ones included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PeerIx> + '_ {
+        self.table.iter().map(|(peer, _)| peer)
     }
-    pub(crate) fn deadline(&self) -> Option<u64> {
-        Some(self.at)
+
+    /// What a member is held to be.
+    pub(crate) fn state(&self, peer: PeerIx) -> Option<MemberState> {
+        self.table.get(peer).map(|entry| entry.state)
     }
-    pub(crate) fn flush(&mut self, env: &mut Env<'_>, links: &mut Links) {}
-    pub(crate) fn poll_event(&mut self) -> Option<MemberEvent> {
-        self.ev.pop_front()
+
+    /// A member's record as it last issued it.
+    pub(crate) fn record(&self, peer: PeerIx) -> Option<MemberView<'_>> {
+        self.table.get(peer)?.view()
     }
-    pub(crate) fn known_generation(&self, n: &tidings_wire::NodeId) -> u64 {
-        0
+
+    /// The boot that a member's record names.
+    pub(crate) fn boot(&self, peer: PeerIx) -> Option<Boot> {
+        self.table.get(peer).map(|entry| entry.boot)
     }
+
+    /// The version of its subscription table that a member advertises.
+    pub(crate) fn table_version(&self, peer: PeerIx) -> Option<u64> {
+        self.table.get(peer).map(|entry| entry.table)
+    }
+
+    /// Whether a link to the member was ever up.
+    pub(crate) fn is_reached(&self, peer: PeerIx) -> bool {
+        self.table.get(peer).is_some_and(|entry| entry.reached)
+    }
+
+    /// Where to reach a member, best first.
+    pub(crate) fn addresses(&self, peer: PeerIx) -> Vec<SocketAddr> {
+        self.table
+            .get(peer)
+            .map(|entry| entry.places())
+            .unwrap_or_default()
+    }
+
+    /// The highest generation known of a node, 0 for none: what a handshake must not fall below.
+    pub(crate) fn known_generation(&self, peers: &Peers, id: &NodeId) -> u64 {
+        let entry = peers.find(id).and_then(|peer| self.table.get(peer));
+        entry.map_or(0, |entry| entry.stand.generation)
+    }
+
+    /// The same for whoever asks while the peers are lent out elsewhere: over all members, once for each handshake.
+    pub(crate) fn generation_of(&self, id: &NodeId) -> u64 {
+        self.table
+            .iter()
+            .find(|(_, entry)| entry.id == *id)
+            .map_or(0, |(_, entry)| entry.stand.generation)
+    }
+
+    /// Incarnation of our own record.
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.own.stand().map_or(0, |stand| stand.incarnation)
+    }
+
+    /// Whether a peer has told us every member that it knows.
     pub(crate) fn has_joined(&self) -> bool {
-        !self.alive.is_empty()
+        self.sync.is_joined()
     }
-    pub(crate) fn table_version(&self, p: PeerIx) -> (Boot, u64) {
-        (Boot([0; 16]), 0)
+
+    /// Our own record as last issued, encoded; empty before the first.
+    pub(crate) fn own_record(&self) -> &[u8] {
+        self.own.encoded()
     }
-    pub(crate) fn on_digest(
-        &mut self,
-        env: &mut Env<'_>,
-        links: &mut Links,
-        peer: PeerIx,
-        d: &Digest<'_>,
-        reliable: bool,
-    ) {
+
+    /// Our generation, once known: to be persisted.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.own.generation()
     }
-    pub(crate) fn on_link_event(&mut self, env: &mut Env<'_>, links: &mut Links, e: &LinkEvent) {
-        match e {
-            LinkEvent::Up { peer, .. } | LinkEvent::Reborn { peer, .. } => {
-                self.alive.insert(*peer, true);
-                links.want(*peer, &[], 1);
-                self.ev.push_back(MemberEvent {
-                    kind: PresenceKind::In,
-                    peer: *peer,
-                });
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self) -> Option<MemberEvent> {
+        self.events.pop_front()
+    }
+
+    /// When `on_timeout` has something to do.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_timeout(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(timer) = self.timers.pop_due(ctx.now) {
+            match timer {
+                Timer::Period => self.on_period(ctx),
+                Timer::Probe(no) => self.on_probe_timeout(ctx, no),
+                Timer::Relay(no) => self.on_relay_timeout(ctx, no),
+                Timer::Suspicion(peer) => self.on_suspicion_timeout(ctx, peer),
+                Timer::Gone(peer) => self.on_gone_timeout(ctx, peer),
+                Timer::Gossip => self.on_gossip(ctx),
+                Timer::Sync => self.on_sync(ctx),
+                Timer::Seeds => self.on_seeds(ctx),
+                Timer::Reconnect => self.on_reconnect(ctx),
+                Timer::Tombstones => self.on_tombstones(ctx),
+                Timer::Assume => self.on_assume(),
             }
-            LinkEvent::Down { peer } => {
-                self.alive.insert(*peer, false);
-            }
-            LinkEvent::Met { addr, peer } => links.want(*peer, &[*addr], 1),
-            _ => {}
         }
     }
-    pub(crate) fn on_unreachable(&mut self, env: &mut Env<'_>, links: &mut Links, peer: PeerIx) {}
+
+    /// Issues our record if it changed and goes on with anti-entropy pages. Called before the links are flushed.
+    pub(crate) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+        if self.leaving_since.is_none() && self.own.issue() {
+            ctx.links.local.generation = self.own.generation();
+            ctx.links.set_greeting(self.own.encoded());
+            self.tell_own(ctx);
+        }
+        while let Some(peer) = self.owed.pop() {
+            self.send_own(ctx, peer);
+        }
+        self.send_pages(ctx);
+    }
+
+    /// Leaves for good: tells everybody at once and goes on answering until `has_left`.
+    pub(crate) fn leave(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(stand) = self.own.stand().filter(|_| self.leaving_since.is_none()) else {
+            return;
+        };
+        self.leaving_since = Some(ctx.now);
+        let rumour = rumour(self.me, stand, MemberState::Left, self.me, false);
+        self.tell(ctx, &rumour);
+        for peer in self.table.live().to_vec() {
+            if ctx.links.is_up(peer) {
+                ctx.links.push(peer, |writer| writer.put(&rumour));
+            }
+        }
+    }
+
+    /// Whether a departure has been told and answered for long enough to stop.
+    pub(crate) fn has_left(&self, now: u64) -> bool {
+        self.leaving_since
+            .is_some_and(|since| now >= since + LEAVE_NS)
+    }
+
+    /// Something happened to links.
+    pub(crate) fn on_link_event(&mut self, ctx: &mut Ctx<'_>, event: LinkEvent) {
+        match event {
+            LinkEvent::Up {
+                peer, generation, ..
+            }
+            | LinkEvent::Reborn {
+                peer, generation, ..
+            } => {
+                self.on_link_up(ctx, peer, generation);
+            }
+            LinkEvent::Down { .. } => {}
+            LinkEvent::Met { addr, peer } => self.seeds.met(addr, peer),
+            LinkEvent::Ourselves { addr } => self.seeds.met_ourselves(addr),
+            LinkEvent::Twin { boot, generation } => self.on_twin(boot, generation),
+            LinkEvent::Adopted { generation } => self.own.set_generation(generation),
+            LinkEvent::Outlived { generation } => self.on_outlived(ctx.now, generation),
+        }
+    }
+
+    fn on_link_up(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, generation: u64) {
+        let Some(link) = ctx.links.link(peer) else {
+            return;
+        };
+        let (addr, initiated) = (link.addr, link.sessions.used_ref().initiated);
+        let known = self.table.get_mut(peer).map(|entry| {
+            entry.reached = true;
+            entry.last_addr = Some(addr);
+            (entry.state, entry.record.clone())
+        });
+        self.owed.push(peer);
+        if self.own.generation().is_none() {
+            self.timers.arm(Timer::Assume, ctx.now + ASSUME_NS);
+        }
+        if let Some((state, record)) = &known {
+            if generation == 0 {
+                // It lost its generation: its own old record tells it.
+                ctx.links.push(peer, |writer| writer.put_encoded(record));
+            }
+            if *state == MemberState::Dead {
+                self.tell_dead(ctx, peer);
+            }
+        }
+        let live = known
+            .is_some_and(|(state, _)| matches!(state, MemberState::Alive | MemberState::Suspect));
+        if !self.sync.is_settled(ctx.now) || (!live && initiated) {
+            self.sync_with(ctx, peer);
+        }
+    }
+
+    /// Our record goes to one peer directly.
+    fn send_own(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx) {
+        if !self.own.encoded().is_empty() && self.leaving_since.is_none() {
+            ctx.links
+                .push(peer, |writer| writer.put_encoded(self.own.encoded()));
+        }
+    }
+
+    fn tell_own(&mut self, ctx: &Ctx<'_>) {
+        if let Some(stand) = self.own.stand() {
+            let about = About {
+                subject: self.me,
+                stand,
+                state: MemberState::Alive,
+                accuser: self.me,
+            };
+            self.gossip.tell(about, self.own.encoded());
+            self.wake_gossip(ctx.now);
+        }
+    }
+
+    /// Tells a rumour on.
+    fn tell(&mut self, ctx: &Ctx<'_>, rumour: &Rumour) {
+        let mut bytes = [0; size_of::<Rumour>()];
+        let mut writer = Writer::new(&mut bytes);
+        if writer.put(rumour) {
+            self.gossip.tell(about(rumour), &bytes);
+            self.wake_gossip(ctx.now);
+        }
+    }
+
+    /// Tells a member's record on, exactly as it came.
+    fn tell_record(&mut self, ctx: &Ctx<'_>, peer: PeerIx) {
+        if let Some(entry) = self.table.get(peer) {
+            let about = About {
+                subject: entry.id,
+                stand: entry.stand,
+                state: MemberState::Alive,
+                accuser: entry.id,
+            };
+            self.gossip.tell(about, &entry.record);
+            self.wake_gossip(ctx.now);
+        }
+    }
+
+    fn wake_gossip(&mut self, now: u64) {
+        let at = now.max(self.last_gossip + self.gossip_period());
+        self.timers.arm(Timer::Gossip, at);
+    }
+
+    fn gossip_period(&self) -> u64 {
+        self.timing.period / 3
+    }
+
+    fn on_gossip(&mut self, ctx: &mut Ctx<'_>) {
+        self.last_gossip = ctx.now;
+        for peer in self.pick(ctx.rng, GOSSIP_FANOUT, |_, _| true) {
+            self.reach(ctx, peer);
+            self.piggyback(ctx, peer, GOSSIP_BYTES);
+        }
+        if !self.gossip.is_empty() && self.alive_count() > 0 {
+            self.timers
+                .arm(Timer::Gossip, ctx.now + self.gossip_period());
+        }
+    }
+
+    /// Puts what is to be told into the datagram for a peer.
+    fn piggyback(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, room: usize) {
+        let live = self.table.live().len() + 1;
+        self.gossip.draw(room, live, |bytes| {
+            ctx.links.push(peer, |writer| writer.put_encoded(bytes))
+        });
+    }
+
+    /// Makes sure that a handshake with a member is under way, for one round over its addresses.
+    fn reach(&self, ctx: &mut Ctx<'_>, peer: PeerIx) {
+        if ctx.links.is_up(peer) || ctx.links.is_dialling(peer) {
+            return;
+        }
+        if let Some(entry) = self.table.get(peer) {
+            ctx.links.want(peer, &entry.places(), reason::MEMBERS);
+            ctx.links.unwant(peer, reason::MEMBERS);
+        }
+    }
+
+    /// Up to `count` random live members that fit.
+    fn pick(
+        &self,
+        rng: &mut Rng,
+        count: usize,
+        fits: impl Fn(PeerIx, &table::Entry) -> bool,
+    ) -> Vec<PeerIx> {
+        let live = self.table.live();
+        let mut out = Vec::with_capacity(count);
+        // Random tries first; a sweep over a small or mostly unfit view then.
+        for _ in 0..4 * count {
+            if live.is_empty() || out.len() == count {
+                return out;
+            }
+            let peer = live[rng.below(live.len() as u64) as usize];
+            let fit = self.table.get(peer).is_some_and(|entry| fits(peer, entry));
+            if fit && !out.contains(&peer) {
+                out.push(peer);
+            }
+        }
+        if live.len() <= 64 {
+            let rest = live.iter().filter(|peer| {
+                self.table
+                    .get(**peer)
+                    .is_some_and(|entry| fits(**peer, entry))
+            });
+            for peer in rest {
+                if out.len() < count && !out.contains(peer) {
+                    out.push(*peer);
+                }
+            }
+        }
+        out
+    }
+
+    fn on_assume(&mut self) {
+        if self.own.generation().is_none() {
+            self.own.set_generation(1);
+        }
+    }
+}
+
+/// A RUMOUR.
+fn rumour(
+    subject: NodeId,
+    stand: Stand,
+    state: MemberState,
+    accuser: NodeId,
+    gone: bool,
+) -> Rumour {
+    Rumour {
+        head: Head::flagged(if gone { GONE } else { 0 }),
+        state: state as u8,
+        id: subject,
+        generation: U64::new(stand.generation),
+        incarnation: U64::new(stand.incarnation),
+        accuser,
+        ..Default::default()
+    }
+}
+
+/// What orders a rumour.
+fn about(rumour: &Rumour) -> About {
+    About {
+        subject: rumour.id,
+        stand: Stand {
+            generation: rumour.generation.get(),
+            incarnation: rumour.incarnation.get(),
+        },
+        state: MemberState::from_wire(rumour.state).unwrap_or(MemberState::Alive),
+        accuser: rumour.accuser,
+    }
 }

@@ -57,6 +57,20 @@ impl TopicIndex {
         }
     }
 
+    /// Every pattern and how many subscriptions it has.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (String, usize)> + '_ {
+        let all = (!self.all.is_empty()).then(|| ("*".to_owned(), self.all.len()));
+        let exact = self
+            .exact
+            .iter()
+            .map(|(topic, subs)| (topic.to_string(), subs.len()));
+        let prefix = self
+            .prefix
+            .iter()
+            .map(|(prefix, subs)| (format!("{prefix}*"), subs.len()));
+        all.into_iter().chain(exact).chain(prefix)
+    }
+
     /// All that match, sorted, each once.
     pub(crate) fn matches(&self, topic: &str) -> Vec<SubRef> {
         let mut found = self.all.clone();

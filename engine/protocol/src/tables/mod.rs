@@ -144,6 +144,12 @@ impl Tables {
         }
     }
 
+    /// The peer is forgotten; its subscriptions are gone already.
+    pub(crate) fn drop_peer(&mut self, peer: PeerIx) {
+        self.on_peer_gone(peer);
+        self.peers.remove(&peer);
+    }
+
     /// The peer confirms that it applied `version` of this node's table.
     pub(crate) fn on_ack(&mut self, peer: PeerIx, version: u64) {
         let Some(state) = self.peers.get_mut(&peer) else {

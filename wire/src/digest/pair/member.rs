@@ -60,6 +60,8 @@ pub struct MemberView<'a> {
     pub addrs: &'a [Addr],
     /// Opaque to the protocol.
     pub meta: &'a [u8],
+    /// The whole digest as it came: what is passed on.
+    pub encoded: &'a [u8],
 }
 
 impl<'a> MemberView<'a> {
@@ -79,6 +81,7 @@ impl<'a> MemberView<'a> {
             rack,
             addrs,
             meta,
+            encoded: digest,
         })
     }
 

@@ -1,0 +1,111 @@
+//! What the owner may know of the overlay's members.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::MemberState;
+use tidings_wire::{Boot, NodeId};
+
+use super::Core;
+use crate::peer::PeerIx;
+
+/// One member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// Its label; another member may have the same.
+    pub name: String,
+    /// Its rack, empty if none.
+    pub rack: String,
+    /// What it is held to be.
+    pub state: MemberState,
+    /// Whether this node itself ever had a link to it; otherwise it is known by others' word only.
+    pub reached: bool,
+    /// The start that its record is of.
+    pub boot: Boot,
+    /// Number of its life in this overlay.
+    pub generation: u64,
+    /// Raised by itself whenever its record changes.
+    pub incarnation: u64,
+    /// Where to reach it, best first.
+    pub addresses: Vec<SocketAddr>,
+    /// Opaque application metadata.
+    pub metadata: Vec<u8>,
+    /// Protocol version that it speaks.
+    pub protocol: u8,
+    /// Application version that it states.
+    pub app_version: u32,
+    /// Version of its subscription table that it advertises, and the one held here.
+    pub table: (u64, u64),
+    /// Smoothed round-trip time of the link to it, in ns, if there is one.
+    pub rtt: Option<u64>,
+    /// It is this node.
+    pub is_self: bool,
+}
+
+impl Core {
+    /// Every member known, this node first, the others in the order of their ids. Those that left or are held dead are listed until
+    /// they are forgotten.
+    pub fn members(&self) -> Vec<Member> {
+        let mut others: Vec<Member> = self
+            .members
+            .iter()
+            .filter_map(|peer| self.member(peer))
+            .collect();
+        others.sort_by_key(|member| member.node);
+        let mut all = vec![self.own_member()];
+        all.append(&mut others);
+        all
+    }
+
+    fn member(&self, peer: PeerIx) -> Option<Member> {
+        let view = self.members.record(peer)?;
+        let (boot, advertised) = (view.fixed.boot, view.fixed.table.get());
+        Some(Member {
+            node: self.peers.id(peer),
+            name: view.name.to_owned(),
+            rack: view.rack.to_owned(),
+            state: self.members.state(peer)?,
+            reached: self.members.is_reached(peer),
+            boot,
+            generation: view.fixed.generation.get(),
+            incarnation: view.fixed.incarnation.get(),
+            addresses: self.members.addresses(peer),
+            metadata: view.meta.to_vec(),
+            protocol: view.fixed.proto_ver,
+            app_version: view.fixed.app_ver.get(),
+            table: (advertised, self.tables.held(peer, boot)),
+            rtt: self
+                .links
+                .link(peer)
+                .filter(|link| link.rtt.is_known())
+                .map(|link| link.rtt.smoothed()),
+            is_self: false,
+        })
+    }
+
+    fn own_member(&self) -> Member {
+        let version = self.tables.own.version();
+        Member {
+            node: self.config.node,
+            name: self.config.name.clone(),
+            rack: self.config.rack.clone(),
+            state: if self.leaving {
+                MemberState::Left
+            } else {
+                MemberState::Alive
+            },
+            reached: true,
+            boot: self.config.boot,
+            generation: self.members.generation().unwrap_or(0),
+            incarnation: self.members.incarnation(),
+            addresses: self.config.addresses.clone(),
+            metadata: self.config.metadata.clone(),
+            protocol: tidings_wire::VERSION,
+            app_version: self.config.app_version,
+            table: (version, version),
+            rtt: None,
+            is_self: true,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What is told on: records and rumours, each a bounded number of times, the least told first.
+
+use tidings_wire::NodeId;
+use tidings_wire::digest::MemberState;
+
+use super::table::Stand;
+
+/// Statements queued at once; beyond it the most told one goes.
+const QUEUE_MAX: usize = 2048;
+/// Tellings of one statement per decade of members.
+const TELLINGS_PER_DECADE: u32 = 4;
+
+/// A statement about a member: everything that orders it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct About {
+    pub(crate) subject: NodeId,
+    pub(crate) stand: Stand,
+    pub(crate) state: MemberState,
+    /// Who says so; the subject itself for records and departures.
+    pub(crate) accuser: NodeId,
+}
+
+impl About {
+    /// Whether a newer statement about the same subject makes this one pointless.
+    fn is_superseded_by(&self, other: &About) -> bool {
+        let order = |about: &About| (about.stand, about.state as u8);
+        let newer = order(self) < order(other);
+        let same = order(self) == order(other) && self.accuser == other.accuser;
+        self.subject == other.subject && (newer || same)
+    }
+}
+
+struct Statement {
+    about: About,
+    bytes: Vec<u8>,
+    told: u32,
+}
+
+/// The queue of statements.
+#[derive(Default)]
+pub(crate) struct Gossip {
+    queue: Vec<Statement>,
+}
+
+impl Gossip {
+    /// Queues an encoded statement; older ones about the same subject are dropped.
+    pub(crate) fn tell(&mut self, about: About, bytes: &[u8]) {
+        self.queue
+            .retain(|statement| !statement.about.is_superseded_by(&about));
+        if self.queue.len() >= QUEUE_MAX {
+            let most = (0..self.queue.len()).max_by_key(|at| self.queue[*at].told);
+            if let Some(at) = most {
+                self.queue.swap_remove(at);
+            }
+        }
+        self.queue.push(Statement {
+            about,
+            bytes: bytes.to_vec(),
+            told: 0,
+        });
+    }
+
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Hands the least told statements that fit `room` bytes to `put`, until it refuses one, in a view of `live` members.
+    pub(crate) fn draw(&mut self, room: usize, live: usize, mut put: impl FnMut(&[u8]) -> bool) {
+        if self.queue.is_empty() {
+            return;
+        }
+        self.queue.sort_by_key(|statement| statement.told);
+        let mut left = room;
+        for statement in &mut self.queue {
+            let len = statement.bytes.len().next_multiple_of(8);
+            if len > left {
+                continue;
+            }
+            if !put(&statement.bytes) {
+                break;
+            }
+            left -= len;
+            statement.told += 1;
+        }
+        let limit = tellings(live);
+        self.queue.retain(|statement| statement.told < limit);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// 4 x ceil(log10(live + 1)).
+fn tellings(live: usize) -> u32 {
+    TELLINGS_PER_DECADE * (live.max(1).ilog10() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(subject: u8, incarnation: u64, state: MemberState, accuser: u8) -> About {
+        About {
+            subject: NodeId([subject; 16]),
+            stand: Stand {
+                generation: 1,
+                incarnation,
+            },
+            state,
+            accuser: NodeId([accuser; 16]),
+        }
+    }
+
+    fn drawn(gossip: &mut Gossip, room: usize, live: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        gossip.draw(room, live, |bytes| {
+            out.push(bytes[0]);
+            true
+        });
+        out
+    }
+
+    #[test]
+    fn a_statement_is_told_a_bounded_number_of_times_and_the_least_told_first() {
+        let mut gossip = Gossip::default();
+        gossip.tell(about(1, 0, MemberState::Alive, 1), &[1; 8]);
+        for _ in 0..3 {
+            assert_eq!(drawn(&mut gossip, 8, 5), [1]);
+        }
+        gossip.tell(about(2, 0, MemberState::Alive, 2), &[2; 8]);
+        for _ in 0..3 {
+            assert_eq!(drawn(&mut gossip, 8, 5), [2]);
+        }
+        assert_eq!(drawn(&mut gossip, 16, 5).len(), 2);
+        assert!(gossip.is_empty());
+        assert_eq!([1, 9, 10, 99, 100].map(tellings), [4, 4, 8, 8, 12]);
+    }
+
+    #[test]
+    fn a_newer_statement_replaces_older_ones_and_other_accusers_stand_beside() {
+        let mut gossip = Gossip::default();
+        gossip.tell(about(1, 0, MemberState::Alive, 1), &[1; 8]);
+        gossip.tell(about(1, 0, MemberState::Suspect, 7), &[2; 8]);
+        gossip.tell(about(1, 0, MemberState::Suspect, 8), &[3; 8]);
+        gossip.tell(about(1, 0, MemberState::Suspect, 8), &[4; 8]);
+        assert_eq!(drawn(&mut gossip, 100, 5), [2, 4]);
+        gossip.tell(about(1, 1, MemberState::Alive, 1), &[5; 8]);
+        assert_eq!(drawn(&mut gossip, 100, 5), [5]);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut gossip = Gossip::default();
+        for subject in 0..QUEUE_MAX as u64 + 100 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&subject.to_le_bytes());
+            let about = About {
+                subject: NodeId(id),
+                ..about(1, 0, MemberState::Alive, 1)
+            };
+            gossip.tell(about, &[0; 8]);
+        }
+        assert_eq!(gossip.len(), QUEUE_MAX);
+    }
+}

@@ -1,0 +1,78 @@
+//! What brings a parted or forgetful cluster together again: seeds tried for ever, dead members tried anew, tombstones.
+
+use tidings_wire::digest::MemberState;
+
+use super::{Ctx, MemberEvent, Members, SECOND, Timer};
+use crate::peer::PeerIx;
+use crate::rng::Rng;
+
+/// Between two tries to reach a dead member, +- 50 %.
+const RECONNECT_NS: u64 = 5 * SECOND;
+/// All nodes together try each dead member about this often per period.
+const TRIES_PER_DEAD: u64 = 2;
+/// Addresses of a dead member tried at once.
+const ADDRS_PER_TRY: usize = 2;
+/// Dead and departed members are remembered for this long.
+const TOMBSTONE_NS: u64 = 72 * 3600 * SECOND;
+/// Tombstones are looked over this often.
+pub(super) const TOMBSTONE_SCAN_NS: u64 = 600 * SECOND;
+
+/// How long until the next try.
+pub(super) fn wait(rng: &mut Rng) -> u64 {
+    rng.jitter(RECONNECT_NS)
+}
+
+impl Members {
+    /// Tries the seeds that are not alive members.
+    pub(super) fn on_seeds(&mut self, ctx: &mut Ctx<'_>) {
+        self.timers
+            .arm(Timer::Seeds, ctx.now + self.seeds.wait(ctx.now, ctx.rng));
+        if self.leaving_since.is_none() {
+            for addr in self.seeds.round(&self.table) {
+                ctx.links.want_addr(addr);
+            }
+        }
+    }
+
+    /// Tries a random dead member, with a chance that leaves each dead member about two tries per period cluster-wide.
+    pub(super) fn on_reconnect(&mut self, ctx: &mut Ctx<'_>) {
+        self.timers.arm(Timer::Reconnect, ctx.now + wait(ctx.rng));
+        let dead: Vec<PeerIx> = self
+            .table
+            .iter()
+            .filter(|(_, entry)| entry.state == MemberState::Dead)
+            .map(|(peer, _)| peer)
+            .collect();
+        let nodes = self.table.live().len() as u64 + 1;
+        if dead.is_empty()
+            || self.leaving_since.is_some()
+            || ctx.rng.below(nodes) >= TRIES_PER_DEAD * dead.len() as u64
+        {
+            return;
+        }
+        let peer = dead[ctx.rng.below(dead.len() as u64) as usize];
+        if let Some(entry) = self.table.get(peer) {
+            for addr in entry.places().into_iter().take(ADDRS_PER_TRY) {
+                ctx.links.want_addr(addr);
+            }
+        }
+    }
+
+    /// Forgets who has been dead or gone for three days.
+    pub(super) fn on_tombstones(&mut self, ctx: &mut Ctx<'_>) {
+        self.timers
+            .arm(Timer::Tombstones, ctx.now + TOMBSTONE_SCAN_NS);
+        let expired: Vec<PeerIx> = self
+            .table
+            .iter()
+            .filter(|(_, entry)| !entry.is_live() && ctx.now >= entry.since + TOMBSTONE_NS)
+            .map(|(peer, _)| peer)
+            .collect();
+        for peer in expired {
+            ctx.links.forget(ctx.now, peer);
+            self.table.remove(peer);
+            self.seeds.forget(peer);
+            self.events.push_back(MemberEvent::Drop { peer });
+        }
+    }
+}

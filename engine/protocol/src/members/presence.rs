@@ -1,0 +1,56 @@
+//! Presence: what listeners are told of members, in gossiperl's six words, and two facts for the core alone.
+
+use tidings_wire::digest::MemberState;
+
+use super::Members;
+use crate::peer::PeerIx;
+
+/// Something happened to a member. Drained by the core after every call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MemberEvent {
+    /// `member_in`: a member that was not known, or had left, is alive.
+    In { peer: PeerIx },
+    /// `member_quarantine`: it is suspect.
+    Quarantine { peer: PeerIx },
+    /// `member_unreachable`: it is held dead. Its link is gone.
+    Unreachable { peer: PeerIx },
+    /// `member_rejoin`: suspect or dead, it is alive after all, or again.
+    Rejoin { peer: PeerIx },
+    /// `member_drop`: its tombstone expired. Its number is free once the core has released it.
+    Drop { peer: PeerIx },
+    /// `member_out`: it left. Its link is gone.
+    Out { peer: PeerIx },
+    /// Its record is a newer one: another table version, other addresses or metadata, another boot.
+    Changed { peer: PeerIx },
+    /// Another node runs under our id and stays; this one must stop.
+    Conflict { generation: u64 },
+}
+
+impl MemberEvent {
+    /// gossiperl's name of the event; none for what only the core needs.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::In { .. } => Some("member_in"),
+            Self::Quarantine { .. } => Some("member_quarantine"),
+            Self::Unreachable { .. } => Some("member_unreachable"),
+            Self::Rejoin { .. } => Some("member_rejoin"),
+            Self::Drop { .. } => Some("member_drop"),
+            Self::Out { .. } => Some("member_out"),
+            Self::Changed { .. } | Self::Conflict { .. } => None,
+        }
+    }
+}
+
+impl Members {
+    /// The events that describe the present to a new listener: one for each member that is not gone for good.
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = MemberEvent> + '_ {
+        self.table
+            .iter()
+            .filter_map(|(peer, entry)| match entry.state {
+                MemberState::Alive => Some(MemberEvent::In { peer }),
+                MemberState::Suspect => Some(MemberEvent::Quarantine { peer }),
+                MemberState::Dead => Some(MemberEvent::Unreachable { peer }),
+                MemberState::Left => None,
+            })
+    }
+}

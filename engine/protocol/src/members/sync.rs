@@ -1,0 +1,203 @@
+//! Anti-entropy: two members compare 256 bucket hashes and exchange only the buckets that differ.
+
+use tidings_wire::digest::{BucketAsk, BucketsView, MemberState, Rumour, Writer, bucket_of};
+use tidings_wire::limits::{BUCKETS, BUCKETS_PER_DIGEST};
+
+use super::table::Entry;
+use super::{Ctx, Members, SECOND, Timer, rumour};
+use crate::links::Links;
+use crate::peer::PeerIx;
+use crate::rng::Rng;
+
+/// Between two comparisons with a random member, +- 50 %.
+const PERIOD_NS: u64 = 20 * SECOND;
+/// A node that exchanged its first buckets this long ago knows the cluster: what is new to it is news.
+const SETTLING_NS: u64 = 5 * SECOND;
+/// Peers that pages are sent to at once.
+const JOBS_MAX: usize = 64;
+/// Room that is left in a peer's bulk queue for what else goes there.
+const QUEUE_SPARE: usize = 512 * 1024;
+
+type Bitmap = [u8; BUCKETS / 8];
+
+/// Pages under way to one peer: all members of some buckets, from a number on.
+struct Job {
+    peer: PeerIx,
+    buckets: Bitmap,
+    next: usize,
+    own: bool,
+}
+
+/// The state of anti-entropy.
+#[derive(Default)]
+pub(crate) struct Sync {
+    jobs: Vec<Job>,
+    first_at: Option<u64>,
+    /// A peer has sent all that we lacked when we met it.
+    joined: bool,
+}
+
+impl Sync {
+    /// Whether a peer has told us all members that it knows.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Whether we have known the cluster for a while.
+    pub(super) fn is_settled(&self, now: u64) -> bool {
+        self.first_at.is_some_and(|at| now >= at + SETTLING_NS)
+    }
+
+    fn add(&mut self, peer: PeerIx, buckets: &Bitmap) {
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.peer == peer) {
+            for (byte, more) in job.buckets.iter_mut().zip(buckets) {
+                *byte |= more;
+            }
+            (job.next, job.own) = (0, true);
+        } else if self.jobs.len() < JOBS_MAX {
+            self.jobs.push(Job {
+                peer,
+                buckets: *buckets,
+                next: 0,
+                own: true,
+            });
+        }
+    }
+}
+
+/// How long until the next comparison.
+pub(super) fn wait(rng: &mut Rng) -> u64 {
+    rng.jitter(PERIOD_NS)
+}
+
+fn has(bitmap: &Bitmap, bucket: u8) -> bool {
+    bitmap[usize::from(bucket / 8)] >> (bucket % 8) & 1 != 0
+}
+
+impl Members {
+    pub(super) fn on_sync(&mut self, ctx: &mut Ctx<'_>) {
+        self.timers.arm(Timer::Sync, ctx.now + wait(ctx.rng));
+        let links = &*ctx.links;
+        let linked = self.pick(ctx.rng, 1, |peer, _| links.is_up(peer));
+        if let Some(peer) = linked.first() {
+            self.sync_with(ctx, *peer);
+        } else if let Some(peer) = self.pick(ctx.rng, 1, |_, _| true).first() {
+            self.reach(ctx, *peer);
+        }
+    }
+
+    /// Sends all bucket hashes to a linked peer.
+    pub(super) fn sync_with(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx) {
+        let hashes = self.hashes();
+        let Some(link) = ctx.links.link_mut(peer) else {
+            return;
+        };
+        for first in (0..BUCKETS).step_by(BUCKETS_PER_DIGEST) {
+            let page = &hashes[first..first + BUCKETS_PER_DIGEST];
+            link.bulk
+                .push_with(|writer| writer.put_buckets(first as u16, page));
+        }
+    }
+
+    fn hashes(&self) -> [u64; BUCKETS] {
+        let mut hashes = *self.table.hashes();
+        if let Some((bucket, hash)) = self.own.hash() {
+            hashes[usize::from(bucket)] ^= hash;
+        }
+        hashes
+    }
+
+    /// BUCKETS: what differs is sent and asked for.
+    pub(crate) fn on_buckets(&mut self, ctx: &mut Ctx<'_>, from: PeerIx, view: &BucketsView<'_>) {
+        self.sync.first_at.get_or_insert(ctx.now);
+        let first = usize::from(view.fixed.first.get());
+        let ours = self.hashes();
+        let mut ask = BucketAsk::default();
+        for (at, theirs) in view.hashes.iter().enumerate() {
+            let bucket = first + at;
+            if bucket < BUCKETS && ours[bucket] != theirs.get() {
+                ask.bitmap[bucket / 8] |= 1 << (bucket % 8);
+            }
+        }
+        let differs = ask.bitmap.iter().any(|byte| *byte != 0);
+        if differs || first + view.hashes.len() == BUCKETS {
+            // Even if nothing differs: the peer waits to hear that it lacks nothing.
+            self.sync.add(from, &ask.bitmap);
+        }
+        if differs {
+            if let Some(link) = ctx.links.link_mut(from) {
+                link.ctl.push_with(|writer| writer.put(&ask));
+            }
+        }
+    }
+
+    /// BUCKET_ASK: the members of these buckets are sent. One that asks for nothing ends the peer's own pages.
+    pub(crate) fn on_bucket_ask(&mut self, ctx: &mut Ctx<'_>, from: PeerIx, ask: &BucketAsk) {
+        self.sync.first_at.get_or_insert(ctx.now);
+        if ask.bitmap == Bitmap::default() {
+            self.sync.joined = true;
+            return;
+        }
+        self.sync.add(from, &ask.bitmap);
+    }
+
+    /// Goes on with pages, as far as the peers' queues take them.
+    pub(super) fn send_pages(&mut self, ctx: &mut Ctx<'_>) {
+        let mut jobs = std::mem::take(&mut self.sync.jobs);
+        jobs.retain_mut(|job| !self.send_page(ctx.links, job));
+        self.sync.jobs = jobs;
+    }
+
+    /// True if the job is done.
+    fn send_page(&self, links: &mut Links, job: &mut Job) -> bool {
+        if !links.is_up(job.peer) {
+            return true;
+        }
+        let Some(link) = links.link_mut(job.peer) else {
+            return true;
+        };
+        let mut put = |record: &[u8], state: Option<Rumour>| {
+            let write = |writer: &mut Writer<'_>| {
+                let fits = record.is_empty() || writer.put_encoded(record);
+                fits && state.is_none_or(|rumour| writer.put(&rumour))
+            };
+            link.bulk.room() > QUEUE_SPARE && link.bulk.push_with(write)
+        };
+        if let (true, Some((bucket, _))) = (job.own, self.own.hash())
+            && has(&job.buckets, bucket)
+            && !put(self.own.encoded(), None)
+        {
+            return false;
+        }
+        job.own = false;
+        for (peer, entry) in self.table.iter_from(job.next) {
+            job.next = peer.at();
+            let sent = peer == job.peer || !has(&job.buckets, bucket_of(&entry.id)) || {
+                let (record, state) = page(entry, self.me);
+                put(record, state)
+            };
+            if !sent {
+                return false;
+            }
+        }
+        link.bulk
+            .push_with(|writer| writer.put(&BucketAsk::default()))
+    }
+}
+
+/// What a page says of a member: its record if it is live, and the rumour if it is anything but alive.
+fn page(entry: &Entry, me: tidings_wire::NodeId) -> (&[u8], Option<Rumour>) {
+    let accuser = if entry.state == MemberState::Left {
+        entry.id
+    } else {
+        me
+    };
+    let state = (entry.state != MemberState::Alive)
+        .then(|| rumour(entry.id, entry.stand, entry.state, accuser, false));
+    let record = if entry.is_live() {
+        &entry.record[..]
+    } else {
+        &[]
+    };
+    (record, state)
+}

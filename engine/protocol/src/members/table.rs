@@ -1,0 +1,358 @@
+//! The member table: what is held of every other node, and the bucket hashes over it.
+//!
+//! Statements are ordered by (generation, incarnation, state); a table only keeps what is held, it tells nobody.
+
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{Digest, Digests, MemberState, MemberView, bucket_of, member_hash};
+use tidings_wire::limits::BUCKETS;
+use tidings_wire::{Boot, NodeId};
+
+use super::suspicion::Suspicion;
+use crate::peer::PeerIx;
+
+/// Members in one table, dead ones included: 32 MiB of the largest records.
+pub(crate) const MEMBERS_MAX: usize = 32_768;
+/// Observers of a closed port that are kept: two decide.
+const OBSERVERS_MAX: usize = 4;
+
+/// Which life of a member and which of its refutations or changes a statement is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Stand {
+    pub(crate) generation: u64,
+    pub(crate) incarnation: u64,
+}
+
+/// One member.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: NodeId,
+    pub(crate) stand: Stand,
+    pub(crate) state: MemberState,
+    /// The record as its owner issued it, and where that stands; it may lag behind what was said of its owner since.
+    pub(crate) record: Vec<u8>,
+    pub(crate) record_stand: Stand,
+    pub(crate) boot: Boot,
+    /// Version of its subscription table.
+    pub(crate) table: u64,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) suspicion: Option<Suspicion>,
+    /// Who saw its port closed, at this stand.
+    pub(crate) observers: Vec<NodeId>,
+    /// A link to it was up, so that it is known by more than relays.
+    pub(crate) reached: bool,
+    /// Where its last link was.
+    pub(crate) last_addr: Option<SocketAddr>,
+    /// When it was last told that it is held dead.
+    pub(crate) told_at: Option<u64>,
+    /// Since when it is in this state.
+    pub(crate) since: u64,
+    live_at: usize,
+}
+
+impl Entry {
+    /// Alive or suspect.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.state, MemberState::Alive | MemberState::Suspect)
+    }
+
+    /// The record, decoded.
+    pub(crate) fn view(&self) -> Option<MemberView<'_>> {
+        match Digests::new(&self.record).next() {
+            Some(Ok(Digest::Member(view))) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// Takes over what a record says.
+    pub(crate) fn take_record(&mut self, view: &MemberView<'_>, encoded: Vec<u8>) {
+        self.record = encoded;
+        self.record_stand = stand_of(view);
+        self.boot = view.fixed.boot;
+        self.table = view.fixed.table.get();
+        self.addrs = view
+            .addrs
+            .iter()
+            .map(|addr| SocketAddr::from(*addr))
+            .collect();
+    }
+
+    /// Where to try it, best first: where it was, then where it says it is.
+    pub(crate) fn places(&self) -> Vec<SocketAddr> {
+        let last = self.last_addr;
+        let stated = self
+            .addrs
+            .iter()
+            .copied()
+            .filter(|addr| Some(*addr) != last);
+        last.into_iter().chain(stated).collect()
+    }
+
+    /// Somebody saw its port closed. True if it is new that this one did.
+    pub(crate) fn observe(&mut self, observer: NodeId) -> bool {
+        let new = self.observers.len() < OBSERVERS_MAX && !self.observers.contains(&observer);
+        if new {
+            self.observers.push(observer);
+        }
+        new
+    }
+}
+
+/// The stand of a record.
+pub(crate) fn stand_of(view: &MemberView<'_>) -> Stand {
+    Stand {
+        generation: view.fixed.generation.get(),
+        incarnation: view.fixed.incarnation.get(),
+    }
+}
+
+/// All members but ourselves.
+pub(crate) struct Table {
+    entries: Vec<Option<Entry>>,
+    live: Vec<PeerIx>,
+    suspects: usize,
+    len: usize,
+    hashes: [u64; BUCKETS],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            live: Vec::new(),
+            suspects: 0,
+            len: 0,
+            hashes: [0; BUCKETS],
+        }
+    }
+}
+
+impl Table {
+    /// The entry of a member.
+    pub(crate) fn get(&self, peer: PeerIx) -> Option<&Entry> {
+        self.entries.get(peer.at())?.as_ref()
+    }
+
+    /// The entry of a member, to change anything but stand and state.
+    pub(crate) fn get_mut(&mut self, peer: PeerIx) -> Option<&mut Entry> {
+        self.entries.get_mut(peer.at())?.as_mut()
+    }
+
+    /// Members, dead ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Alive and suspect members, in no order that means anything.
+    pub(crate) fn live(&self) -> &[PeerIx] {
+        &self.live
+    }
+
+    /// Suspect members.
+    pub(crate) fn suspects(&self) -> usize {
+        self.suspects
+    }
+
+    /// Every entry, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerIx, &Entry)> {
+        self.iter_from(0)
+    }
+
+    /// Entries from a number on, for walks that are continued.
+    pub(crate) fn iter_from(&self, first: usize) -> impl Iterator<Item = (PeerIx, &Entry)> {
+        let entries = self.entries.iter().enumerate().skip(first);
+        entries.filter_map(|(at, entry)| Some((PeerIx(at as u32), entry.as_ref()?)))
+    }
+
+    /// Adds a member that its record introduces as alive. False if the table is full.
+    pub(crate) fn insert(
+        &mut self,
+        now: u64,
+        peer: PeerIx,
+        view: &MemberView<'_>,
+        encoded: Vec<u8>,
+    ) -> bool {
+        if self.len >= MEMBERS_MAX || self.get(peer).is_some() {
+            return false;
+        }
+        self.entries
+            .resize_with(self.entries.len().max(peer.at() + 1), || None);
+        let mut entry = Entry {
+            id: view.fixed.id,
+            stand: stand_of(view),
+            state: MemberState::Alive,
+            record: Vec::new(),
+            record_stand: Stand::default(),
+            boot: view.fixed.boot,
+            table: 0,
+            addrs: Vec::new(),
+            suspicion: None,
+            observers: Vec::new(),
+            reached: false,
+            last_addr: None,
+            told_at: None,
+            since: now,
+            live_at: self.live.len(),
+        };
+        entry.take_record(view, encoded);
+        self.hashes[usize::from(bucket_of(&entry.id))] ^= hash_of(&entry);
+        self.live.push(peer);
+        self.len += 1;
+        self.entries[peer.at()] = Some(entry);
+        true
+    }
+
+    /// Moves a member to a stand and state; what depends on the old ones is forgotten. Returns the state before.
+    pub(crate) fn shift(
+        &mut self,
+        now: u64,
+        peer: PeerIx,
+        stand: Stand,
+        state: MemberState,
+    ) -> Option<MemberState> {
+        let entry = self.entries.get_mut(peer.at())?.as_mut()?;
+        let (before, was_live, old) = (entry.state, entry.is_live(), hash_of(entry));
+        if state != MemberState::Suspect || stand != entry.stand {
+            entry.suspicion = None;
+        }
+        if state == MemberState::Alive || stand != entry.stand {
+            entry.observers.clear();
+        }
+        if before != state {
+            entry.since = now;
+        }
+        entry.stand = stand;
+        entry.state = state;
+        let is_live = entry.is_live();
+        let (bucket, change) = (usize::from(bucket_of(&entry.id)), old ^ hash_of(entry));
+        self.hashes[bucket] ^= change;
+        self.suspects += usize::from(state == MemberState::Suspect);
+        self.suspects -= usize::from(before == MemberState::Suspect);
+        match (was_live, is_live) {
+            (true, false) => self.unlist(peer),
+            (false, true) => self.list(peer),
+            _ => {}
+        }
+        Some(before)
+    }
+
+    /// Forgets a member.
+    pub(crate) fn remove(&mut self, peer: PeerIx) {
+        let Some(entry) = self.entries.get(peer.at()).and_then(Option::as_ref) else {
+            return;
+        };
+        let live = entry.is_live();
+        self.suspects -= usize::from(entry.state == MemberState::Suspect);
+        self.hashes[usize::from(bucket_of(&entry.id))] ^= hash_of(entry);
+        if live {
+            self.unlist(peer);
+        }
+        self.entries[peer.at()] = None;
+        self.len -= 1;
+    }
+
+    /// The hashes over the live members of every bucket, ourselves not included.
+    pub(crate) fn hashes(&self) -> &[u64; BUCKETS] {
+        &self.hashes
+    }
+
+    fn list(&mut self, peer: PeerIx) {
+        let at = self.live.len();
+        self.live.push(peer);
+        if let Some(entry) = self.get_mut(peer) {
+            entry.live_at = at;
+        }
+    }
+
+    fn unlist(&mut self, peer: PeerIx) {
+        let Some(at) = self.get(peer).map(|entry| entry.live_at) else {
+            return;
+        };
+        self.live.swap_remove(at);
+        if let Some(moved) = self.live.get(at).copied()
+            && let Some(entry) = self.get_mut(moved)
+        {
+            entry.live_at = at;
+        }
+    }
+}
+
+/// What a member adds to its bucket: nothing if it is not live, so that tombstones, which expire at each node by its
+/// own clock, never make two views differ.
+fn hash_of(entry: &Entry) -> u64 {
+    if entry.is_live() {
+        member_hash(
+            &entry.id,
+            entry.stand.generation,
+            entry.stand.incarnation,
+            MemberState::Alive,
+        )
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use tidings_wire::digest::{Member, Writer};
+    use zerocopy::little_endian::U64;
+
+    fn record(id: u8) -> Vec<u8> {
+        let member = Member {
+            id: NodeId([id; 16]),
+            boot: Boot([id; 16]),
+            generation: U64::new(1),
+            state: MemberState::Alive as u8,
+            ..Default::default()
+        };
+        let mut bytes = [0; 200];
+        let mut writer = Writer::new(&mut bytes);
+        assert!(writer.put_member(&member, "name", "", &[], b""));
+        writer.as_bytes().to_vec()
+    }
+
+    fn insert(table: &mut Table, peer: PeerIx) {
+        let bytes = record(peer.0 as u8 + 1);
+        match Digests::new(&bytes).next() {
+            Some(Ok(Digest::Member(view))) => table.insert(0, peer, &view, bytes.clone()),
+            _ => panic!("a record"),
+        };
+    }
+
+    #[test]
+    fn counts_and_bucket_hashes_equal_those_computed_anew_after_any_changes() {
+        let mut table = Table::default();
+        let mut rng = Rng::from_seed([4; 32]);
+        for _ in 0..5000 {
+            let peer = PeerIx(rng.below(40) as u32);
+            match rng.below(10) {
+                0 => table.remove(peer),
+                1..4 => insert(&mut table, peer),
+                _ => {
+                    let stand = Stand {
+                        generation: 1,
+                        incarnation: rng.below(5),
+                    };
+                    table.shift(0, peer, stand, MemberState::ALL[rng.below(4) as usize]);
+                }
+            }
+            let live = table.iter().filter(|(_, entry)| entry.is_live()).count();
+            let suspects = table
+                .iter()
+                .filter(|(_, entry)| entry.state == MemberState::Suspect)
+                .count();
+            assert_eq!((table.live().len(), table.suspects()), (live, suspects));
+            assert_eq!(table.iter().count(), table.len());
+        }
+        let mut anew = [0; BUCKETS];
+        for (_, entry) in table.iter() {
+            anew[usize::from(bucket_of(&entry.id))] ^= hash_of(entry);
+        }
+        assert_eq!(&anew, table.hashes());
+        for (at, peer) in table.live().iter().enumerate() {
+            assert_eq!(table.get(*peer).unwrap().live_at, at);
+        }
+    }
+}

@@ -1,0 +1,810 @@
+//! Members of several nodes in virtual time: the whole stack but delivery, over a network that loses, delays and parts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tidings_wire::digest::{Digest, Digests, MemberState};
+use tidings_wire::{Boot, Class, KeyRecord, Keyring, NodeId, OverlayId, Suite};
+
+use super::*;
+use crate::links::channel::Arrival;
+use crate::links::{Env, Local};
+use crate::tx::{Source, Tx};
+
+const DELAY: u64 = 2 * MS;
+
+fn addr(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 7000))
+}
+
+fn id(node: usize) -> NodeId {
+    let mut bytes = [9; 16];
+    bytes[..8].copy_from_slice(&(node as u64 + 1).to_be_bytes());
+    NodeId(bytes)
+}
+
+fn keyring() -> Keyring {
+    let record = KeyRecord::new(1, Suite::Aes128Gcm, [7; 32]);
+    Keyring::new(OverlayId::from_name("test"), vec![record], 1).unwrap()
+}
+
+struct Node {
+    at: usize,
+    links: Links,
+    members: Members,
+    peers: Peers,
+    rng: Rng,
+    tx: Tx,
+    events: Vec<(u64, &'static str, NodeId)>,
+    conflicts: usize,
+}
+
+impl Node {
+    fn new(at: usize, boot: u64, now: u64, generation: Option<u64>, seeds: &[usize]) -> Self {
+        let mut seed = [5; 32];
+        seed[..8].copy_from_slice(&boot.to_le_bytes());
+        let mut rng = Rng::from_seed(seed);
+        let boot = Boot(rng.bytes());
+        let local = Local {
+            id: id(at),
+            boot,
+            boot_tag: boot.tag12(),
+            generation,
+            steer: 0,
+            hello_steer: 0,
+            rcvbuf: 1 << 20,
+            caps: 0,
+            addrs: vec![addr(at).into()],
+            datagram_max: 1200,
+        };
+        let portrait = Portrait {
+            id: id(at),
+            boot,
+            name: format!("node-{at}"),
+            rack: "rack".into(),
+            addrs: vec![addr(at)],
+            metadata: Vec::new(),
+            app_version: 1,
+            keys: 2,
+            primary: 1,
+            table: 0,
+        };
+        let mut links = Links::new(now, local, &mut rng);
+        links.grant_slots(1);
+        links.grant_slots(2);
+        let mut members = Members::new(now, portrait, generation, Timing::LAN, &mut rng);
+        let seeds: Vec<SocketAddr> = seeds.iter().map(|seed| addr(*seed)).collect();
+        members.set_seeds(now, &seeds);
+        Self {
+            at,
+            links,
+            members,
+            peers: Peers::default(),
+            rng,
+            tx: Tx::default(),
+            events: Vec::new(),
+            conflicts: 0,
+        }
+    }
+
+    fn with<R>(&mut self, now: u64, act: impl FnOnce(&mut Members, &mut Ctx<'_>) -> R) -> R {
+        let mut ctx = Ctx {
+            now,
+            peers: &mut self.peers,
+            links: &mut self.links,
+            rng: &mut self.rng,
+        };
+        act(&mut self.members, &mut ctx)
+    }
+
+    fn receive(&mut self, ring: &Keyring, now: u64, from: SocketAddr, datagram: &mut [u8]) {
+        if Class::of(datagram[0]) == Ok(Class::Hello) {
+            let (members, peers) = (&self.members, &mut self.peers);
+            // The generations are looked up before the peers are lent out.
+            let known: BTreeMap<NodeId, u64> = members
+                .iter()
+                .map(|peer| {
+                    (
+                        peers.id(peer),
+                        members.known_generation(peers, &peers.id(peer)),
+                    )
+                })
+                .collect();
+            let mut env = Env {
+                now,
+                ring,
+                rng: &mut self.rng,
+                peers,
+                tx: &mut self.tx,
+            };
+            let known = |id: &NodeId| known.get(id).copied().unwrap_or(0);
+            let opened = self.links.hello(&mut env, from, datagram, &known);
+            self.link_events(now);
+            if let Ok(Some((peer, body))) = opened {
+                self.digests(now, from, peer, &body, Via::Gossip);
+            }
+            return;
+        }
+        if let Ok((peer, body)) = self.links.open(now, from, datagram) {
+            let body = body.to_vec();
+            self.link_events(now);
+            self.digests(now, from, peer, &body, Via::Gossip);
+        }
+    }
+
+    fn link_events(&mut self, now: u64) {
+        while let Some(event) = self.links.poll_event() {
+            self.with(now, |members, ctx| members.on_link_event(ctx, event));
+        }
+    }
+
+    fn digests(&mut self, now: u64, from: SocketAddr, peer: PeerIx, body: &[u8], via: Via) {
+        for digest in Digests::new(body) {
+            let digest = digest.unwrap();
+            if self.link_digest(now, from, peer, &digest) {
+                continue;
+            }
+            self.with(now, |members, ctx| match digest {
+                Digest::Ping(ping) => members.on_ping(ctx, peer, ping),
+                Digest::Ack(ack) => members.on_ack(ctx, peer, ack),
+                Digest::PingReq(request) => members.on_ping_req(ctx, peer, request),
+                Digest::Nack(nack) => members.on_nack(nack),
+                Digest::Member(view) => members.on_member(ctx, peer, &view, via),
+                Digest::Rumour(rumour) => members.on_rumour(ctx, peer, rumour, via),
+                Digest::YouAreDead(digest) => members.on_you_are_dead(ctx, peer, digest),
+                Digest::Buckets(view) => members.on_buckets(ctx, peer, &view),
+                Digest::BucketAsk(ask) => members.on_bucket_ask(ctx, peer, ask),
+                Digest::Opened(_) => {}
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+
+    fn link_digest(
+        &mut self,
+        now: u64,
+        from: SocketAddr,
+        peer: PeerIx,
+        digest: &Digest<'_>,
+    ) -> bool {
+        let Some(link) = self.links.link_mut(peer) else {
+            return true;
+        };
+        match digest {
+            Digest::Ctl(chunk) => {
+                if link.on_ctl(now, chunk) == Arrival::Next {
+                    self.digests(now, from, peer, chunk.content, Via::Gossip);
+                    while let Some(more) =
+                        self.links.link_mut(peer).and_then(|link| link.ctl.rx.pop())
+                    {
+                        self.digests(now, from, peer, &more, Via::Gossip);
+                    }
+                }
+            }
+            Digest::Bulk(chunk) => {
+                if link.on_bulk(now, chunk) == Arrival::Next {
+                    self.digests(now, from, peer, chunk.content, Via::Sync);
+                    while let Some(more) = self
+                        .links
+                        .link_mut(peer)
+                        .and_then(|link| link.bulk.rx.pop())
+                    {
+                        self.digests(now, from, peer, &more, Via::Sync);
+                    }
+                }
+            }
+            Digest::CtlAck(ack) => link.on_ctl_ack(now, ack),
+            Digest::BulkAck(ack) => link.on_bulk_ack(now, ack),
+            Digest::PathProbe(probe) => link.on_path_probe(from, probe),
+            Digest::PathAck(ack) => link.on_path_ack(now, from, ack.no.get()),
+            _ => return false,
+        }
+        true
+    }
+
+    fn flush(&mut self, ring: &Keyring, now: u64) {
+        self.link_events(now);
+        self.with(now, |members, ctx| members.flush(ctx));
+        let mut env = Env {
+            now,
+            ring,
+            rng: &mut self.rng,
+            peers: &mut self.peers,
+            tx: &mut self.tx,
+        };
+        self.links.flush(&mut env);
+        self.link_events(now);
+        while let Some(event) = self.members.poll_event() {
+            self.note(now, event);
+        }
+    }
+
+    fn note(&mut self, now: u64, event: MemberEvent) {
+        use MemberEvent::*;
+        match event {
+            In { peer }
+            | Quarantine { peer }
+            | Unreachable { peer }
+            | Rejoin { peer }
+            | Out { peer } => {
+                let name = event.name().unwrap();
+                self.events.push((now, name, self.peers.id(peer)));
+            }
+            Drop { peer } => {
+                self.events.push((now, "member_drop", self.peers.id(peer)));
+                self.peers.release(peer);
+            }
+            Changed { .. } => {}
+            Conflict { .. } => self.conflicts += 1,
+        }
+    }
+
+    fn state(&self, other: usize) -> Option<MemberState> {
+        self.members.state(self.peers.find(&id(other))?)
+    }
+
+    fn saw(&self, name: &str) -> usize {
+        self.events.iter().filter(|event| event.1 == name).count()
+    }
+}
+
+struct Packet {
+    at: u64,
+    from: usize,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+struct World {
+    ring: Keyring,
+    now: u64,
+    rng: Rng,
+    nodes: Vec<Option<Node>>,
+    /// Where each address leads; a dead node's port answers with an error or not at all.
+    flying: Vec<Packet>,
+    loss: u64,
+    cut: fn(usize, usize) -> bool,
+    port_errors: bool,
+    bytes: u64,
+    boots: u64,
+}
+
+impl World {
+    /// `count` nodes that all have node 0 as their seed, started within 10 ms.
+    fn new(count: usize) -> Self {
+        let mut world = Self {
+            ring: keyring(),
+            now: SECOND,
+            rng: Rng::from_seed([1; 32]),
+            nodes: Vec::new(),
+            flying: Vec::new(),
+            loss: 0,
+            cut: |_, _| false,
+            port_errors: false,
+            bytes: 0,
+            boots: 0,
+        };
+        for at in 0..count {
+            world.nodes.push(None);
+            world.start(at, Some(1), &[0]);
+        }
+        world
+    }
+
+    fn start(&mut self, at: usize, generation: Option<u64>, seeds: &[usize]) {
+        self.boots += 1;
+        self.nodes[at] = Some(Node::new(at, self.boots, self.now, generation, seeds));
+    }
+
+    fn node(&mut self, at: usize) -> &mut Node {
+        self.nodes[at].as_mut().unwrap()
+    }
+
+    fn up(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    fn run(&mut self, span: u64) {
+        let until = self.now + span;
+        loop {
+            self.flush();
+            let deadlines = self
+                .up()
+                .flat_map(|node| [node.links.deadline(), node.members.deadline()])
+                .flatten();
+            let next = deadlines
+                .chain(self.flying.iter().map(|packet| packet.at))
+                .min();
+            match next {
+                Some(at) if at <= until => self.now = self.now.max(at),
+                _ => break,
+            }
+            self.deliver();
+            let now = self.now;
+            for node in self.nodes.iter_mut().flatten() {
+                node.links.on_timeout(now);
+                node.with(now, |members, ctx| members.on_timeout(ctx));
+            }
+        }
+        self.now = until;
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let (due, later): (Vec<Packet>, Vec<Packet>) =
+            self.flying.drain(..).partition(|packet| packet.at <= now);
+        self.flying = later;
+        for mut packet in due {
+            let at = (0..self.nodes.len()).find(|at| addr(*at) == packet.to);
+            match at.and_then(|at| self.nodes[at].as_mut()) {
+                Some(node) => node.receive(&self.ring, now, addr(packet.from), &mut packet.bytes),
+                None if self.port_errors => self.refuse(&packet),
+                None => {}
+            }
+        }
+    }
+
+    /// A port-unreachable comes back to the sender.
+    fn refuse(&mut self, packet: &Packet) {
+        let now = self.now;
+        if let Some(node) = self.nodes[packet.from].as_mut() {
+            let quoted = &packet.bytes[..packet.bytes.len().min(100)];
+            if let Some(peer) = node.links.unreachable(now, packet.to, quoted) {
+                node.with(now, |members, ctx| members.on_unreachable(ctx, peer));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = self.now;
+        for node in self.nodes.iter_mut().flatten() {
+            node.flush(&self.ring, now);
+            for run in node.tx.runs() {
+                let Source::Scratch(range) = &run.source else {
+                    panic!("no stream is stored here")
+                };
+                for bytes in node.tx.scratch(range).chunks(run.segment) {
+                    self.bytes += bytes.len() as u64;
+                    let to = (0..1024)
+                        .find(|at| addr(*at) == run.to)
+                        .unwrap_or(usize::MAX);
+                    if self.rng.below(100) < self.loss || (self.cut)(node.at, to) {
+                        continue;
+                    }
+                    let at = now + DELAY + self.rng.below(DELAY);
+                    self.flying.push(Packet {
+                        at,
+                        from: node.at,
+                        to: run.to,
+                        bytes: bytes.to_vec(),
+                    });
+                }
+            }
+            node.tx.clear();
+        }
+    }
+
+    /// Whether every running node holds every other running one alive.
+    fn agrees(&self) -> bool {
+        self.up().all(|node| {
+            let mut others = self.up().filter(|other| other.at != node.at);
+            others.all(|other| node.state(other.at) == Some(MemberState::Alive))
+        })
+    }
+
+    /// Runs until the predicate holds; how long that took.
+    fn until(&mut self, limit: u64, holds: impl Fn(&Self) -> bool) -> Option<u64> {
+        let start = self.now;
+        while self.now < start + limit {
+            if holds(self) {
+                return Some(self.now - start);
+            }
+            self.run(10 * MS);
+        }
+        None
+    }
+
+    fn joined(count: usize) -> Self {
+        let mut world = Self::new(count);
+        world.until(10 * SECOND, Self::agrees).expect("all join");
+        world.run(10 * SECOND);
+        for node in world.nodes.iter_mut().flatten() {
+            assert_eq!(node.saw("member_quarantine"), 0, "node {}", node.at);
+            node.events.clear();
+        }
+        world
+    }
+
+    fn all_hold(&self, victim: usize, state: MemberState) -> bool {
+        self.up()
+            .filter(|node| node.at != victim)
+            .all(|node| node.state(victim) == Some(state))
+    }
+}
+
+#[test]
+fn a_cluster_forms_through_one_seed_within_a_second() {
+    for count in [2, 3, 20] {
+        let took = World::new(count).until(10 * SECOND, World::agrees);
+        assert!(
+            took.is_some_and(|took| took < SECOND),
+            "{count} nodes: {took:?}"
+        );
+    }
+}
+
+#[test]
+fn a_joiner_learns_the_whole_view_in_a_few_round_trips_and_is_announced_at_once() {
+    let mut world = World::joined(20);
+    world.nodes.push(None);
+    world.start(20, Some(1), &[0]);
+    let learns = |world: &World| {
+        world.nodes[20]
+            .as_ref()
+            .is_some_and(|node| node.members.alive_count() == 20)
+    };
+    let took = world.until(SECOND, learns).unwrap();
+    assert!(took <= 60 * MS, "{} ms", took / MS);
+    let took = world.until(5 * SECOND, World::agrees).unwrap();
+    assert!(took <= SECOND, "{} ms", took / MS);
+    assert!(world.up().take(20).all(|node| node.saw("member_in") == 1));
+}
+
+#[test]
+fn a_silent_node_is_suspected_then_dead_everywhere_and_nobody_else_is() {
+    let mut world = World::joined(10);
+    world.nodes[7] = None;
+    let took = world
+        .until(60 * SECOND, |world| world.all_hold(7, MemberState::Dead))
+        .unwrap();
+    assert!((4 * SECOND..9 * SECOND).contains(&took), "{} ms", took / MS);
+    world.run(20 * SECOND);
+    for node in world.up() {
+        assert_eq!(
+            (
+                node.saw("member_quarantine"),
+                node.saw("member_unreachable")
+            ),
+            (1, 1)
+        );
+    }
+    assert!(world.agrees());
+}
+
+#[test]
+fn a_node_whose_port_closed_is_dead_within_two_seconds_if_two_see_it() {
+    let mut world = World::joined(5);
+    world.port_errors = true;
+    world.nodes[3] = None;
+    let took = world
+        .until(10 * SECOND, |world| world.all_hold(3, MemberState::Dead))
+        .unwrap();
+    assert!(took < 2 * SECOND, "{} ms", took / MS);
+}
+
+#[test]
+fn one_observer_of_a_closed_port_never_kills() {
+    let mut world = World::joined(2);
+    world.port_errors = true;
+    world.nodes[1] = None;
+    let took = world
+        .until(20 * SECOND, |world| world.all_hold(1, MemberState::Dead))
+        .unwrap();
+    assert!(took >= 4 * SECOND, "{} ms", took / MS);
+}
+
+#[test]
+fn a_node_that_leaves_is_out_everywhere_and_never_suspect() {
+    let mut world = World::joined(8);
+    let now = world.now;
+    world.node(3).with(now, |members, ctx| members.leave(ctx));
+    world.run(SECOND);
+    let now = world.now;
+    assert!(world.node(3).members.has_left(now));
+    world.nodes[3] = None;
+    world.run(20 * SECOND);
+    assert!(world.all_hold(3, MemberState::Left));
+    for node in world.up() {
+        assert_eq!(
+            (node.saw("member_out"), node.saw("member_quarantine")),
+            (1, 0),
+            "node {}",
+            node.at
+        );
+    }
+    world.start(3, Some(2), &[0]);
+    assert!(world.until(3 * SECOND, World::agrees).is_some());
+}
+
+#[test]
+fn a_node_that_restarts_at_once_is_back_within_two_seconds_without_being_dead() {
+    let mut world = World::joined(8);
+    world.nodes[5] = None;
+    world.run(100 * MS);
+    world.start(5, Some(2), &[0]);
+    let back = |world: &World| {
+        world.agrees()
+            && world.up().filter(|node| node.at != 5).all(|node| {
+                let peer = node.peers.find(&id(5)).unwrap();
+                node.members.table.get(peer).unwrap().stand.generation == 2
+            })
+    };
+    let took = world.until(10 * SECOND, back).unwrap();
+    assert!(took <= 2 * SECOND, "{} ms", took / MS);
+    world.run(20 * SECOND);
+    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+    assert!(world.agrees());
+}
+
+#[test]
+fn a_node_that_lost_its_generation_takes_one_above_what_is_known() {
+    let mut world = World::joined(4);
+    world.nodes[2] = None;
+    world.run(SECOND);
+    world.start(2, None, &[0]);
+    assert!(world.until(5 * SECOND, World::agrees).is_some());
+    assert_eq!(world.node(2).members.generation(), Some(2));
+
+    world.nodes[0] = None;
+    world.run(SECOND);
+    world.start(0, None, &[]);
+    assert!(world.until(8 * SECOND, World::agrees).is_some());
+    assert_eq!(world.node(0).members.generation(), Some(2));
+}
+
+#[test]
+fn a_parted_cluster_heals_within_ten_seconds_of_contact() {
+    let mut world = World::joined(12);
+    world.cut = |from, to| (from % 2) != (to % 2);
+    world.run(120 * SECOND);
+    let parted = |world: &World| {
+        world.up().all(|node| {
+            (0..12).all(|at| {
+                at == node.at
+                    || (at % 2 == node.at % 2) == (node.state(at) == Some(MemberState::Alive))
+            })
+        })
+    };
+    assert!(parted(&world));
+    world.cut = |_, _| false;
+    let took = world.until(60 * SECOND, World::agrees).unwrap();
+    assert!(took <= 10 * SECOND, "{} ms", took / MS);
+}
+
+#[test]
+fn a_parted_cluster_heals_also_when_its_seed_is_gone() {
+    let mut world = World::joined(7);
+    world.nodes[0] = None;
+    world.run(30 * SECOND);
+    world.cut = |from, to| (from % 2) != (to % 2);
+    world.run(90 * SECOND);
+    world.cut = |_, _| false;
+    let took = world.until(60 * SECOND, World::agrees).unwrap();
+    assert!(took <= 10 * SECOND, "{} ms", took / MS);
+}
+
+#[test]
+fn a_fifth_of_all_datagrams_lost_kills_nobody() {
+    let mut world = World::joined(10);
+    world.loss = 20;
+    world.run(120 * SECOND);
+    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+    world.loss = 0;
+    assert!(world.until(10 * SECOND, World::agrees).is_some());
+}
+
+#[test]
+fn a_path_cut_in_one_direction_kills_nobody() {
+    let mut world = World::joined(6);
+    world.cut = |from, to| (from, to) == (1, 2);
+    world.run(120 * SECOND);
+    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+}
+
+#[test]
+fn a_node_cut_off_from_all_kills_few_and_recovers() {
+    let mut world = World::joined(12);
+    world.cut = |from, to| from == 5 || to == 5;
+    world.run(20 * SECOND);
+    let dead = world.node(5).saw("member_unreachable");
+    assert!(dead <= 4, "{dead}");
+    world.cut = |_, _| false;
+    assert!(world.until(10 * SECOND, World::agrees).is_some());
+}
+
+#[test]
+fn a_forged_accusation_at_the_end_of_numbers_is_refused_by_all() {
+    let mut world = World::joined(4);
+    let now = world.now;
+    let stand = Stand {
+        generation: 1,
+        incarnation: u64::MAX,
+    };
+    for at in [0, 1, 2] {
+        let forged = rumour(id(2), stand, MemberState::Suspect, id(3), false);
+        world.node(at).with(now, |members, ctx| {
+            let from = ctx.peers.intern(id(3));
+            members.on_rumour(ctx, from, &forged, Via::Gossip);
+        });
+        assert_eq!(world.node(at).members.tally.inc_jump, 1);
+    }
+    world.run(5 * SECOND);
+    assert!(world.agrees());
+    assert!(world.up().all(|node| node.saw("member_quarantine") == 0));
+}
+
+#[test]
+fn a_false_accusation_is_refuted_within_two_seconds() {
+    let mut world = World::joined(6);
+    let now = world.now;
+    let stand = Stand {
+        generation: 1,
+        incarnation: 0,
+    };
+    let said = rumour(id(2), stand, MemberState::Suspect, id(1), false);
+    world.node(1).with(now, |members, ctx| {
+        let peer = ctx.peers.intern(id(2));
+        members.suspect(ctx, peer, stand, said.accuser, false);
+    });
+    world.run(50 * MS);
+    assert!(world.node(1).saw("member_rejoin") == 1);
+    world.run(2 * SECOND);
+    assert!(world.agrees());
+}
+
+#[test]
+fn old_statements_replayed_change_nothing() {
+    let mut world = World::joined(4);
+    let old = world.node(0).members.own_record().to_vec();
+    world.node(0).members.set_metadata(b"key=value");
+    world.run(3 * SECOND);
+    let now = world.now;
+    let node = world.node(1);
+    let peer = node.peers.find(&id(0)).unwrap();
+    node.digests(now, addr(0), peer, &old, Via::Gossip);
+    assert_eq!(node.members.record(peer).unwrap().meta, b"key=value");
+    for state in MemberState::ALL {
+        let stale = rumour(
+            id(0),
+            Stand {
+                generation: 1,
+                incarnation: 0,
+            },
+            *state,
+            id(0),
+            false,
+        );
+        node.with(now, |members, ctx| {
+            members.on_rumour(ctx, peer, &stale, Via::Gossip)
+        });
+    }
+    assert_eq!(node.state(0), Some(MemberState::Alive));
+    assert!(node.events.is_empty());
+}
+
+#[test]
+fn new_metadata_and_table_versions_reach_all_with_one_record_per_flush() {
+    let mut world = World::joined(10);
+    world.node(4).members.set_metadata(b"zone=a");
+    world.node(4).members.set_table_version(7);
+    world.run(2 * SECOND);
+    for node in world.up().filter(|node| node.at != 4) {
+        let peer = node.peers.find(&id(4)).unwrap();
+        assert_eq!(
+            node.members.table_version(peer),
+            Some(7),
+            "node {}",
+            node.at
+        );
+        assert_eq!(node.members.record(peer).unwrap().meta, b"zone=a");
+        assert_eq!(node.members.table.get(peer).unwrap().stand.incarnation, 1);
+    }
+}
+
+#[test]
+fn of_two_copies_of_a_node_the_older_life_stops() {
+    let mut world = World::joined(3);
+    world.run(60 * SECOND);
+    world.nodes.push(None);
+    world.boots += 1;
+    let mut copy = Node::new(1, world.boots, world.now, Some(2), &[0]);
+    copy.at = 3;
+    world.nodes[3] = Some(copy);
+    world.run(5 * SECOND);
+    assert!(world.node(1).conflicts > 0);
+    assert_eq!(world.node(3).conflicts, 0);
+}
+
+#[test]
+fn a_node_finds_its_members_by_the_cache_when_all_seeds_are_gone() {
+    let mut world = World::joined(4);
+    world.nodes[0] = None;
+    world.nodes[3] = None;
+    world.run(SECOND);
+    world.start(3, Some(2), &[0]);
+    world.node(3).members.set_cached(&[addr(0), addr(2)]);
+    let took = world.until(10 * SECOND, |world| {
+        world.nodes[3]
+            .as_ref()
+            .is_some_and(|node| node.members.alive_count() >= 2)
+    });
+    assert!(took.is_some_and(|took| took < 6 * SECOND), "{took:?}");
+}
+
+#[test]
+fn seeds_that_come_back_are_found_again() {
+    let mut world = World::joined(3);
+    world.nodes[0] = None;
+    world.run(200 * SECOND);
+    world.start(0, Some(2), &[]);
+    let took = world.until(20 * SECOND, World::agrees).unwrap();
+    assert!(took <= 10 * SECOND, "{} ms", took / MS);
+}
+
+#[test]
+fn a_tombstone_expires_after_three_days_and_its_number_is_used_again() {
+    let mut world = World::joined(2);
+    world.nodes[1] = None;
+    world.run(20 * SECOND);
+    let (node, day) = (world.nodes[0].as_mut().unwrap(), 24 * 3600 * SECOND);
+    let before = node.peers.len();
+    for hours in 0..73 {
+        let now = world.now + hours * day / 24;
+        node.with(now, |members, ctx| members.on_tombstones(ctx));
+        while let Some(event) = node.members.poll_event() {
+            node.note(now, event);
+        }
+    }
+    assert_eq!(node.saw("member_drop"), 1);
+    assert_eq!(node.peers.len(), before - 1);
+}
+
+#[test]
+fn an_idle_cluster_costs_little() {
+    let mut world = World::joined(30);
+    world.run(30 * SECOND);
+    let before = world.bytes;
+    world.run(60 * SECOND);
+    let each = (world.bytes - before) / 60 / 30;
+    assert!(each < 2000, "{each} B/s a node");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let history = || {
+        let mut world = World::new(6);
+        world.loss = 10;
+        world.run(20 * SECOND);
+        world.nodes[4] = None;
+        world.run(20 * SECOND);
+        let events: Vec<_> = world.up().map(|node| node.events.clone()).collect();
+        (world.bytes, events)
+    };
+    assert_eq!(history(), history());
+}
+
+#[test]
+fn debug_cut() {
+    let mut world = World::joined(12);
+    world.cut = |from, to| from == 5 || to == 5;
+    world.run(20 * SECOND);
+    let show = |world: &World| {
+        let a: Vec<_> = (0..12)
+            .map(|at| world.nodes[5].as_ref().unwrap().state(at))
+            .collect();
+        let b: Vec<_> = (0..12)
+            .map(|at| world.nodes[at].as_ref().unwrap().state(5))
+            .collect();
+        eprintln!(
+            "{} 5 sees {a:?}\n others see 5 {b:?} health {}",
+            world.now / MS,
+            world.nodes[5].as_ref().unwrap().members.health()
+        );
+    };
+    show(&world);
+    world.cut = |_, _| false;
+    for _ in 0..12 {
+        world.run(2 * SECOND);
+        show(&world);
+    }
+}
