@@ -1,1 +1,4 @@
-//! Skeleton.
+//! What the benches and the floor programs share. Nothing else uses this crate.
+
+pub mod pair;
+pub mod sys;
