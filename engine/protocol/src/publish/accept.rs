@@ -28,7 +28,7 @@ impl Publish {
         let owed = route.subs.len() as u32;
         if owed == 0 {
             self.counters.unowed += 1;
-        } else if owed == route.local && self.handle(number).is_some_and(|h| h.out.is_none()) {
+        } else if owed == route.local && self.is_settled_for(number) {
             self.publish_locally(number, seq, payload, &route, receive, now, out)?;
         } else {
             self.make_sure_of_room(route.stream, payload.len(), sealing.peers, now, out)?;
@@ -49,6 +49,11 @@ impl Publish {
         self.counters.accepted += 1;
         self.counters.accepted_bytes += payload.len() as u64;
         Ok(Accepted { seq, owed })
+    }
+
+    fn is_settled_for(&self, number: u32) -> bool {
+        let out = self.handle(number).and_then(|h| h.out.as_ref());
+        out.is_none_or(|out| out.is_empty())
     }
 
     // Only local subscriptions, and nothing waits: the store is needed only if one of them does not acknowledge at once.
@@ -77,6 +82,10 @@ impl Publish {
         };
         let unsettled = receive.on_message(message, out).unwrap_or(route.local);
         if unsettled == 0 {
+            if let Some(handle) = self.handle_mut(number) {
+                // It would take this number for one that is still owed.
+                handle.out = None;
+            }
             for sub in &route.subs {
                 self.counters.delivered += 1;
                 let (node, outcome) = (self.node, Outcome::Delivered);

@@ -10,13 +10,16 @@ const EVICT_PAUSE: u64 = 10_000_000;
 impl Publish {
     /// When [`Publish::on_tick`] is due.
     pub(crate) fn tick_at(&self) -> Option<u64> {
-        let waits = !self.active.is_empty() || self.subs.values().any(|s| s.until.is_some());
+        let waits = !self.active.is_empty()
+            || !self.resting.is_empty()
+            || self.subs.values().any(|s| s.until.is_some());
         waits.then_some(self.next_tick)
     }
 
     /// Looks at every wait. Returns subscriptions that are forgotten for good.
     pub(crate) fn on_tick(&mut self, now: u64, peers: &Peers, out: &mut dyn Outlet) -> Vec<SubRef> {
         self.next_tick = now + TICK;
+        self.end_rest();
         self.expire_attempts(now, peers, out);
         self.offer_again(now);
         self.expire_parked(now, peers, out);

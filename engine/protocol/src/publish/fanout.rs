@@ -116,10 +116,13 @@ impl Publish {
                 self.streams[ix] = Some(stream);
             }
         }
-        let peers: Vec<PeerIx> = self.nodes.keys().copied().collect();
-        for peer in peers {
+        let mut peers = std::mem::take(&mut self.peers);
+        peers.clear();
+        peers.extend(self.nodes.keys());
+        for &peer in &peers {
             self.serve(peer, links, now);
         }
+        self.peers = peers;
         for ix in 0..self.streams.len() {
             if let Some(mut stream) = self.streams[ix].take() {
                 self.flush_stream(&mut stream, links, tx, now);

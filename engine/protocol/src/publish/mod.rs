@@ -85,7 +85,10 @@ struct Handle {
     route: Option<(u64, Arc<Route>)>,
     // Stream and its define epoch in which the topic was last defined.
     defined: (u32, u32),
+    // Kept for a while when everything in it is settled: the next message finds its memory.
     out: Option<Box<Outstanding>>,
+    // Listed in `resting`.
+    rests: bool,
 }
 
 /// What sealing needs besides the streams.
@@ -109,6 +112,8 @@ pub(crate) struct Publish {
     handles: Vec<Option<Handle>>,
     // Handles with unsettled messages.
     active: BTreeSet<u32>,
+    // Handles whose last message was settled since the last tick.
+    resting: Vec<u32>,
     routes: BTreeMap<Vec<SubRef>, Arc<Route>>,
     streams: Vec<Option<Stream>>,
     by_nodes: BTreeMap<Vec<PeerIx>, u32>,
@@ -116,6 +121,8 @@ pub(crate) struct Publish {
     subs: BTreeMap<SubRef, Subscriber>,
     nodes: BTreeMap<PeerIx, Subscribing>,
     store: Store,
+    // Subscriber nodes, while a flush goes over them.
+    peers: Vec<PeerIx>,
     // Datagrams opened again.
     scratch: Box<[u8]>,
     // A publish was refused and nobody was told since that there is room.
@@ -143,6 +150,8 @@ impl Publish {
             client_grace: config.client_grace,
             handles: Vec::new(),
             active: BTreeSet::new(),
+            resting: Vec::new(),
+            peers: Vec::new(),
             routes: BTreeMap::new(),
             streams: Vec::new(),
             by_nodes: BTreeMap::new(),
@@ -191,6 +200,7 @@ impl Publish {
             route: None,
             defined: (u32::MAX, 0),
             out: None,
+            rests: false,
         }));
         Ok(number)
     }
@@ -202,7 +212,7 @@ impl Publish {
             .get_mut(number as usize)
             .ok_or(CommandError::Unknown)?;
         let handle = slot.as_mut().ok_or(CommandError::Unknown)?;
-        if handle.out.is_none() {
+        if handle.out.as_ref().is_none_or(|out| out.is_empty()) {
             *slot = None;
         } else {
             // Dropped with its last outcome: a closed handle takes no message.
@@ -259,7 +269,7 @@ impl Publish {
         out: &mut dyn Outlet,
     ) {
         self.subs.remove(&sub);
-        let active: Vec<u32> = self.active.iter().copied().collect();
+        let active: Vec<u32> = self.active.iter().chain(&self.resting).copied().collect();
         for number in active {
             self.settle(number, sub, (0, u64::MAX), outcome, peers, out);
             if let Some(outstanding) = self.handle_mut(number).and_then(|h| h.out.as_mut()) {
@@ -352,10 +362,26 @@ impl Publish {
         };
         outstanding.settle(sub, range, told, freed);
         if outstanding.is_empty() {
-            handle.out = None;
             self.active.remove(&number);
-            if handle.next == CLOSED {
-                self.handles[number as usize] = None;
+            if !handle.rests {
+                handle.rests = true;
+                self.resting.push(number);
+            }
+        }
+    }
+
+    // Frees what settled handles kept.
+    fn end_rest(&mut self) {
+        for number in std::mem::take(&mut self.resting) {
+            let Some(handle) = self.handle_mut(number) else {
+                continue;
+            };
+            handle.rests = false;
+            if handle.out.as_ref().is_some_and(|out| out.is_empty()) {
+                handle.out = None;
+                if handle.next == CLOSED {
+                    self.handles[number as usize] = None;
+                }
             }
         }
     }
