@@ -235,7 +235,7 @@ impl Core {
     // Draws the conclusions of what just happened: sessions, members, waits.
     pub(super) fn settle_down(&mut self, now: u64, out: &mut dyn Outlet) {
         while let Some(event) = self.links.poll_event() {
-            self.on_link_event(now, event, out);
+            self.on_link_event(now, event);
         }
         while let Some(event) = self.members.poll_event() {
             self.on_member_event(now, event, out);
@@ -279,7 +279,7 @@ impl Core {
         })
     }
 
-    fn on_link_event(&mut self, now: u64, event: LinkEvent, out: &mut dyn Outlet) {
+    fn on_link_event(&mut self, now: u64, event: LinkEvent) {
         match event {
             LinkEvent::Up { peer, boot, .. } => self.on_session(now, peer, boot),
             LinkEvent::Reborn { peer, boot, .. } => {

@@ -7,18 +7,20 @@
 pub(crate) mod intake;
 pub(crate) mod reassembly;
 pub(crate) mod stream;
+mod toward;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidings_wire::{Boot, NodeId};
 
 use crate::config::{AckMode, SlowPolicy, SubSpec};
-use crate::event::{Delivery, Event, Outcome, Outlet, PublisherId, Taken};
+use crate::event::{Outcome, Outlet, PublisherId};
 use crate::limits;
 use crate::peer::PeerIx;
 use crate::tables::index::{SubRef, TopicIndex};
-use intake::{Gap, Intake, Verdict};
+use intake::Intake;
 use reassembly::{MessageKey, Part, Reassembly};
+use toward::{Toward, note_behind};
 
 /// Counts of the receiving side; monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -753,174 +755,5 @@ impl Origin {
                 });
             }
         }
-    }
-}
-
-// Keeps both lists of who is behind true after an intake changed.
-fn note_behind(
-    local: &mut LocalSub,
-    missing: &mut BTreeSet<(u32, u32)>,
-    notices: &mut Vec<Notice>,
-    at: (PeerIx, u32),
-    intake: &Intake,
-) {
-    if intake.has_missed() || intake.has_held() {
-        local.behind.insert(at);
-    } else {
-        local.behind.remove(&at);
-    }
-    let (sub, key) = (intake.sub, (intake.sub, at.1));
-    let any =
-        |missing: &BTreeSet<(u32, u32)>| missing.range((sub, 0)..=(sub, u32::MAX)).next().is_some();
-    if intake.has_missed() && !missing.contains(&key) {
-        if !any(missing) {
-            let from = intake.oldest_missed().unwrap_or(0);
-            notices.push(Notice::Deferred {
-                sub,
-                handle: at.1,
-                from,
-            });
-        }
-        missing.insert(key);
-    } else if !intake.has_missed() && missing.remove(&key) && !any(missing) {
-        notices.push(Notice::Resumed { sub });
-    }
-}
-
-/// The way to one local subscription for messages of one publisher.
-struct Toward<'a> {
-    local: &'a mut LocalSub,
-    counters: &'a mut ReceiveCounters,
-    id: PublisherId,
-    topic: &'a str,
-    out: &'a mut dyn Outlet,
-}
-
-impl Toward<'_> {
-    // Takes a message; true if the subscription is behind after it, or was.
-    fn take(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
-        match intake.judge(seq, payload.len()) {
-            Verdict::Duplicate => {
-                self.counters.duplicates += 1;
-                return false;
-            }
-            Verdict::Hold => {
-                self.counters.held += 1;
-                intake.hold(seq, payload);
-                return true;
-            }
-            Verdict::Miss => self.miss(intake, seq),
-            Verdict::Now => {
-                let was_behind = intake.has_missed() || intake.has_held();
-                if !self.offer(intake, seq, payload) {
-                    return true;
-                }
-                if !was_behind {
-                    return false;
-                }
-                self.drain(intake);
-            }
-        }
-        true
-    }
-
-    // Hands one message over, or accounts why not.
-    fn offer(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
-        let room = self.local.attached && !self.local.full;
-        if !room || !self.deliver(intake, seq, payload) {
-            self.no_room(intake, seq);
-            return false;
-        }
-        true
-    }
-
-    fn deliver(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
-        let again = intake.is_again(seq);
-        let delivery = Delivery {
-            publisher: self.id,
-            seq,
-            topic: self.topic,
-            payload,
-            again,
-        };
-        let acked = match self.out.deliver(intake.sub, &delivery) {
-            Taken::Full => {
-                self.local.full = true;
-                return false;
-            }
-            Taken::Acked => true,
-            Taken::Kept => self.local.ack == AckMode::Node,
-        };
-        self.counters.delivered += 1;
-        self.counters.delivered_bytes += payload.len() as u64;
-        self.counters.again += u64::from(again);
-        intake.got(seq, acked);
-        true
-    }
-
-    fn no_room(&mut self, intake: &mut Intake, seq: u64) {
-        match self.local.policy {
-            SlowPolicy::DropNewest if self.local.attached => self.refuse(intake, seq),
-            SlowPolicy::DropOldest => {
-                self.miss(intake, seq);
-                while intake.missed() > DROP_OLDEST_WAITING {
-                    let Some(oldest) = intake.oldest_missed() else {
-                        break;
-                    };
-                    self.refuse(intake, oldest);
-                }
-            }
-            SlowPolicy::DropNewest | SlowPolicy::Detach | SlowPolicy::Block => {
-                self.miss(intake, seq)
-            }
-        }
-    }
-
-    fn miss(&mut self, intake: &mut Intake, seq: u64) {
-        self.counters.missed += 1;
-        intake.miss(seq, seq + 1);
-    }
-
-    fn refuse(&mut self, intake: &mut Intake, seq: u64) {
-        self.counters.refused += 1;
-        intake.refuse(seq);
-        self.drain(intake);
-    }
-
-    // Hands over what is next in order: gaps, and what was held back.
-    fn drain(&mut self, intake: &mut Intake) {
-        loop {
-            if let Some(gap) = intake.next_gap() {
-                self.tell(intake.sub, gap);
-                continue;
-            }
-            if !self.local.attached || self.local.full {
-                return;
-            }
-            let Some((seq, payload)) = intake.next_held() else {
-                return;
-            };
-            if !self.deliver(intake, seq, &payload) {
-                intake.unhold(seq, payload);
-                return;
-            }
-        }
-    }
-
-    fn tell(&mut self, sub: u32, gap: Gap) {
-        if gap.reason == Outcome::Delivered {
-            // Settled in an earlier session: nothing is missing.
-            return;
-        }
-        self.counters.gaps += gap.to - gap.from;
-        let Gap { from, to, reason } = gap;
-        self.out.event(Event::Gap {
-            sub,
-            publisher: self.id,
-            topic: self.topic,
-            from,
-            to,
-            reason,
-        });
     }
 }

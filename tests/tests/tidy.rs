@@ -1,0 +1,153 @@
+//! Style rules that a program can check, so that no reviewer has to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace is above")
+        .to_path_buf()
+}
+
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            walk(&path, found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+fn files(extension: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    walk(&root(), &mut found);
+    found.sort();
+    let wanted = found
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == extension));
+    let read = wanted.filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text)));
+    read.map(|(path, text)| {
+        (
+            path.strip_prefix(root())
+                .expect("below the root")
+                .to_path_buf(),
+            text,
+        )
+    })
+    .collect()
+}
+
+fn check(what: &str, offenders: Vec<String>) {
+    assert!(offenders.is_empty(), "{what}:\n{}", offenders.join("\n"));
+}
+
+#[test]
+fn every_source_file_says_what_it_is() {
+    let sources = files("rs").into_iter();
+    let silent = sources
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path.display().to_string());
+    check("files that do not open with //!", silent.collect());
+}
+
+#[test]
+fn files_stay_one_noun_long() {
+    let long = files("rs")
+        .into_iter()
+        .filter(|(path, text)| text.lines().count() > 800 && !path.ends_with("tests.rs"));
+    check(
+        "files of more than 800 lines",
+        long.map(|(path, _)| path.display().to_string()).collect(),
+    );
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    // Put together so that this file does not find itself.
+    let marks = [
+        ["to", "do!("].concat(),
+        ["unimpl", "emented!("].concat(),
+        ["FIX", "ME"].concat(),
+        ["X", "XX"].concat(),
+    ];
+    let mut found = Vec::new();
+    for (path, text) in files("rs") {
+        for (number, line) in text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark.as_str())) {
+                found.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    check("unfinished work", found);
+}
+
+#[test]
+fn unsafe_code_lives_where_it_is_expected() {
+    let allowed = [
+        "engine/src/sys",
+        "engine/src/queue",
+        "tests/src/lab",
+        "tests/src/host",
+        "tests/src/blackbox",
+        "bench/src",
+    ];
+    let keyword = ["uns", "afe {"].concat();
+    let mut found = Vec::new();
+    for (path, text) in files("rs") {
+        let inside = allowed.iter().any(|dir| path.starts_with(dir));
+        // Tests reach for system calls where they must.
+        let is_test = path.components().any(|part| part.as_os_str() == "tests")
+            && !path.starts_with("tests/src");
+        if !inside && !is_test && text.contains(&keyword) {
+            found.push(path.display().to_string());
+        }
+    }
+    check(
+        "unsafe code outside the socket, queue and view modules",
+        found,
+    );
+}
+
+#[test]
+fn decisions_are_numbered_without_holes() {
+    let mut numbers: Vec<u32> = fs::read_dir(root().join("docs/decisions"))
+        .expect("decisions exist")
+        .flatten()
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .get(..4)
+                .and_then(|n| n.parse().ok())
+        })
+        .collect();
+    numbers.sort_unstable();
+    assert!(
+        numbers.iter().copied().eq(1..=numbers.len() as u32),
+        "numbers of docs/decisions: {numbers:?}"
+    );
+}
+
+#[test]
+fn no_file_speaks_of_the_machine_it_was_written_on() {
+    let paths = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat()];
+    let mut found = Vec::new();
+    for extension in ["rs", "md", "toml", "sh"] {
+        for (path, text) in files(extension) {
+            if paths.iter().any(|p| text.contains(p.as_str())) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    check("paths of a machine", found);
+}
