@@ -1,12 +1,95 @@
 //! The engine of Tidings: shards on io_uring, their sockets, the queues between threads and the embedding API.
 //! It drives the sans-IO core of `tidings-protocol`; the daemon and embedders drive it.
+//!
+//! Begin with [`Engine::builder`]. A message's way: [`Publisher::publish`] copies it into a ring, the overlay's shard
+//! (`shard/turn.rs`) hands it to the core, the core's plan goes out by `shard/net.rs`; on the other node the same turn
+//! receives it, the core opens and delivers it through `shard/outlet.rs` into the ring that [`Subscriber`] reads.
 
+#[cfg(not(loom))]
+mod builder;
+#[cfg(not(loom))]
+pub mod clock;
+#[cfg(not(loom))]
+mod engine;
+#[cfg(not(loom))]
+pub mod entropy;
+#[cfg(not(loom))]
+mod error;
 #[cfg(not(loom))]
 pub mod gateway;
 #[cfg(not(loom))]
-pub mod limits;
-#[allow(dead_code)]
-pub(crate) mod queue;
+mod join;
 #[cfg(not(loom))]
-#[allow(dead_code)]
-pub(crate) mod sys;
+mod keeper;
+#[cfg(not(loom))]
+pub mod limits;
+#[cfg(not(loom))]
+pub mod metrics;
+#[cfg(not(loom))]
+mod on_shard;
+#[cfg(not(loom))]
+mod open;
+#[cfg(not(loom))]
+mod overlay_config;
+#[cfg(not(loom))]
+mod placement;
+#[cfg(not(loom))]
+mod presence;
+#[cfg(not(loom))]
+mod publisher;
+#[cfg_attr(loom, allow(dead_code))]
+mod queue;
+#[cfg(not(loom))]
+mod record;
+#[cfg(not(loom))]
+mod routes;
+#[cfg(not(loom))]
+mod seat;
+#[cfg(not(loom))]
+mod session;
+#[cfg(not(loom))]
+mod shard;
+#[cfg(not(loom))]
+mod srv;
+#[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
+mod storage;
+#[cfg(not(loom))]
+mod subscriber;
+#[cfg(not(loom))]
+mod sys;
+#[cfg(not(loom))]
+mod wait;
+
+#[cfg(not(loom))]
+pub use crate::{
+    builder::EngineBuilder,
+    engine::Engine,
+    error::{EngineError, StartError},
+    join::{BadSeed, Seed},
+    on_shard::{Desk, Outbox},
+    overlay_config::{OverlayConfig, OverlayEntry},
+    presence::{Presence, PresenceEvent},
+    publisher::{PublishRefusal, Published, Publisher, PublisherOptions},
+    record::{Gap, OutcomeRange},
+    seat::Seat,
+    session::{Flushed, Session, Verdict},
+    shard::notice::Notice,
+    shard::outlet::OutcomeWish,
+    stats::{EngineStats, OverlayStats, ShardStats},
+    storage::StorageError,
+    subscriber::{Message, MessageId, Received, Subscriber, SubscriberOptions},
+    wait::Waiting,
+    wait::polling::Poll,
+};
+
+/// What applications meet of the protocol.
+#[cfg(not(loom))]
+pub use tidings_protocol::{
+    Accepted, AckMode, CommandError, Delivery, Event, Member, Outcome, PresenceKind, Profile,
+    PublishError, PublisherId, Redelivery, SlowPolicy, SubSpec, Taken,
+};
+/// What applications meet of the wire.
+#[cfg(not(loom))]
+pub use tidings_wire::{Boot, KeyRecord, Keyring, NodeId, OverlayId, Suite};

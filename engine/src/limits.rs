@@ -53,6 +53,76 @@ pub const SNDBUF_BYTES: usize = 4 << 20;
 /// One ring between two shards: datagrams that reached the wrong one, at most about 4 coalesced runs.
 pub const MESH_RING_BYTES: usize = 256 << 10;
 
+/// Blocks of 256 receiver indices: 12 of the 20 slot bits.
+pub const BLOCKS: usize = 4_096;
+/// Entries of a shard's ring: it waits for one descriptor and cancels one.
+pub const URING_DEPTH: usize = 8;
+/// How long adaptive polling looks after activity, in ns: twice the 20 us that a wake-up costs, and some.
+pub const POLL_ADAPTIVE_NS: u64 = 50_000;
+/// Idle times that adaptive polling remembers.
+pub const POLL_HISTORY: u32 = 16;
+
+/// Addresses of members kept on disk for one overlay.
+pub const CACHED_PEERS_MAX: usize = 64;
+/// Bytes read of any file in the data directory: 64 addresses of at most 64 bytes.
+pub const STORED_FILE_BYTES_MAX: u64 = 4_096;
+
+/// Commands that may wait for one shard.
+pub const COMMANDS_MAX: usize = 1_024;
+/// Commands done in one turn; each may be as long as a subscription.
+pub const COMMANDS_PER_TURN_MAX: usize = 16;
+/// How long another thread waits for a shard to take or answer a command. A turn lasts a millisecond at most.
+pub const COMMAND_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// Bells that may wait for one shard; when more ring, it looks at every port.
+pub const BELLS_MAX: usize = 4_096;
+/// Bells heard in one turn.
+pub const BELLS_PER_TURN_MAX: usize = 1_024;
+/// Forwarded datagrams taken from one other shard in a turn: one mesh ring of small ones.
+pub const FORWARDED_PER_TURN_MAX: usize = 1_024;
+/// Publishers and subscribers of other threads on one overlay: 16 bits of a bell.
+pub const PORTS_MAX: usize = 1 << 16;
+/// Sessions on one shard: local clients and handlers; the process' descriptors run out first.
+pub const SESSIONS_MAX: usize = 1 << 16;
+/// Bytes that a session reads from its descriptor in one turn.
+pub const SESSION_READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes taken from one publisher's ring in a turn, so that its neighbours and the network get theirs: four GSO sends.
+pub const PUBLISH_BYTES_PER_TURN_MAX: usize = 256 << 10;
+/// Acknowledgement records taken from one subscriber in a turn.
+pub const ACKS_PER_TURN_MAX: usize = 1_024;
+/// Messages in one acknowledgement record of a subscriber.
+pub const ACKS_HELD_MAX: u64 = 256;
+/// A subscriber gives ring memory back in this many parts, so that it costs the shard's cache line rarely.
+pub const RELEASE_PARTS: u64 = 16;
+/// Ring of a publisher or subscriber: twice the default `max_message` of 1 MiB, and as much again.
+pub const RING_BYTES_DEFAULT: usize = 4 << 20;
+/// Ring of acknowledgements of a subscriber: 1,800 records.
+pub const ACK_RING_BYTES: usize = 128 << 10;
+/// Ring of outcomes of a publisher: 2,700 ranges.
+pub const OUTCOME_RING_BYTES: usize = 128 << 10;
+/// Outcome ranges that may wait for a full ring before its publisher must wait; each is 48 bytes.
+pub const OUTCOMES_WAITING_MAX: usize = 16_384;
+/// Gaps and presence events that may wait for a subscriber's full ring.
+pub const GAPS_WAITING_MAX: usize = 16_384;
+/// Notices that may wait for the control thread.
+pub const NOTICES_MAX: usize = 1_024;
+
+/// Bytes that handlers on a shard may publish ahead of the overlay's room.
+pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
+/// Port of a node that is not told another.
+pub const PORT_DEFAULT: u16 = 7_400;
+/// Addresses that a join list may lead to.
+pub const JOIN_ADDRESSES_MAX: usize = 256;
+/// SRV records read of one answer.
+pub const SRV_RECORDS_MAX: usize = 64;
+/// How long an overlay's farewell may take before it is dropped as it is.
+pub const LEAVE_NS: u64 = 2 * SECOND_NS;
+/// How often the control thread keeps the addresses of members on disk.
+pub const KEEP_PEERS: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often names in join lists are resolved anew.
+pub const RESOLVE_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long `subscribe` waits for its answer: the protocol's 2 s, and some.
+pub const SUBSCRIBE_WAIT: std::time::Duration = std::time::Duration::from_secs(4);
+
 /// One second in the unit of all times here.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
@@ -62,5 +132,8 @@ pub const BPF_INSTRUCTIONS_MAX: usize = 4_096;
 const _: () = assert!(SLOTS_MIN <= SLOTS_CONTROL_MAX && SLOTS_CONTROL_MAX <= SLOTS_DATA_MAX);
 const _: () = assert!(SLOTS_HELLO <= SEND_BATCH_MAX && SLOTS_DATA_MAX <= SEND_BATCH_MAX);
 const _: () = assert!(SHARDS_MAX <= STEERS);
+// A bell carries overlay slot and port in 16 bits each.
+const _: () = assert!(PORTS_MAX <= 1 << 16);
+const _: () = assert!(POLL_HISTORY <= 32 && BLOCKS << 8 == 1 << 20);
 // The worst steering program: a leaf of 3 instructions for each steer value, an inner node of 2 between them, 16 around.
 const _: () = assert!(3 * STEERS + 2 * (STEERS - 1) + 16 <= BPF_INSTRUCTIONS_MAX);

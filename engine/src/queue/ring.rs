@@ -93,6 +93,11 @@ impl Producer {
         self.shared.capacity() as usize / 2 - HEAD
     }
 
+    /// Says that nothing more will be written, before the producer is dropped.
+    pub(crate) fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+    }
+
     /// Whether the consumer is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Acquire)
@@ -254,13 +259,19 @@ impl Consumer {
         self.peek().is_none()
     }
 
-    /// Goes past the record at the front; its memory is given back by [`Self::release`].
-    pub(crate) fn advance(&mut self) {
+    /// Capacity in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.capacity()
+    }
+
+    /// Goes past the record at the front; its memory is given back by [`Self::release`]. Returns the bytes it took.
+    pub(crate) fn advance(&mut self) -> u64 {
         let (len, kind, _) = self
             .front()
             .expect("advance follows a peek that found a record");
         debug_assert_ne!(kind, PAD, "peek went past the padding");
         self.end.advance(record_bytes(len));
+        record_bytes(len)
     }
 
     /// Gives the memory of everything passed back to the producer.

@@ -7,6 +7,7 @@ pub(crate) mod epoll;
 pub(crate) mod errqueue;
 pub(crate) mod eventfd;
 pub(crate) mod group;
+pub(crate) mod interfaces;
 pub(crate) mod option;
 pub(crate) mod recv;
 pub(crate) mod send;

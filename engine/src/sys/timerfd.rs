@@ -29,14 +29,14 @@ impl TimerFd {
         Ok(Self { fd, armed: None })
     }
 
-    /// Makes the descriptor readable at `deadline` (ns on `CLOCK_MONOTONIC`), or never.
-    pub(crate) fn arm(&mut self, deadline: Option<u64>) {
+    /// Makes the descriptor readable at `deadline` (ns of our clock, which reads `now`), or never.
+    pub(crate) fn arm(&mut self, now: u64, deadline: Option<u64>) {
         if self.armed == deadline {
             return;
         }
         self.armed = deadline;
         // Zero would disarm; a deadline in the past fires at once.
-        let ns = deadline.map_or(0, |ns| ns.max(1));
+        let ns = deadline.map_or(0, |at| at.saturating_sub(now).max(1));
         let at = libc::timespec {
             tv_sec: (ns / crate::limits::SECOND_NS) as libc::time_t,
             tv_nsec: (ns % crate::limits::SECOND_NS) as libc::c_long,
@@ -49,20 +49,13 @@ impl TimerFd {
             it_value: at,
         };
         // SAFETY: `spec` is read during the call, the old value is not asked for.
-        unsafe {
-            libc::timerfd_settime(
-                self.fd.as_raw_fd(),
-                libc::TFD_TIMER_ABSTIME,
-                &spec,
-                std::ptr::null_mut(),
-            )
-        };
+        unsafe { libc::timerfd_settime(self.fd.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
     }
 
     /// Takes note that it fired: setting it anew makes the descriptor unreadable.
     pub(crate) fn fired(&mut self) {
         self.armed = Some(u64::MAX);
-        self.arm(None);
+        self.arm(0, None);
     }
 }
 

@@ -1,0 +1,514 @@
+//! A running node: its shards, its overlays, and the control thread's side of everything. All calls may come from any
+//! thread; those that need a shard's answer wait for it, none of them is on the path of a message.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tidings_protocol::{Core, CoreConfig, Member};
+use tidings_wire::{Boot, NodeId, OverlayId};
+
+use crate::builder::EngineBuilder;
+use crate::entropy;
+use crate::error::{EngineError, StartError};
+use crate::join::{self, Seed};
+use crate::keeper;
+use crate::limits::{LEAVE_NS, SECOND_NS};
+use crate::overlay_config::{OverlayConfig, OverlayEntry};
+use crate::placement::{Map, Place, Placement};
+use crate::queue::mesh::mesh;
+use crate::queue::rcu::Rcu;
+use crate::routes::{OverlayShared, Routes};
+use crate::shard::door::Door;
+use crate::shard::notice::Notices;
+use crate::shard::overlay::ShardOverlay;
+use crate::shard::{Shard, ShardParts, WaitingCell};
+use crate::stats::{EngineStats, OverlayStats, ShardStats};
+use crate::storage::Storage;
+use crate::sys::eventfd::EventFd;
+use crate::sys::group::{SocketGroup, Steering};
+use crate::sys::interfaces;
+use crate::wait::{self, ShardParker};
+
+/// One running node.
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the engine's handles and its own threads share.
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) boot: Boot,
+    local: SocketAddr,
+    advertise: Vec<SocketAddr>,
+    builder: EngineBuilder,
+    pub(crate) doors: Vec<Arc<Door>>,
+    waiting: Vec<Arc<WaitingCell>>,
+    map: Arc<Map>,
+    pub(crate) storage: Storage,
+    pub(crate) notices: Arc<Notices>,
+    /// Overlays that run, and the right to change them.
+    overlays: Mutex<Overlays>,
+    pub(crate) stopped: AtomicBool,
+}
+
+struct Overlays {
+    steering: Steering,
+    running: HashMap<OverlayId, Running>,
+}
+
+/// One running overlay, on the control side.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) shared: Arc<OverlayShared>,
+    pub(crate) slot: u16,
+    pub(crate) seeds: Arc<[Seed]>,
+}
+
+impl Engine {
+    /// Settings of a new node.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    pub(crate) fn start(mut builder: EngineBuilder) -> Result<Self, StartError> {
+        let storage = match &builder.data_dir {
+            Some(dir) => Storage::open(dir).map_err(StartError::Storage)?,
+            None => Storage::ephemeral(),
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let shards = builder.shard_count(cores);
+        let boot = Boot(entropy::bytes());
+        let map = Arc::new(Map::new(shards));
+        let table = map.placement.read(|placement| *placement.table());
+        let group = SocketGroup::bind(builder.bind, shards, boot.tag12(), &table)
+            .map_err(|error| StartError::Bind(builder.bind, error))?;
+        let advertise = match builder.advertise.is_empty() {
+            true => reachable(group.local),
+            false => builder.advertise.clone(),
+        };
+        let mut doors = Vec::with_capacity(shards);
+        for _ in 0..shards {
+            let wake = EventFd::new().map_err(StartError::Shard)?;
+            doors.push(Arc::new(Door::new(Arc::new(ShardParker::new(wake)))));
+        }
+        let on_notice = builder.on_notice.take();
+        let inner = Arc::new(Inner {
+            node: storage.node(),
+            boot,
+            local: group.local,
+            advertise,
+            waiting: (0..shards).map(|_| Arc::default()).collect(),
+            doors,
+            map,
+            storage,
+            notices: Arc::new(Notices::new()),
+            overlays: Mutex::new(Overlays {
+                steering: group.steering,
+                running: HashMap::new(),
+            }),
+            stopped: AtomicBool::new(false),
+            builder,
+        });
+        let engine = Self {
+            inner,
+            threads: Mutex::new(Vec::new()),
+        };
+        engine.start_shards(group.shards, cores)?;
+        let keeper =
+            keeper::start(Arc::clone(&engine.inner), on_notice).map_err(StartError::Shard)?;
+        engine.threads().push(keeper);
+        Ok(engine)
+    }
+
+    fn start_shards(
+        &self,
+        sockets: Vec<crate::sys::group::ShardSockets>,
+        cores: usize,
+    ) -> Result<(), StartError> {
+        let inner = &self.inner;
+        let ends = mesh(sockets.len());
+        for (index, (sockets, mesh)) in sockets.into_iter().zip(ends).enumerate() {
+            let parts = ShardParts {
+                index,
+                boot_tag: inner.boot.tag12(),
+                sockets,
+                map: Arc::clone(&inner.map),
+                mesh,
+                doors: inner.doors.clone(),
+                poll: inner.builder.poll_on(cores),
+                waiting: Arc::clone(&inner.waiting[index]),
+            };
+            let cpu = inner.builder.cpus.get(index).copied();
+            let force_epoll = inner.builder.force_epoll;
+            let thread = thread::Builder::new()
+                .name(format!("tidings-{index}"))
+                .spawn(move || wait::run(parts, cpu, force_epoll))
+                .map_err(StartError::Shard)?;
+            self.threads().push(thread);
+        }
+        for door in &inner.doors {
+            let error = || StartError::Shard(std::io::ErrorKind::TimedOut.into());
+            door.ask(|_| ()).map_err(|_| error())?;
+        }
+        Ok(())
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This node's id: the same at each start from the same data directory.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// This start of the node.
+    pub fn boot(&self) -> Boot {
+        self.inner.boot
+    }
+
+    /// The address that the node is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+
+    /// The addresses that the node tells its peers.
+    pub fn advertised(&self) -> &[SocketAddr] {
+        &self.inner.advertise
+    }
+
+    /// Starts an overlay. Returns when its shard runs it; joining goes on by itself.
+    pub fn add_overlay(&self, config: OverlayConfig) -> Result<OverlayId, EngineError> {
+        let inner = &self.inner;
+        let id = config.id();
+        let seeds: Arc<[Seed]> = config.join.clone().into();
+        let resolved = join::resolve_all(&seeds);
+        let mut overlays = inner.overlays();
+        if overlays.running.contains_key(&id) {
+            return Err(EngineError::Exists);
+        }
+        let generation = inner.storage.raise_generation(id)?;
+        let cached = inner.storage.peers(id)?;
+        let mut placement = inner.map.placement.read(Placement::clone);
+        let place = placement.add(id, config.shard).ok_or(EngineError::Exists)?;
+        overlays
+            .steering
+            .replace(placement.table())
+            .map_err(EngineError::Steering)?;
+        inner.map.placement.replace(placement);
+        let shared = Arc::new(OverlayShared {
+            id,
+            name: config.name.clone(),
+            node: inner.node,
+            boot: inner.boot,
+            shard: place.shard,
+            message_bytes_max: config.max_message,
+            routes: Rcu::new(Routes::default()),
+            closed: AtomicBool::new(false),
+        });
+        let mut core = inner.core_config(&config, place);
+        (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
+        let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
+        match made {
+            Ok(slot) => {
+                overlays.running.insert(
+                    id,
+                    Running {
+                        shared,
+                        slot,
+                        seeds,
+                    },
+                );
+                Ok(id)
+            }
+            Err(error) => {
+                inner.displace(&mut overlays, id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves an overlay: says farewell, then forgets it. Its publishers and subscribers are closed.
+    pub fn remove_overlay(&self, id: OverlayId) -> Result<(), EngineError> {
+        let running = self.inner.running(id)?;
+        self.inner.leave(&[running]);
+        let mut overlays = self.inner.overlays();
+        overlays.running.remove(&id);
+        self.inner.displace(&mut overlays, id);
+        Ok(())
+    }
+
+    /// The overlays that run.
+    pub fn overlays(&self) -> Vec<OverlayEntry> {
+        let overlays = self.inner.overlays();
+        let entry = |running: &Running| OverlayEntry {
+            id: running.shared.id,
+            name: running.shared.name.clone(),
+            shard: running.shared.shard,
+        };
+        let mut entries: Vec<_> = overlays.running.values().map(entry).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    /// Everybody in an overlay, this node included.
+    pub fn members(&self, id: OverlayId) -> Result<Vec<Member>, EngineError> {
+        self.inner.ask(id, |_, overlay| overlay.members())
+    }
+
+    /// Whether the subscriptions of every member held alive are known.
+    pub fn is_synced(&self, id: OverlayId) -> Result<bool, EngineError> {
+        self.inner.ask(id, |_, overlay| overlay.is_synced())
+    }
+
+    /// Subscriptions that a message on `topic` would be owed now. Reads the routing table; no shard is asked.
+    pub fn owed(&self, id: OverlayId, topic: &str) -> Result<u32, EngineError> {
+        Ok(self
+            .inner
+            .running(id)?
+            .shared
+            .routes
+            .read(|routes| routes.owed(topic)))
+    }
+
+    /// Replaces this node's tags in an overlay.
+    pub fn set_metadata(&self, id: OverlayId, metadata: Vec<u8>) -> Result<(), EngineError> {
+        let set = self.inner.ask(id, move |_, overlay| {
+            overlay.touched = true;
+            overlay.core.set_metadata(&metadata)
+        })?;
+        Ok(set?)
+    }
+
+    /// Waits until every accepted message of an overlay has all its outcomes, at most `timeout`. `false`: not yet.
+    pub fn wait_settled(&self, id: OverlayId, timeout: Duration) -> Result<bool, EngineError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            // What is still in the ring of a publisher is not accepted by the core yet.
+            let settled = self.inner.ask(id, |_, overlay| {
+                !overlay.has_active() && overlay.core.is_settled()
+            })?;
+            if settled || Instant::now() >= deadline {
+                return Ok(settled);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Counters of shards and overlays.
+    pub fn stats(&self) -> Result<EngineStats, EngineError> {
+        let mut stats = EngineStats::default();
+        for (index, door) in self.inner.doors.iter().enumerate() {
+            let waiting = self.inner.waiting[index].waiting();
+            let (shard, overlays) = door.ask(move |shard| {
+                let of_shard = ShardStats {
+                    waiting,
+                    rcvbuf: shard.rcvbuf(),
+                    sessions: shard.sessions.len(),
+                    counters: shard.counters(),
+                };
+                let of_overlays = shard
+                    .yard
+                    .overlays()
+                    .map(|overlay| OverlayStats::new(index, overlay));
+                (of_shard, of_overlays.collect::<Vec<_>>())
+            })?;
+            stats.shards.push(shard);
+            stats.overlays.extend(overlays);
+        }
+        Ok(stats)
+    }
+
+    /// Leaves every overlay gracefully; the node goes on with none.
+    pub fn leave(&self) {
+        for entry in self.overlays() {
+            // Gone meanwhile: somebody else removed it.
+            let _ = self.remove_overlay(entry.id);
+        }
+    }
+
+    /// Leaves every overlay and stops the shards. Publishers and subscribers that still exist are closed.
+    pub fn shutdown(self) {
+        self.stop(true);
+    }
+
+    fn stop(&self, gracefully: bool) {
+        if self
+            .inner
+            .stopped
+            .swap(true, std::sync::atomic::Ordering::AcqRel)
+        {
+            return;
+        }
+        if gracefully {
+            let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
+            self.inner.leave(&running);
+            self.inner.overlays().running.clear();
+        }
+        for door in &self.inner.doors {
+            // A shard that is gone needs no stopping.
+            let _ = door.send(Box::new(Shard::stop));
+        }
+        self.inner.notices.notify.notify();
+        for thread in self.threads().drain(..) {
+            // A panic on a shard has aborted the process; the keeper's is told by its absence.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop(true);
+    }
+}
+
+impl Inner {
+    fn overlays(&self) -> MutexGuard<'_, Overlays> {
+        self.overlays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn running(&self, id: OverlayId) -> Result<Running, EngineError> {
+        self.overlays()
+            .running
+            .get(&id)
+            .cloned()
+            .ok_or(EngineError::Unknown)
+    }
+
+    pub(crate) fn all_running(&self) -> Vec<Running> {
+        self.overlays().running.values().cloned().collect()
+    }
+
+    /// Has a question about one overlay answered on its shard.
+    pub(crate) fn ask<R: Send + 'static>(
+        &self,
+        id: OverlayId,
+        question: impl FnOnce(u64, &mut ShardOverlay) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let Running { shared, slot, .. } = self.running(id)?;
+        let answer = self.doors[shared.shard].ask(move |shard| {
+            let now = shard.now;
+            let overlay = shard.yard.slots.get_mut(usize::from(slot))?.as_mut()?;
+            (overlay.shared.id == id).then(|| question(now, overlay))
+        })?;
+        answer.ok_or(EngineError::Unknown)
+    }
+
+    fn core_config(&self, config: &OverlayConfig, place: Place) -> CoreConfig {
+        let mut core = CoreConfig::new(self.node, self.boot, &self.builder.name);
+        core.rack.clone_from(&self.builder.rack);
+        core.metadata.clone_from(&self.builder.metadata);
+        core.app_version = self.builder.app_version;
+        core.addresses.clone_from(&self.advertise);
+        core.boot_tag = self.boot.tag12();
+        core.steer = place.steer;
+        core.profile = config.profile.unwrap_or(self.builder.profile);
+        core.max_message = config.max_message;
+        core.retain = config.retain;
+        core.park_max = config.park_max;
+        core.client_grace = config.client_grace;
+        core
+    }
+
+    /// Builds the core on its shard.
+    fn make_overlay(
+        &self,
+        mut core: CoreConfig,
+        config: OverlayConfig,
+        place: Place,
+        shared: Arc<OverlayShared>,
+    ) -> Result<u16, EngineError> {
+        let notices = Arc::clone(&self.notices);
+        let seed = entropy::bytes();
+        let keyring = config.keyring;
+        Ok(self.doors[place.shard].ask(move |shard| {
+            // Half of the buffer for one peer: several that send at once find room, and one alone is not held back.
+            core.rcvbuf = u32::try_from(shard.rcvbuf() / 2).unwrap_or(u32::MAX);
+            let slot = shard.yard.free_slot();
+            let core = Core::new(core, keyring, shard.now, seed);
+            shard
+                .yard
+                .insert(ShardOverlay::new(slot, place, core, shared, notices));
+            slot
+        })?)
+    }
+
+    /// Takes an overlay out of the placement. The steering program may keep an old entry if the kernel refuses: harmless.
+    fn displace(&self, overlays: &mut Overlays, id: OverlayId) {
+        let mut placement = self.map.placement.read(Placement::clone);
+        placement.remove(id);
+        if let Err(error) = overlays.steering.replace(placement.table()) {
+            tracing::warn!(%error, "the steering program keeps a removed overlay");
+        }
+        self.map.placement.replace(placement);
+    }
+
+    /// Has overlays say farewell, all at once, and waits until they have.
+    fn leave(&self, running: &[Running]) {
+        let (tx, rx) = channel();
+        let mut asked = 0;
+        for Running { shared, slot, .. } in running {
+            let (slot, tx, id) = (usize::from(*slot), tx.clone(), shared.id);
+            let sent = self.doors[shared.shard].send(Box::new(move |shard| {
+                let now = shard.now;
+                let Some(Some(overlay)) = shard.yard.slots.get_mut(slot) else {
+                    return;
+                };
+                if overlay.shared.id != id {
+                    return;
+                }
+                overlay.touched = true;
+                overlay.core.leave(now);
+                overlay.leave_by = now + LEAVE_NS;
+                overlay.leaving = Some(Box::new(move || {
+                    // The one who asked may be gone.
+                    let _ = tx.send(());
+                }));
+            }));
+            asked += usize::from(sent.is_ok());
+        }
+        drop(tx);
+        let deadline = Instant::now() + Duration::from_nanos(LEAVE_NS + SECOND_NS);
+        for _ in 0..asked {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match rx.recv_timeout(left) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return,
+            }
+        }
+    }
+
+    /// Tells a core the addresses that its join names have now.
+    pub(crate) fn set_seeds(
+        &self,
+        id: OverlayId,
+        seeds: Vec<SocketAddr>,
+    ) -> Result<(), EngineError> {
+        self.ask(id, move |now, overlay| {
+            overlay.touched = true;
+            overlay.core.set_seeds(now, &seeds);
+        })
+    }
+}
+
+/// What others can reach of an address that we are bound to.
+fn reachable(local: SocketAddr) -> Vec<SocketAddr> {
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let ips = interfaces::reachable(tidings_wire::limits::MAX_ADDRESSES);
+    let served = ips.into_iter().filter(|ip| ip.is_ipv4() || local.is_ipv6());
+    let mut addrs: Vec<_> = served.map(|ip| SocketAddr::new(ip, local.port())).collect();
+    if addrs.is_empty() {
+        // A machine without a network: its own processes can still meet.
+        addrs.push(SocketAddr::from(([127, 0, 0, 1], local.port())));
+    }
+    addrs
+}

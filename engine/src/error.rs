@@ -1,0 +1,97 @@
+//! Why the embedding API refused.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use tidings_protocol::CommandError;
+
+use crate::storage::StorageError;
+
+/// Why a node did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A setting cannot be.
+    Setting(&'static str),
+    /// The data directory cannot be used.
+    Storage(StorageError),
+    /// The address cannot be bound.
+    Bind(SocketAddr, io::Error),
+    /// A thread or its descriptors cannot be had.
+    Shard(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(what) => f.write_str(what),
+            Self::Storage(error) => error.fmt(f),
+            Self::Bind(addr, error) => write!(f, "cannot bind {addr}: {error}"),
+            Self::Shard(error) => write!(f, "cannot start a shard: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Why a call on a running node was refused.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The overlay runs already, or the first half of its tag is that of another overlay here.
+    Exists,
+    /// No such overlay runs here.
+    Unknown,
+    /// The core refused.
+    Refused(CommandError),
+    /// A bound of `limits.rs` is reached.
+    TooMany,
+    /// Generation or peers could not be kept on disk.
+    Storage(StorageError),
+    /// The kernel refused a new steering program.
+    Steering(io::Error),
+    /// The shard stopped, or did not answer within 10 s.
+    Stopped,
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists => f.write_str("the overlay runs already"),
+            Self::Unknown => f.write_str("no such overlay runs here"),
+            Self::Refused(CommandError::BadTopic) => f.write_str("not a valid topic or pattern"),
+            Self::Refused(CommandError::TooMany) | Self::TooMany => {
+                f.write_str("a limit is reached")
+            }
+            Self::Refused(CommandError::Unknown) => {
+                f.write_str("no such subscription or publisher")
+            }
+            Self::Refused(CommandError::TooLong) => {
+                f.write_str("metadata is longer than 512 bytes")
+            }
+            Self::Refused(CommandError::Leaving) => f.write_str("the node is leaving the overlay"),
+            Self::Storage(error) => error.fmt(f),
+            Self::Steering(error) => write!(f, "the kernel refused the steering program: {error}"),
+            Self::Stopped => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<crate::shard::door::Gone> for EngineError {
+    fn from(_: crate::shard::door::Gone) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<CommandError> for EngineError {
+    fn from(error: CommandError) -> Self {
+        Self::Refused(error)
+    }
+}

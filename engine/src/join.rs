@@ -1,0 +1,167 @@
+//! Where to join: `ip`, `ip:port`, `host`, `host:port`, `[v6]:port`, `srv+name`, each with all its addresses in turn.
+//! Names are asked of the system's resolver, on the control thread, again and again.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use crate::limits::{JOIN_ADDRESSES_MAX, PORT_DEFAULT};
+use crate::srv;
+
+/// One entry of a join list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// An address.
+    Address(SocketAddr),
+    /// A host name and a port.
+    Host(String, u16),
+    /// A service name whose SRV records name hosts and ports.
+    Service(String),
+}
+
+/// The text is none of the forms that a join entry may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSeed(pub String);
+
+impl std::fmt::Display for BadSeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "`{}` is not ip, ip:port, host, host:port, [v6]:port or srv+name",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for BadSeed {}
+
+impl std::str::FromStr for Seed {
+    type Err = BadSeed;
+
+    fn from_str(text: &str) -> Result<Self, BadSeed> {
+        let bad = || BadSeed(text.to_owned());
+        if let Some(name) = text.strip_prefix("srv+") {
+            return if is_name(name) {
+                Ok(Self::Service(name.to_owned()))
+            } else {
+                Err(bad())
+            };
+        }
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Ok(Self::Address(addr));
+        }
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .unwrap_or(text);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self::Address(SocketAddr::new(ip, PORT_DEFAULT)));
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, port.parse().map_err(|_| bad())?),
+            None => (text, PORT_DEFAULT),
+        };
+        if is_name(name) {
+            Ok(Self::Host(name.to_owned(), port))
+        } else {
+            Err(bad())
+        }
+    }
+}
+
+/// Letters, digits, `-`, `_` and dots, as host and service names have them.
+fn is_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 253 && name.bytes().all(is_letter)
+}
+
+impl Seed {
+    /// All addresses behind this entry now. Blocks for as long as the resolver does.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::Address(addr) => Ok(vec![*addr]),
+            Self::Host(name, port) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
+            Self::Service(name) => {
+                let mut found = Vec::new();
+                for (host, port) in srv::lookup(name)? {
+                    found.extend((host.as_str(), port).to_socket_addrs()?);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Whether the answer may change.
+    pub fn is_name(&self) -> bool {
+        !matches!(self, Self::Address(_))
+    }
+}
+
+/// All addresses of a list, each once, in order. A name that does not resolve is told and passed over.
+pub(crate) fn resolve_all(seeds: &[Seed]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for seed in seeds {
+        match seed.resolve() {
+            Ok(addrs) => addrs.into_iter().for_each(|addr| {
+                if !found.contains(&addr) {
+                    found.push(addr);
+                }
+            }),
+            Err(error) => tracing::warn!(?seed, %error, "a join name does not resolve"),
+        }
+    }
+    found.truncate(JOIN_ADDRESSES_MAX);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(text: &str) -> Result<Seed, BadSeed> {
+        text.parse()
+    }
+
+    #[test]
+    fn every_documented_form_is_read() {
+        let address = |text: &str| Seed::Address(text.parse().unwrap());
+        assert_eq!(seed("10.0.0.1"), Ok(address("10.0.0.1:7400")));
+        assert_eq!(seed("10.0.0.1:9"), Ok(address("10.0.0.1:9")));
+        assert_eq!(seed("[fd00::1]:9"), Ok(address("[fd00::1]:9")));
+        assert_eq!(seed("[fd00::1]"), Ok(address("[fd00::1]:7400")));
+        assert_eq!(seed("fd00::1"), Ok(address("[fd00::1]:7400")));
+        assert_eq!(
+            seed("seed.example"),
+            Ok(Seed::Host("seed.example".into(), 7400))
+        );
+        assert_eq!(seed("seed:9"), Ok(Seed::Host("seed".into(), 9)));
+        assert_eq!(
+            seed("srv+_tidings._udp.example"),
+            Ok(Seed::Service("_tidings._udp.example".into()))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "",
+            "host:port",
+            "a b",
+            "srv+",
+            "host:99999",
+            "::1:x:",
+            "ho*st",
+        ] {
+            assert!(seed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_this_host_resolve_and_unknown_ones_are_passed_over() {
+        let seeds = [
+            seed("nowhere.invalid:1").unwrap(),
+            seed("127.0.0.1:5").unwrap(),
+            seed("127.0.0.1:5").unwrap(),
+        ];
+        assert_eq!(resolve_all(&seeds), ["127.0.0.1:5".parse().unwrap()]);
+    }
+}

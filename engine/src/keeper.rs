@@ -1,0 +1,140 @@
+//! The engine's own slow thread: keeps generations and members' addresses on disk, resolves join names anew, writes log
+//! lines and calls the embedder's notice handler. No shard ever waits for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tidings_wire::OverlayId;
+
+use crate::builder::NoticeHandler;
+use crate::engine::Inner;
+use crate::join::{self, Seed};
+use crate::limits::{CACHED_PEERS_MAX, KEEP_PEERS, RESOLVE_AGAIN};
+use crate::queue::notify::block_until;
+use crate::shard::notice::Notice;
+
+pub(crate) fn start(
+    inner: Arc<Inner>,
+    handler: Option<NoticeHandler>,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name("tidings-keeper".into())
+        .spawn(move || Keeper::new(inner, handler).run())
+}
+
+struct Keeper {
+    inner: Arc<Inner>,
+    handler: Option<NoticeHandler>,
+    /// What is on disk.
+    kept: HashMap<OverlayId, Vec<SocketAddr>>,
+    keep_at: Instant,
+    resolve_at: Instant,
+}
+
+impl Keeper {
+    fn new(inner: Arc<Inner>, handler: Option<NoticeHandler>) -> Self {
+        let now = Instant::now();
+        Self {
+            inner,
+            handler,
+            kept: HashMap::new(),
+            keep_at: now + KEEP_PEERS,
+            resolve_at: now + RESOLVE_AGAIN,
+        }
+    }
+
+    fn run(mut self) {
+        let inner = Arc::clone(&self.inner);
+        let stopped = || inner.stopped.load(Ordering::Acquire);
+        while !stopped() {
+            let wake_at = self
+                .keep_at
+                .min(self.resolve_at)
+                .min(Instant::now() + Duration::from_secs(1));
+            let notice = block_until(&inner.notices.notify, Some(wake_at), || {
+                inner
+                    .notices
+                    .pop()
+                    .map(Some)
+                    .or_else(|| stopped().then_some(None))
+            });
+            if let Some(Some((overlay, notice))) = notice {
+                self.on_notice(overlay, &notice);
+            }
+            self.on_time();
+        }
+        while let Some((overlay, notice)) = inner.notices.pop() {
+            self.on_notice(overlay, &notice);
+        }
+    }
+
+    fn on_notice(&mut self, overlay: OverlayId, notice: &Notice) {
+        match notice {
+            Notice::Generation(generation) => {
+                if let Err(error) = self.inner.storage.keep_generation(overlay, *generation) {
+                    tracing::error!(%overlay, %error, "the generation cannot be kept");
+                }
+            }
+            Notice::Synced { complete } => tracing::info!(%overlay, complete, "synced"),
+            Notice::IdConflict => {
+                tracing::error!(%overlay, node = %self.inner.node, "another node uses this node's id")
+            }
+            Notice::Foreign { reason, from } => {
+                tracing::warn!(%overlay, %from, reason, "refused a stranger")
+            }
+        }
+        if let Some(handler) = &self.handler {
+            handler(overlay, notice);
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.keep_at {
+            self.keep_at = now + KEEP_PEERS;
+            self.keep_peers();
+        }
+        if now >= self.resolve_at {
+            self.resolve_at = now + RESOLVE_AGAIN;
+            self.resolve();
+        }
+    }
+
+    fn keep_peers(&mut self) {
+        for running in self.inner.all_running() {
+            let id = running.shared.id;
+            let me = self.inner.node;
+            let members = self
+                .inner
+                .ask(id, move |_, overlay| overlay.peer_addresses(me));
+            // The overlay may be gone again.
+            let Ok(mut peers) = members else { continue };
+            peers.truncate(CACHED_PEERS_MAX);
+            if peers.is_empty() || self.kept.get(&id) == Some(&peers) {
+                continue;
+            }
+            match self.inner.storage.keep_peers(id, &peers) {
+                Ok(()) => drop(self.kept.insert(id, peers)),
+                Err(error) => {
+                    tracing::warn!(overlay = %id, %error, "members' addresses cannot be kept")
+                }
+            }
+        }
+    }
+
+    fn resolve(&mut self) {
+        for running in self.inner.all_running() {
+            if running.seeds.iter().any(Seed::is_name) {
+                // The overlay may be gone again.
+                let _ = self
+                    .inner
+                    .set_seeds(running.shared.id, join::resolve_all(&running.seeds));
+            }
+        }
+    }
+}

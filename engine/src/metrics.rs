@@ -1,0 +1,86 @@
+//! The counters of a shard, declared once: field, exposition name and help text come from one list. They are plain
+//! integers that only their shard changes; a snapshot travels up on request. The counters of an overlay are its core's.
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $help:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $(#[doc = $help] pub $field: u64,)*
+        }
+
+        impl $name {
+            /// Name, help text and value of each counter, in order of declaration.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($field), $help, self.$field),)*].into_iter()
+            }
+
+            /// Adds another shard's counters.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one shard counts.
+    ShardCounters {
+        turns: "Passes of the loop",
+        parks: "Times the shard slept",
+        wakes_by_thread: "Sleeps ended by another thread",
+        recv_calls: "recvmmsg calls that brought something",
+        recv_empty: "recvmmsg calls that brought nothing",
+        recv_messages: "Messages of the kernel, each a datagram or a coalesced run",
+        recv_datagrams: "Datagrams received",
+        recv_bytes: "Bytes of UDP payload received",
+        recv_cut: "Datagrams dropped because a slot was too small or their source unusable",
+        send_calls: "sendmmsg calls",
+        send_datagrams: "Datagrams handed to the kernel",
+        send_bytes: "Bytes of UDP payload handed to the kernel",
+        send_no_room: "Sends refused for want of buffer space",
+        send_too_big: "Datagrams refused for their size",
+        send_refused: "Datagrams refused for any other reason",
+        gso_off: "Routes on which segmentation offload was switched off",
+        icmp_refused: "Port-unreachable errors read from the error queue",
+        icmp_other: "Other errors read from the error queue",
+        drop_header: "Datagrams dropped for their version, class or length",
+        drop_overlay: "Datagrams dropped because their overlay is not here",
+        drop_index: "Datagrams dropped because their receiver index is not of this boot or granted to nobody",
+        wrong_shard: "Datagrams that the kernel put on this shard though another owns them",
+        forward_lost: "Datagrams for another shard lost because its queue was full",
+        forwarded_in: "Datagrams taken over from other shards",
+        commands: "Commands of other threads",
+        messages_published: "Messages accepted from local publishers",
+        messages_delivered: "Messages handed to local subscribers",
+        deliver_full: "Deliveries refused because the subscriber's queue was full",
+        publish_blocked: "Times a publisher's queue had to wait for its overlay",
+        outcomes_waiting: "Outcome ranges that had to wait for a full outcome queue",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_a_name_and_a_help_text() {
+        let mut counters = ShardCounters {
+            turns: 1,
+            ..ShardCounters::default()
+        };
+        counters.add(&ShardCounters {
+            turns: 2,
+            gso_off: 5,
+            ..ShardCounters::default()
+        });
+        let listed: Vec<_> = counters.each().collect();
+        assert_eq!(listed[0], ("turns", "Passes of the loop", 3));
+        assert!(listed.contains(&(
+            "gso_off",
+            "Routes on which segmentation offload was switched off",
+            5
+        )));
+        assert!(listed.iter().all(|(_, help, _)| !help.is_empty()));
+    }
+}

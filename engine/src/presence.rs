@@ -1,0 +1,109 @@
+//! Presence for the embedder: who is there when it begins, and every change from then on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidings_protocol::{Member, PresenceKind};
+use tidings_wire::NodeId;
+
+use crate::queue::bell::Flag;
+use crate::queue::notify::block_until;
+use crate::queue::ring::{Consumer, Producer};
+use crate::shard::door::Door;
+use crate::subscriber::SubscriberShared;
+
+/// A change of one member's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceEvent {
+    /// What changed.
+    pub kind: PresenceKind,
+    /// Who.
+    pub node: NodeId,
+}
+
+/// An open watch.
+pub struct Presence {
+    pub(crate) snapshot: Vec<Member>,
+    pub(crate) ring: Consumer,
+    /// Nothing travels this way; its end tells the shard that nobody watches any more.
+    pub(crate) end: Producer,
+    pub(crate) shared: Arc<SubscriberShared>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) port: u32,
+}
+
+impl Presence {
+    /// Everybody at the moment of opening; events tell what changed since.
+    pub fn snapshot(&self) -> &[Member] {
+        &self.snapshot
+    }
+
+    /// The next change, if there is one.
+    pub fn try_next(&mut self) -> Option<PresenceEvent> {
+        let (_, record) = self.ring.peek()?;
+        let event = read(record);
+        self.ring.advance();
+        self.ring.release();
+        if Flag::take(&self.shared.starved) {
+            self.door.ring(self.port);
+        }
+        event
+    }
+
+    /// The next change, waited for at most `timeout`.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<PresenceEvent> {
+        let shared = Arc::clone(&self.shared);
+        block_until(&shared.notify, Some(Instant::now() + timeout), || {
+            self.try_next()
+        })
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.end.close();
+        if self.shared.bell.take() {
+            self.door.ring(self.port);
+        }
+    }
+}
+
+/// The record of a change, as it travels through the ring.
+pub(crate) fn write(kind: PresenceKind, node: NodeId) -> Vec<u8> {
+    let mut record = vec![kind as u8];
+    record.extend_from_slice(&node.0);
+    record
+}
+
+fn read(record: &[u8]) -> Option<PresenceEvent> {
+    let (&kind, node) = record.split_first()?;
+    let kinds = [
+        PresenceKind::In,
+        PresenceKind::Quarantine,
+        PresenceKind::Unreachable,
+        PresenceKind::Rejoin,
+        PresenceKind::Drop,
+        PresenceKind::Out,
+    ];
+    let kind = kinds.into_iter().find(|&known| known as u8 == kind)?;
+    Some(PresenceEvent {
+        kind,
+        node: NodeId(node.try_into().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_reads_back_as_written() {
+        for kind in [PresenceKind::In, PresenceKind::Rejoin, PresenceKind::Out] {
+            let event = PresenceEvent {
+                kind,
+                node: NodeId([9; 16]),
+            };
+            assert_eq!(read(&write(kind, event.node)), Some(event));
+        }
+    }
+}

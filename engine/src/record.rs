@@ -1,0 +1,307 @@
+//! The records in the rings between a shard and the embedder's threads: messages and gaps one way, acknowledgements the
+//! other, outcomes to publishers. One process writes and reads them, so the layout is nobody else's business.
+
+use tidings_protocol::{Delivery, Outcome, PublisherId};
+use tidings_wire::{Boot, NodeId};
+
+/// Kinds of records towards a subscriber.
+pub(crate) const MESSAGE: u32 = 1;
+pub(crate) const GAP: u32 = 2;
+pub(crate) const PRESENCE: u32 = 3;
+/// Kind of a record from a publisher.
+pub(crate) const PUBLISH: u32 = 1;
+/// Kind of a record from a subscriber.
+pub(crate) const ACK: u32 = 1;
+/// Kind of a record towards a publisher.
+pub(crate) const OUTCOME: u32 = 1;
+
+/// What a published message costs beside its bytes, for the budget of a turn: a record's head.
+pub(crate) const PUBLISH_HEAD: usize = 8;
+
+/// What a record may have beside the payload: a message's head and the longest topic.
+pub(crate) const HEAD_BYTES_MAX: usize = MESSAGE_HEAD + 256;
+
+/// Bytes of a message record before topic and payload: publisher 36, seq 8, sub 4, topic length 1, again 1, padding 6.
+const MESSAGE_HEAD: usize = 56;
+
+/// Reads and writes fixed fields one after the other. Lengths are ours, so slicing cannot fail.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (head, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .expect("records are written and read by the same code");
+        self.0 = rest;
+        *head
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_ne_bytes(self.take())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_ne_bytes(self.take())
+    }
+
+    fn publisher(&mut self) -> PublisherId {
+        PublisherId {
+            node: NodeId(self.take()),
+            boot: Boot(self.take()),
+            handle: self.u32(),
+        }
+    }
+}
+
+struct Pen<'a>(&'a mut [u8]);
+
+impl Pen<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let (head, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        self.0 = rest;
+    }
+
+    fn publisher(&mut self, publisher: PublisherId) {
+        self.put(&publisher.node.0);
+        self.put(&publisher.boot.0);
+        self.put(&publisher.handle.to_ne_bytes());
+    }
+}
+
+/// Bytes of the record of a message.
+pub(crate) fn message_bytes(message: &Delivery<'_>) -> usize {
+    MESSAGE_HEAD + message.topic.len() + message.payload.len()
+}
+
+/// Writes a message into a record of [`message_bytes`].
+pub(crate) fn write_message(record: &mut [u8], sub: u32, message: &Delivery<'_>) {
+    let (head, tail) = record.split_at_mut(MESSAGE_HEAD);
+    let mut pen = Pen(head);
+    pen.publisher(message.publisher);
+    pen.put(&sub.to_ne_bytes());
+    pen.put(&message.seq.to_ne_bytes());
+    pen.put(&[message.topic.len() as u8, u8::from(message.again)]);
+    let (topic, payload) = tail.split_at_mut(message.topic.len());
+    topic.copy_from_slice(message.topic.as_bytes());
+    payload.copy_from_slice(message.payload);
+}
+
+/// A message record, read in place.
+pub(crate) struct MessageView<'a> {
+    pub(crate) sub: u32,
+    pub(crate) publisher: PublisherId,
+    pub(crate) seq: u64,
+    pub(crate) again: bool,
+    pub(crate) topic: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+pub(crate) fn read_message(record: &[u8]) -> MessageView<'_> {
+    let (head, tail) = record.split_at(MESSAGE_HEAD);
+    let mut cursor = Cursor(head);
+    let publisher = cursor.publisher();
+    let sub = cursor.u32();
+    let seq = cursor.u64();
+    let topic_len = usize::from(cursor.u8());
+    let again = cursor.u8() != 0;
+    let (topic, payload) = tail.split_at(topic_len);
+    MessageView {
+        sub,
+        publisher,
+        seq,
+        again,
+        topic,
+        payload,
+    }
+}
+
+/// A hole in an ordered subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The subscription.
+    pub sub: u32,
+    /// Whose messages are missing.
+    pub publisher: PublisherId,
+    /// Their topic.
+    pub topic: String,
+    /// First missing sequence number.
+    pub from: u64,
+    /// One past the last.
+    pub to: u64,
+    /// Why they never come.
+    pub reason: Outcome,
+}
+
+pub(crate) fn gap_bytes(gap: &Gap) -> Vec<u8> {
+    let mut record = vec![0; 36 + 4 + 8 + 8 + 4 + gap.topic.len()];
+    let mut pen = Pen(&mut record);
+    pen.publisher(gap.publisher);
+    pen.put(&gap.sub.to_ne_bytes());
+    pen.put(&gap.from.to_ne_bytes());
+    pen.put(&gap.to.to_ne_bytes());
+    pen.put(&(gap.reason as u32).to_ne_bytes());
+    pen.put(gap.topic.as_bytes());
+    record
+}
+
+pub(crate) fn read_gap(record: &[u8]) -> Gap {
+    let mut cursor = Cursor(record);
+    let publisher = cursor.publisher();
+    let sub = cursor.u32();
+    let (from, to) = (cursor.u64(), cursor.u64());
+    let reason = Outcome::from_code(cursor.u32());
+    Gap {
+        sub,
+        publisher,
+        topic: String::from_utf8_lossy(cursor.0).into_owned(),
+        from,
+        to,
+        reason,
+    }
+}
+
+/// An acknowledgement: of `from..=to`, or with `upto` of everything up to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) sub: u32,
+    pub(crate) publisher: PublisherId,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) upto: bool,
+}
+
+const ACK_BYTES: usize = 36 + 4 + 8 + 8 + 1;
+
+pub(crate) fn ack_bytes(ack: &Ack) -> [u8; ACK_BYTES] {
+    let mut record = [0; ACK_BYTES];
+    let mut pen = Pen(&mut record);
+    pen.publisher(ack.publisher);
+    pen.put(&ack.sub.to_ne_bytes());
+    pen.put(&ack.from.to_ne_bytes());
+    pen.put(&ack.to.to_ne_bytes());
+    pen.put(&[u8::from(ack.upto)]);
+    record
+}
+
+pub(crate) fn read_ack(record: &[u8]) -> Ack {
+    let mut cursor = Cursor(record);
+    let publisher = cursor.publisher();
+    let sub = cursor.u32();
+    Ack {
+        sub,
+        publisher,
+        from: cursor.u64(),
+        to: cursor.u64(),
+        upto: cursor.u8() != 0,
+    }
+}
+
+/// One terminal result for a range of a publisher's messages and one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutcomeRange {
+    /// Node of the subscription.
+    pub node: NodeId,
+    /// The subscription on that node.
+    pub sub: u32,
+    /// First sequence number.
+    pub from: u64,
+    /// One past the last.
+    pub to: u64,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+const OUTCOME_BYTES: usize = 16 + 4 + 8 + 8 + 4;
+
+pub(crate) fn outcome_bytes(range: &OutcomeRange) -> [u8; OUTCOME_BYTES] {
+    let mut record = [0; OUTCOME_BYTES];
+    let mut pen = Pen(&mut record);
+    pen.put(&range.node.0);
+    pen.put(&range.sub.to_ne_bytes());
+    pen.put(&range.from.to_ne_bytes());
+    pen.put(&range.to.to_ne_bytes());
+    pen.put(&(range.outcome as u32).to_ne_bytes());
+    record
+}
+
+pub(crate) fn read_outcome(record: &[u8]) -> OutcomeRange {
+    let mut cursor = Cursor(record);
+    let node = NodeId(cursor.take());
+    let sub = cursor.u32();
+    OutcomeRange {
+        node,
+        sub,
+        from: cursor.u64(),
+        to: cursor.u64(),
+        outcome: Outcome::from_code(cursor.u32()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publisher() -> PublisherId {
+        PublisherId {
+            node: NodeId([1; 16]),
+            boot: Boot([2; 16]),
+            handle: 0x0304_0506,
+        }
+    }
+
+    #[test]
+    fn every_record_reads_back_as_written() {
+        let message = Delivery {
+            publisher: publisher(),
+            seq: 1 << 40,
+            topic: "a.b",
+            payload: b"payload",
+            again: true,
+        };
+        let mut record = vec![0; message_bytes(&message)];
+        write_message(&mut record, 9, &message);
+        let view = read_message(&record);
+        assert_eq!(
+            (view.sub, view.publisher, view.seq, view.again),
+            (9, publisher(), 1 << 40, true)
+        );
+        assert_eq!(
+            (view.topic, view.payload),
+            (b"a.b".as_slice(), b"payload".as_slice())
+        );
+
+        let gap = Gap {
+            sub: 3,
+            publisher: publisher(),
+            topic: "a.b".into(),
+            from: 5,
+            to: 9,
+            reason: Outcome::Overflow,
+        };
+        assert_eq!(read_gap(&gap_bytes(&gap)), gap);
+
+        let ack = Ack {
+            sub: 3,
+            publisher: publisher(),
+            from: 5,
+            to: 9,
+            upto: true,
+        };
+        assert_eq!(read_ack(&ack_bytes(&ack)), ack);
+
+        let range = OutcomeRange {
+            node: NodeId([7; 16]),
+            sub: 3,
+            from: 5,
+            to: 9,
+            outcome: Outcome::NodeDead,
+        };
+        assert_eq!(read_outcome(&outcome_bytes(&range)), range);
+    }
+}

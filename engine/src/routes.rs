@@ -1,0 +1,63 @@
+//! The immutable routing table of one overlay: which patterns are subscribed, by how many. The owner shard replaces it
+//! whole when subscriptions change; publishers and sessions in any thread read it without a lock.
+
+use std::sync::atomic::AtomicBool;
+
+use tidings_wire::{Boot, NodeId, OverlayId, Pattern};
+
+use crate::queue::rcu::Rcu;
+
+/// The table.
+#[derive(Default)]
+pub(crate) struct Routes {
+    patterns: Vec<(Pattern, u32)>,
+}
+
+impl Routes {
+    /// Counts equal patterns once. Texts that are no pattern are left out; the core has none.
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
+        let mut texts: Vec<&str> = patterns.collect();
+        texts.sort_unstable();
+        let counted = texts.chunk_by(|a, b| a == b);
+        let patterns = counted
+            .filter_map(|run| Some((Pattern::parse(run[0]).ok()?, run.len() as u32)))
+            .collect();
+        Self { patterns }
+    }
+
+    /// Subscriptions that a message on `topic` is owed.
+    pub(crate) fn owed(&self, topic: &str) -> u32 {
+        self.patterns
+            .iter()
+            .filter(|(pattern, _)| pattern.matches(topic))
+            .map(|&(_, count)| count)
+            .sum()
+    }
+}
+
+/// What all threads share of one overlay.
+pub(crate) struct OverlayShared {
+    pub(crate) id: OverlayId,
+    pub(crate) name: String,
+    pub(crate) node: NodeId,
+    pub(crate) boot: Boot,
+    pub(crate) shard: usize,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) routes: Rcu<Routes>,
+    /// The overlay was removed or the node stops: queues of its publishers and subscribers are dead.
+    pub(crate) closed: AtomicBool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_owed_to_every_subscription_whose_pattern_matches() {
+        let routes = Routes::new(["orders.*", "*", "orders.new", "orders.*", "trades"].into_iter());
+        assert_eq!(routes.owed("orders.new"), 4);
+        assert_eq!(routes.owed("orders"), 1);
+        assert_eq!(routes.owed("trades"), 2);
+        assert_eq!(Routes::default().owed("trades"), 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a session can do on its shard: publish, subscribe, acknowledge, look around. Valid for one call.
+
+use tidings_protocol::{Accepted, CommandError, Member, PublishError, PublisherId, SubSpec};
+use tidings_wire::{Boot, NodeId, OverlayId};
+
+use crate::session::SessionRc;
+use crate::shard::outlet::{PublisherSink, Sink};
+use crate::shard::overlay::ShardOverlay;
+
+/// A session's place at its overlay, for the length of one call.
+pub struct Seat<'a> {
+    pub(crate) now: u64,
+    pub(crate) overlay: &'a mut ShardOverlay,
+    pub(crate) me: &'a SessionRc,
+}
+
+impl Seat<'_> {
+    /// The turn's time in ns of [`crate::clock`].
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The overlay that the session speaks for.
+    pub fn overlay(&self) -> OverlayId {
+        self.overlay.shared.id
+    }
+
+    /// This node and its boot.
+    pub fn node(&self) -> (NodeId, Boot) {
+        (self.overlay.shared.node, self.overlay.shared.boot)
+    }
+
+    /// Opens a publisher on `topic`; its outcomes come as events to this session.
+    pub fn open_publisher(&mut self, topic: &str) -> Result<u32, CommandError> {
+        self.overlay
+            .open_publisher(topic, PublisherSink::Session(SessionRc::clone(self.me)))
+    }
+
+    /// Accepts a message into the overlay's store, or says why not.
+    pub fn publish(&mut self, handle: u32, payload: &[u8]) -> Result<Accepted, PublishError> {
+        self.overlay.publish(self.now, handle, payload)
+    }
+
+    /// Closes a publisher; what it was owed is still delivered, but nobody is told.
+    pub fn close_publisher(&mut self, handle: u32) {
+        self.overlay.close_publisher(handle);
+    }
+
+    /// Subscribes; messages come to this session. A named client's subscription is continued if it exists.
+    pub fn subscribe(&mut self, spec: SubSpec) -> Result<u32, CommandError> {
+        self.overlay
+            .subscribe(self.now, spec, Sink::Session(SessionRc::clone(self.me)))
+    }
+
+    /// Ends a subscription: publishers are told that it is gone.
+    pub fn unsubscribe(&mut self, sub: u32) {
+        self.overlay.unsubscribe(sub);
+    }
+
+    /// Leaves a subscription without its client: it waits for `client_grace`.
+    pub fn detach(&mut self, sub: u32) {
+        self.overlay.detach(sub);
+    }
+
+    /// There is room again after `deliver` answered `Full` for this subscription.
+    pub fn ready(&mut self, sub: u32) {
+        self.overlay.ready(sub);
+    }
+
+    /// Acknowledges one message, or with `upto` all of its publisher up to it. Returns how many that settled.
+    pub fn acknowledge(&mut self, sub: u32, publisher: PublisherId, seq: u64, upto: bool) -> u64 {
+        self.overlay.acknowledge(sub, publisher, seq, upto)
+    }
+
+    /// Starts or stops presence events for this session; the caller takes a snapshot by [`Self::members`] first.
+    pub fn watch_presence(&mut self, on: bool) {
+        let watchers = &mut self.overlay.outlets.watchers;
+        watchers.retain(|watcher| !watcher.is_session(self.me.index));
+        if on {
+            watchers.push(Sink::Session(SessionRc::clone(self.me)));
+        }
+    }
+
+    /// Everybody in the overlay, this node included.
+    pub fn members(&self) -> Vec<Member> {
+        self.overlay.members()
+    }
+
+    /// Whether the subscription tables of all members held alive are here.
+    pub fn is_synced(&self) -> bool {
+        self.overlay.is_synced()
+    }
+
+    /// Subscriptions that a message on `topic` would be owed now.
+    pub fn owed(&self, topic: &str) -> u32 {
+        self.overlay.shared.routes.read(|routes| routes.owed(topic))
+    }
+
+    /// Largest message in bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.overlay.shared.message_bytes_max
+    }
+}

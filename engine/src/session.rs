@@ -1,0 +1,88 @@
+//! What lives on a shard beside the protocol: local clients and the embedder's handlers. The trait that both implement.
+
+use std::cell::Cell;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use tidings_protocol::{Delivery, Event, Taken};
+
+use crate::seat::Seat;
+
+/// What a session wants after it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Stay,
+    /// Do not read from it until a publisher may try again ([`Event::Writable`]); then `on_readable` is called once more.
+    Pause,
+    /// It is over: `on_close` follows, then it is dropped.
+    Close,
+}
+
+/// How far a session got with writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing is left.
+    Done,
+    /// The descriptor takes no more: call again when it is writable.
+    Blocked,
+    /// It is over.
+    Close,
+}
+
+/// One session, on the thread of its shard only. All methods take `&self`: a delivery may happen while another method of
+/// the same session is on the stack (a client subscribed to what it publishes), so input and output state belong into two
+/// `RefCell`s, and no borrow of the output state may be held across a call on the [`Seat`].
+pub trait Session {
+    /// The descriptor to wait for, if any. It stays the same for the session's life.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The descriptor is readable, or a pause is over.
+    fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict;
+
+    /// A message of one of its subscriptions: copy it into a bounded buffer, or answer `Full`.
+    fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken;
+
+    /// Outcomes of its publishers, gaps and effect of its subscriptions; presence if it watches.
+    fn event(&self, event: &Event<'_>);
+
+    /// The end of a turn in which any other method was called, or the descriptor became writable.
+    fn flush(&self, seat: &mut Seat<'_>) -> Flushed;
+
+    /// Called each turn while it answers `true`; a shard with such a session does not sleep.
+    fn on_turn(&self, _seat: &mut Seat<'_>) -> bool {
+        false
+    }
+
+    /// When `on_deadline` is wanted, in ns of [`crate::clock`].
+    fn deadline(&self) -> Option<u64> {
+        None
+    }
+
+    /// The deadline has come.
+    fn on_deadline(&self, _seat: &mut Seat<'_>) -> Verdict {
+        Verdict::Stay
+    }
+
+    /// The last call: detach or end its subscriptions, close its publishers.
+    fn on_close(&self, seat: &mut Seat<'_>);
+}
+
+/// A session with the shard's own notes on it.
+pub(crate) struct SessionCell {
+    pub(crate) session: Box<dyn Session>,
+    /// Its number on the shard.
+    pub(crate) index: u32,
+    /// Slot of its overlay on the shard.
+    pub(crate) overlay: u16,
+    /// Something happened that wants a flush.
+    pub(crate) dirty: Cell<bool>,
+    /// Its descriptor took no more; a flush waits for it to become writable.
+    pub(crate) blocked: Cell<bool>,
+    /// It waits for room in the overlay's store.
+    pub(crate) paused: Cell<bool>,
+    /// It answered `true` to its last turn, or was just added.
+    pub(crate) turning: Cell<bool>,
+}
+
+pub(crate) type SessionRc = Rc<SessionCell>;

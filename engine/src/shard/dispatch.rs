@@ -1,0 +1,196 @@
+//! From a datagram to the core that it is for, by the header alone; what belongs to another shard goes to its queue.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tidings_wire::{Class, FAN_HEADER, HELLO_HEADER, PAIR_HEADER};
+
+use super::door::Door;
+use super::overlay::ShardOverlay;
+use crate::metrics::ShardCounters;
+use crate::placement::Map;
+use crate::queue::mesh::{self, MeshEnds};
+
+/// Where a datagram belongs.
+enum Target {
+    /// An overlay slot of this shard.
+    Here(u16),
+    Shard(usize),
+    /// The datagram is not for this node, or not a datagram of ours at all.
+    Nowhere,
+}
+
+/// The overlays of one shard, and the ways to the other shards.
+pub(crate) struct Yard {
+    pub(crate) index: usize,
+    boot_tag: u16,
+    pub(crate) slots: Vec<Option<Box<ShardOverlay>>>,
+    by_tag: HashMap<[u8; 4], u16>,
+    pub(crate) map: Arc<Map>,
+    pub(crate) mesh: MeshEnds,
+    doors: Vec<Arc<Door>>,
+    /// Shards that were sent something in this turn.
+    pub(crate) called: Vec<usize>,
+    pub(crate) counters: ShardCounters,
+}
+
+impl Yard {
+    pub(crate) fn new(
+        index: usize,
+        boot_tag: u16,
+        map: Arc<Map>,
+        mesh: MeshEnds,
+        doors: Vec<Arc<Door>>,
+    ) -> Self {
+        Self {
+            index,
+            boot_tag,
+            slots: Vec::new(),
+            by_tag: HashMap::new(),
+            map,
+            mesh,
+            doors,
+            called: Vec::new(),
+            counters: ShardCounters::default(),
+        }
+    }
+
+    /// Hands a datagram to its core, or on.
+    pub(crate) fn dispatch(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8]) {
+        match self.target(datagram) {
+            Target::Here(slot) => self.hand_in(slot, now, from, datagram),
+            Target::Shard(shard) => self.forward(shard, from, datagram),
+            Target::Nowhere => {}
+        }
+    }
+
+    /// The same for what another shard sent: it goes no further.
+    pub(crate) fn dispatch_here(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8]) {
+        if let Target::Here(slot) = self.target(datagram) {
+            self.hand_in(slot, now, from, datagram);
+        }
+    }
+
+    fn hand_in(&mut self, slot: u16, now: u64, from: SocketAddr, datagram: &mut [u8]) {
+        if let Some(Some(overlay)) = self.slots.get_mut(usize::from(slot)) {
+            overlay.touched = true;
+            overlay
+                .core
+                .handle_datagram(now, from, datagram, &mut overlay.outlets);
+        }
+    }
+
+    fn target(&mut self, datagram: &[u8]) -> Target {
+        let class = datagram.first().map(|&first| Class::of(first));
+        let (Some(Ok(class)), true) = (class, datagram.len() >= shortest(class)) else {
+            self.counters.drop_header += 1;
+            return Target::Nowhere;
+        };
+        match class {
+            Class::Hello => self.by_tag(datagram, 56),
+            Class::Fan => self.by_tag(datagram, 4),
+            Class::Pair | Class::Bulk => self.by_index(word(datagram, 4)),
+        }
+    }
+
+    fn by_tag(&mut self, datagram: &[u8], at: usize) -> Target {
+        let head = word(datagram, at).to_le_bytes();
+        if let Some(&slot) = self.by_tag.get(&head) {
+            return Target::Here(slot);
+        }
+        match self
+            .map
+            .placement
+            .read(|placement| placement.shard_of_tag(head))
+        {
+            Some(shard) if shard != self.index => Target::Shard(shard),
+            _ => {
+                self.counters.drop_overlay += 1;
+                Target::Nowhere
+            }
+        }
+    }
+
+    fn by_index(&mut self, index: u32) -> Target {
+        let owner = match index >> 20 == u32::from(self.boot_tag) {
+            true => self.map.blocks.owner((index >> 8 & 0xfff) as u16),
+            false => None,
+        };
+        match owner {
+            Some((shard, slot)) if shard == self.index => Target::Here(slot),
+            Some((shard, _)) => Target::Shard(shard),
+            None => {
+                self.counters.drop_index += 1;
+                Target::Nowhere
+            }
+        }
+    }
+
+    fn forward(&mut self, shard: usize, from: SocketAddr, datagram: &[u8]) {
+        self.counters.wrong_shard += 1;
+        let passed = match self.mesh.to.get_mut(shard) {
+            Some(Some(ring)) => mesh::forward(ring, from, datagram),
+            _ => false,
+        };
+        if !passed {
+            self.counters.forward_lost += 1;
+        } else if !self.called.contains(&shard) {
+            self.called.push(shard);
+        }
+    }
+
+    /// Wakes the shards that were sent something in this turn.
+    pub(crate) fn call_others(&mut self) {
+        for shard in self.called.drain(..) {
+            self.doors[shard].parker().wake();
+        }
+    }
+
+    /// A free slot for an overlay.
+    pub(crate) fn free_slot(&self) -> u16 {
+        self.slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.slots.len()) as u16
+    }
+
+    pub(crate) fn insert(&mut self, overlay: ShardOverlay) {
+        let slot = usize::from(overlay.slot);
+        let tag = overlay.place.tag;
+        self.by_tag
+            .insert([tag[0], tag[1], tag[2], tag[3]], overlay.slot);
+        if slot == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.slots[slot] = Some(Box::new(overlay));
+    }
+
+    pub(crate) fn remove(&mut self, slot: u16) -> Option<Box<ShardOverlay>> {
+        self.by_tag.retain(|_, owner| *owner != slot);
+        self.map.blocks.take_back(self.index, slot);
+        self.slots.get_mut(usize::from(slot))?.take()
+    }
+
+    pub(crate) fn overlays(&mut self) -> impl Iterator<Item = &mut ShardOverlay> {
+        self.slots.iter_mut().flatten().map(Box::as_mut)
+    }
+}
+
+/// Bytes below which a datagram has no whole header.
+fn shortest(class: Option<Result<Class, tidings_wire::HeaderError>>) -> usize {
+    match class {
+        Some(Ok(Class::Hello)) => HELLO_HEADER,
+        Some(Ok(Class::Pair | Class::Bulk)) => PAIR_HEADER,
+        Some(Ok(Class::Fan)) => FAN_HEADER,
+        _ => usize::MAX,
+    }
+}
+
+/// The little-endian word at `at`; the caller checked the length.
+fn word(datagram: &[u8], at: usize) -> u32 {
+    datagram[at..at + 4]
+        .iter()
+        .rev()
+        .fold(0, |word, &byte| word << 8 | u32::from(byte))
+}

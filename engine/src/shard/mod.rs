@@ -1,0 +1,174 @@
+//! One shard: a thread with its sockets and the overlays that it owns. `turn.rs` is its loop, read that first;
+//! `dispatch.rs` finds the core for a datagram, `outlet.rs` is where cores put what they have to say, `door.rs` what other
+//! threads hold of it.
+
+pub(crate) mod dispatch;
+pub(crate) mod door;
+pub(crate) mod net;
+pub(crate) mod notice;
+pub(crate) mod outlet;
+pub(crate) mod overlay;
+pub(crate) mod port;
+pub(crate) mod sessions;
+mod turn;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use self::dispatch::Yard;
+use self::door::Door;
+use self::net::Net;
+use self::sessions::Sessions;
+use crate::clock;
+use crate::metrics::ShardCounters;
+use crate::placement::Map;
+use crate::queue::mesh::MeshEnds;
+use crate::seat::Seat;
+use crate::session::Session;
+use crate::sys::group::ShardSockets;
+use crate::wait::polling::{Poll, Poller};
+use crate::wait::{Life, Ready, Sleep, WaitSet, Waiting};
+
+/// What a shard is made of; it is built on its own thread.
+pub(crate) struct ShardParts {
+    pub(crate) index: usize,
+    pub(crate) boot_tag: u16,
+    pub(crate) sockets: ShardSockets,
+    pub(crate) map: Arc<Map>,
+    pub(crate) mesh: MeshEnds,
+    /// Of all shards, this one included.
+    pub(crate) doors: Vec<Arc<Door>>,
+    pub(crate) poll: Poll,
+    /// Where the shard says how it waits.
+    pub(crate) waiting: Arc<WaitingCell>,
+}
+
+/// How a shard waits, told to the control thread.
+#[derive(Default)]
+pub(crate) struct WaitingCell(AtomicU8);
+
+impl WaitingCell {
+    fn set(&self, waiting: Waiting) {
+        self.0.store(
+            if waiting == Waiting::IoUring { 1 } else { 2 },
+            Ordering::Release,
+        );
+    }
+
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        match self.0.load(Ordering::Acquire) {
+            1 => Some(Waiting::IoUring),
+            2 => Some(Waiting::Epoll),
+            _ => None,
+        }
+    }
+}
+
+/// One shard, on its thread.
+pub(crate) struct Shard {
+    pub(crate) now: u64,
+    net: Net,
+    pub(crate) yard: Yard,
+    pub(crate) sessions: Sessions,
+    set: WaitSet,
+    door: Arc<Door>,
+    poller: Poller,
+    stopping: bool,
+}
+
+impl Shard {
+    fn new(parts: ShardParts) -> io::Result<Self> {
+        let door = Arc::clone(&parts.doors[parts.index]);
+        let set = WaitSet::new(Arc::clone(door.parker()))?;
+        let net = Net::new(parts.sockets);
+        net.watch(&set)?;
+        Ok(Self {
+            now: clock::now(),
+            net,
+            yard: Yard::new(
+                parts.index,
+                parts.boot_tag,
+                parts.map,
+                parts.mesh,
+                parts.doors,
+            ),
+            sessions: Sessions::default(),
+            set,
+            door,
+            poller: Poller::new(parts.poll),
+            stopping: false,
+        })
+    }
+
+    pub(crate) fn counters(&self) -> ShardCounters {
+        let mut counters = self.yard.counters;
+        for overlay in self.yard.slots.iter().flatten() {
+            let counts = overlay.outlets.counts;
+            counters.messages_delivered += counts.delivered;
+            counters.deliver_full += counts.full;
+            counters.outcomes_waiting += counts.outcomes_waiting;
+        }
+        counters
+    }
+
+    /// Receive buffer of the data socket in bytes, as the kernel granted it.
+    pub(crate) fn rcvbuf(&self) -> usize {
+        self.net.rcvbuf()
+    }
+
+    /// Seats a session at an overlay and lets it begin. `None`: no such overlay, or no room.
+    pub(crate) fn seat<R>(
+        &mut self,
+        slot: u16,
+        session: Box<dyn Session>,
+        begin: impl FnOnce(Seat<'_>) -> R,
+    ) -> Option<R> {
+        let overlay = self.yard.slots.get_mut(usize::from(slot))?.as_mut()?;
+        let cell = self.sessions.add(session, overlay, &self.set).ok()?;
+        overlay.touched = true;
+        Some(begin(Seat {
+            now: self.now,
+            overlay,
+            me: &cell,
+        }))
+    }
+
+    /// The loop ends after this turn; every overlay is dropped as it is.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+impl Life for ShardParts {
+    /// Turn after turn until stopped: at once while there is something to do, polling for a while when that pays, asleep
+    /// otherwise.
+    async fn live(self, waiting: Waiting, mut sleep: impl Sleep) {
+        let _guard = AbortOnPanic;
+        self.waiting.set(waiting);
+        let mut shard = match Shard::new(self) {
+            Ok(shard) => shard,
+            Err(error) => panic!("a shard cannot make its descriptors: {error}"),
+        };
+        let mut ready = Ready::default();
+        ready.all_sockets();
+        while !shard.stopping {
+            let busy = shard.turn(&mut ready);
+            if let Err(error) = shard.pause(busy, &mut sleep, &mut ready).await {
+                panic!("a shard cannot wait: {error}");
+            }
+        }
+        shard.end();
+    }
+}
+
+/// A shard that panics left its overlays in an unknown state: better no node than a wrong one.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Where a core's output goes: rings of the embedder's threads, sessions on this shard. Called from inside the core, so it
+//! only copies and takes notes; threads are woken and sessions flushed at the end of the turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Taken};
+use tidings_wire::NodeId;
+
+use super::notice::{Notice, Notices};
+use crate::limits::{GAPS_WAITING_MAX, OUTCOMES_WAITING_MAX};
+use crate::publisher::PublisherShared;
+use crate::queue::ring::Producer;
+use crate::record::{self, Gap, OutcomeRange};
+use crate::routes::OverlayShared;
+use crate::session::SessionRc;
+use crate::subscriber::SubscriberShared;
+
+/// Where the messages of one subscription go.
+pub(crate) enum Sink {
+    /// The ring of a `Subscriber`, by its port.
+    Ring(u32),
+    Session(SessionRc),
+}
+
+impl Sink {
+    pub(crate) fn is_session(&self, index: u32) -> bool {
+        matches!(self, Self::Session(cell) if cell.index == index)
+    }
+}
+
+/// Where the outcomes of one publisher go.
+pub(crate) enum PublisherSink {
+    /// The outcome ring of a `Publisher`, by its port.
+    Ring(u32),
+    Session(SessionRc),
+}
+
+/// The shard's end of a subscriber's ring.
+pub(crate) struct RingSink {
+    producer: Producer,
+    shared: Arc<SubscriberShared>,
+    /// Gaps and presence that found the ring full. Messages wait behind them.
+    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// Subscriptions that were answered `Full` and want to hear of room.
+    starved: Vec<u32>,
+    dirty: bool,
+}
+
+impl RingSink {
+    pub(crate) fn new(producer: Producer, shared: Arc<SubscriberShared>) -> Self {
+        Self {
+            producer,
+            shared,
+            waiting: VecDeque::new(),
+            starved: Vec::new(),
+            dirty: false,
+        }
+    }
+
+    fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
+        if !self.drain_waiting() {
+            return self.starve(sub, message);
+        }
+        if self.write(sub, message) {
+            return true;
+        }
+        self.starve(sub, message)
+    }
+
+    fn write(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
+        let len = record::message_bytes(message);
+        let Some(mut reserved) = self.producer.reserve(record::MESSAGE, len) else {
+            return false;
+        };
+        record::write_message(reserved.bytes_mut(), sub, message);
+        reserved.commit();
+        true
+    }
+
+    /// Asks the reader to say when there is room, and tries once more: it may have made some meanwhile.
+    fn starve(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
+        self.shared.starved.raise();
+        if self.drain_waiting() && self.write(sub, message) {
+            return true;
+        }
+        if !self.starved.contains(&sub) {
+            self.starved.push(sub);
+        }
+        false
+    }
+
+    /// Writes something that must not be lost, now or as soon as there is room.
+    fn push(&mut self, kind: u32, bytes: Vec<u8>) -> bool {
+        if self.drain_waiting() && self.producer.push(kind, &[&bytes]) {
+            return true;
+        }
+        self.shared.starved.raise();
+        if self.waiting.len() >= GAPS_WAITING_MAX {
+            return false;
+        }
+        self.waiting.push_back((kind, bytes));
+        true
+    }
+
+    /// The subscriptions that may be filled again: those refused, once half of the ring is free. While it is not, the
+    /// reader is asked to say so.
+    fn take_fed(&mut self) -> Vec<u32> {
+        if self.starved.is_empty() && self.waiting.is_empty() {
+            return Vec::new();
+        }
+        if !(self.drain_waiting() && self.producer.is_half_free()) {
+            self.shared.starved.raise();
+            if !(self.drain_waiting() && self.producer.is_half_free()) {
+                return Vec::new();
+            }
+            self.shared.starved.lower();
+        }
+        std::mem::take(&mut self.starved)
+    }
+
+    /// `true`: nothing waits any more.
+    fn drain_waiting(&mut self) -> bool {
+        while let Some((kind, bytes)) = self.waiting.front() {
+            if !self.producer.push(*kind, &[bytes]) {
+                return false;
+            }
+            self.waiting.pop_front();
+        }
+        true
+    }
+}
+
+/// The shard's end of a publisher's outcome ring.
+pub(crate) struct OutcomeSink {
+    producer: Producer,
+    shared: Arc<PublisherShared>,
+    wants: OutcomeWish,
+    /// Ranges that found the ring full, neighbours merged. While any wait, the publisher's own ring is not read.
+    waiting: VecDeque<OutcomeRange>,
+    dirty: bool,
+}
+
+/// Which outcomes a publisher hears of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutcomeWish {
+    /// None.
+    Nothing,
+    /// Those that mean "not known delivered".
+    #[default]
+    Failures,
+    /// All.
+    All,
+}
+
+impl OutcomeSink {
+    pub(crate) fn new(
+        producer: Producer,
+        shared: Arc<PublisherShared>,
+        wants: OutcomeWish,
+    ) -> Self {
+        Self {
+            producer,
+            shared,
+            wants,
+            waiting: VecDeque::new(),
+            dirty: false,
+        }
+    }
+
+    fn push(&mut self, range: OutcomeRange) -> bool {
+        let merged = self.waiting.back_mut().is_some_and(|last| {
+            let joins = last.to == range.from
+                && (last.node, last.sub, last.outcome) == (range.node, range.sub, range.outcome);
+            if joins {
+                last.to = range.to;
+            }
+            joins
+        });
+        if !merged {
+            self.waiting.push_back(range);
+        }
+        self.drain_waiting()
+    }
+
+    /// Moves what waits into the ring; `true`: nothing waits any more.
+    fn drain_waiting(&mut self) -> bool {
+        while let Some(range) = self.waiting.front() {
+            if !self
+                .producer
+                .push(record::OUTCOME, &[&record::outcome_bytes(range)])
+            {
+                return false;
+            }
+            self.waiting.pop_front();
+        }
+        true
+    }
+
+    /// Whether the publisher may go on; if it has left too many outcomes unread, it is asked to say when it read some.
+    fn has_room(&mut self) -> bool {
+        if self.drain_waiting() || self.waiting.len() < OUTCOMES_WAITING_MAX {
+            return true;
+        }
+        self.shared.unread.raise();
+        self.drain_waiting();
+        self.waiting.len() < OUTCOMES_WAITING_MAX
+    }
+}
+
+/// What the outlet counted; the shard adds it to its counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OutletCounts {
+    pub(crate) delivered: u64,
+    pub(crate) full: u64,
+    pub(crate) outcomes_waiting: u64,
+}
+
+/// All outlets of one overlay.
+pub(crate) struct Outlets {
+    pub(crate) sinks: HashMap<u32, Sink>,
+    pub(crate) publishers: HashMap<u32, PublisherSink>,
+    /// Who hears of presence.
+    pub(crate) watchers: Vec<Sink>,
+    /// By port.
+    pub(crate) rings: Vec<Option<RingSink>>,
+    /// By port.
+    pub(crate) outcomes: Vec<Option<OutcomeSink>>,
+    /// Rings written to in this turn, and sessions that want a flush.
+    pub(crate) dirty_rings: Vec<u32>,
+    pub(crate) dirty_outcomes: Vec<u32>,
+    pub(crate) dirty_sessions: Vec<u32>,
+    /// The routing table is to be built anew.
+    pub(crate) routes_stale: bool,
+    /// Blocked publishers may try again.
+    pub(crate) writable: bool,
+    /// Subscriptions that became effective, with the members that did not confirm.
+    pub(crate) effective: Vec<(u32, Vec<NodeId>)>,
+    pub(crate) counts: OutletCounts,
+    pub(crate) shared: Arc<OverlayShared>,
+    pub(crate) notices: Arc<Notices>,
+}
+
+impl Outlets {
+    pub(crate) fn new(shared: Arc<OverlayShared>, notices: Arc<Notices>) -> Self {
+        Self {
+            sinks: HashMap::new(),
+            publishers: HashMap::new(),
+            watchers: Vec::new(),
+            rings: Vec::new(),
+            outcomes: Vec::new(),
+            dirty_rings: Vec::new(),
+            dirty_outcomes: Vec::new(),
+            dirty_sessions: Vec::new(),
+            routes_stale: true,
+            writable: false,
+            effective: Vec::new(),
+            counts: OutletCounts::default(),
+            shared,
+            notices,
+        }
+    }
+
+    fn ring(&mut self, port: u32) -> Option<&mut RingSink> {
+        let ring = self.rings.get_mut(port as usize)?.as_mut()?;
+        if !ring.dirty {
+            ring.dirty = true;
+            self.dirty_rings.push(port);
+        }
+        Some(ring)
+    }
+
+    /// Wakes the readers of all rings written to in this turn.
+    pub(crate) fn notify(&mut self) {
+        for port in self.dirty_rings.drain(..) {
+            if let Some(Some(ring)) = self.rings.get_mut(port as usize) {
+                ring.dirty = false;
+                ring.shared.notify.notify();
+            }
+        }
+        for port in self.dirty_outcomes.drain(..) {
+            if let Some(Some(sink)) = self.outcomes.get_mut(port as usize) {
+                sink.dirty = false;
+                sink.shared.outcomes.notify();
+            }
+        }
+    }
+
+    /// See [`RingSink::take_fed`].
+    pub(crate) fn take_fed(&mut self, port: u32) -> Vec<u32> {
+        match self.rings.get_mut(port as usize) {
+            Some(Some(ring)) => ring.take_fed(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// See [`OutcomeSink::has_room`].
+    pub(crate) fn has_outcome_room(&mut self, port: u32) -> bool {
+        match self.outcomes.get_mut(port as usize) {
+            Some(Some(sink)) => sink.has_room(),
+            _ => true,
+        }
+    }
+
+    fn on_outcome(&mut self, handle: u32, range: OutcomeRange, event: &Event<'_>) {
+        match self.publishers.get(&handle) {
+            Some(PublisherSink::Ring(port)) => {
+                let port = *port;
+                let Some(Some(sink)) = self.outcomes.get_mut(port as usize) else {
+                    return;
+                };
+                let wanted = match sink.wants {
+                    OutcomeWish::Nothing => false,
+                    OutcomeWish::Failures => range.outcome != Outcome::Delivered,
+                    OutcomeWish::All => true,
+                };
+                if !wanted {
+                    return;
+                }
+                if !sink.push(range) {
+                    self.counts.outcomes_waiting += 1;
+                }
+                if !sink.dirty {
+                    sink.dirty = true;
+                    self.dirty_outcomes.push(port);
+                }
+            }
+            Some(PublisherSink::Session(cell)) => {
+                cell.session.event(event);
+                mark(&mut self.dirty_sessions, cell);
+            }
+            None => {}
+        }
+    }
+
+    fn on_sub_event(
+        &mut self,
+        sub: u32,
+        event: &Event<'_>,
+        kind: u32,
+        bytes: impl FnOnce() -> Vec<u8>,
+    ) {
+        match self.sinks.get(&sub) {
+            Some(Sink::Ring(port)) => {
+                let port = *port;
+                if let Some(ring) = self.ring(port) {
+                    ring.push(kind, bytes());
+                }
+            }
+            Some(Sink::Session(cell)) => {
+                cell.session.event(event);
+                mark(&mut self.dirty_sessions, cell);
+            }
+            None => {}
+        }
+    }
+
+    fn on_presence(&mut self, event: &Event<'_>, kind: PresenceKind, node: NodeId) {
+        let watchers = std::mem::take(&mut self.watchers);
+        for watcher in &watchers {
+            match watcher {
+                Sink::Ring(port) => {
+                    if let Some(ring) = self.ring(*port) {
+                        ring.push(record::PRESENCE, crate::presence::write(kind, node));
+                    }
+                }
+                Sink::Session(cell) => {
+                    cell.session.event(event);
+                    mark(&mut self.dirty_sessions, cell);
+                }
+            }
+        }
+        self.watchers = watchers;
+    }
+
+    /// Tells every session of this overlay that has a stake in room: those that publish.
+    fn on_writable(&mut self, event: &Event<'_>) {
+        self.writable = true;
+        for sink in self.publishers.values() {
+            if let PublisherSink::Session(cell) = sink
+                && cell.paused.get()
+            {
+                cell.session.event(event);
+                mark(&mut self.dirty_sessions, cell);
+            }
+        }
+    }
+}
+
+/// Notes that a session wants a flush.
+pub(crate) fn mark(dirty: &mut Vec<u32>, cell: &SessionRc) {
+    if !cell.dirty.replace(true) {
+        dirty.push(cell.index);
+    }
+}
+
+impl Outlet for Outlets {
+    fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
+        let taken = match self.sinks.get(&sub) {
+            Some(Sink::Ring(port)) => {
+                let port = *port;
+                match self
+                    .ring(port)
+                    .is_some_and(|ring| ring.deliver(sub, message))
+                {
+                    true => Taken::Kept,
+                    false => Taken::Full,
+                }
+            }
+            Some(Sink::Session(cell)) => {
+                let taken = cell.session.deliver(sub, message);
+                mark(&mut self.dirty_sessions, cell);
+                taken
+            }
+            // The client of a named subscription is away.
+            None => Taken::Full,
+        };
+        match taken {
+            Taken::Full => self.counts.full += 1,
+            Taken::Acked | Taken::Kept => self.counts.delivered += 1,
+        }
+        taken
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Presence { kind, node } => self.on_presence(&event, kind, node),
+            Event::Outcome {
+                handle,
+                node,
+                sub,
+                from,
+                to,
+                outcome,
+            } => {
+                self.on_outcome(
+                    handle,
+                    OutcomeRange {
+                        node,
+                        sub,
+                        from,
+                        to,
+                        outcome,
+                    },
+                    &event,
+                );
+            }
+            Event::Subscribed { sub, missing } => {
+                if let Some(Sink::Session(cell)) = self.sinks.get(&sub) {
+                    cell.session.event(&event);
+                    mark(&mut self.dirty_sessions, cell);
+                } else {
+                    self.effective.push((sub, missing.to_vec()));
+                }
+            }
+            Event::Gap {
+                sub,
+                publisher,
+                topic,
+                from,
+                to,
+                reason,
+            } => {
+                let gap = || {
+                    record::gap_bytes(&Gap {
+                        sub,
+                        publisher,
+                        topic: topic.into(),
+                        from,
+                        to,
+                        reason,
+                    })
+                };
+                self.on_sub_event(sub, &event, record::GAP, gap);
+            }
+            Event::Writable => self.on_writable(&event),
+            Event::Routes => self.routes_stale = true,
+            Event::Synced { complete } => self
+                .notices
+                .push(self.shared.id, Notice::Synced { complete }),
+            Event::Generation(generation) => self
+                .notices
+                .push(self.shared.id, Notice::Generation(generation)),
+            Event::IdConflict => self.notices.push(self.shared.id, Notice::IdConflict),
+            Event::Foreign { reason, from } => self
+                .notices
+                .push(self.shared.id, Notice::Foreign { reason, from }),
+        }
+    }
+}

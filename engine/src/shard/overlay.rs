@@ -1,0 +1,348 @@
+//! One overlay on its shard: the protocol core, its outlets, and the ports of other threads.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidings_protocol::{Accepted, CommandError, Core, Member, PublishError, PublisherId, SubSpec};
+use tidings_wire::NodeId;
+
+use super::notice::Notices;
+use super::outlet::{OutcomeSink, Outlets, PublisherSink, RingSink, Sink};
+use super::port::{Port, Served};
+use crate::limits::PORTS_MAX;
+use crate::placement::Place;
+use crate::routes::{OverlayShared, Routes};
+
+/// Somebody waits for a subscription to become effective everywhere; gets the members that did not confirm.
+pub(crate) type EffectReply = Box<dyn FnOnce(Vec<NodeId>)>;
+
+/// One overlay of a shard.
+pub(crate) struct ShardOverlay {
+    pub(crate) slot: u16,
+    pub(crate) place: Place,
+    pub(crate) shared: Arc<OverlayShared>,
+    pub(crate) core: Core,
+    pub(crate) outlets: Outlets,
+    ports: Vec<Option<Port>>,
+    /// Ports that have something to be served.
+    active: Vec<u32>,
+    /// Ports whose publisher waits for room in the store.
+    blocked: Vec<u32>,
+    effects: Vec<(u32, EffectReply)>,
+    /// When the core wants its time, as of its last flush.
+    pub(crate) deadline: Option<u64>,
+    /// Something was handed to the core since its last flush.
+    pub(crate) touched: bool,
+    /// It says farewell; when done, this is called and the overlay goes.
+    pub(crate) leaving: Option<Box<dyn FnOnce()>>,
+    /// When to stop waiting for the farewell.
+    pub(crate) leave_by: u64,
+}
+
+impl ShardOverlay {
+    pub(crate) fn new(
+        slot: u16,
+        place: Place,
+        core: Core,
+        shared: Arc<OverlayShared>,
+        notices: Arc<Notices>,
+    ) -> Self {
+        Self {
+            slot,
+            place,
+            outlets: Outlets::new(Arc::clone(&shared), notices),
+            shared,
+            core,
+            ports: Vec::new(),
+            active: Vec::new(),
+            blocked: Vec::new(),
+            effects: Vec::new(),
+            deadline: None,
+            touched: true,
+            leaving: None,
+            leave_by: u64::MAX,
+        }
+    }
+
+    pub(crate) fn open_publisher(
+        &mut self,
+        topic: &str,
+        sink: PublisherSink,
+    ) -> Result<u32, CommandError> {
+        let handle = self.core.open_publisher(topic)?;
+        self.outlets.publishers.insert(handle, sink);
+        Ok(handle)
+    }
+
+    pub(crate) fn close_publisher(&mut self, handle: u32) {
+        self.touched = true;
+        self.outlets.publishers.remove(&handle);
+        // Unknown: the core closed it itself when the overlay began to leave.
+        let _ = self.core.close_publisher(handle);
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        now: u64,
+        handle: u32,
+        payload: &[u8],
+    ) -> Result<Accepted, PublishError> {
+        self.touched = true;
+        self.core.publish(now, handle, payload, &mut self.outlets)
+    }
+
+    /// Subscribes, or continues a named client's subscription; an older sink of it hears nothing any more.
+    pub(crate) fn subscribe(
+        &mut self,
+        now: u64,
+        spec: SubSpec,
+        sink: Sink,
+    ) -> Result<u32, CommandError> {
+        self.touched = true;
+        let sub = self.core.subscribe(now, spec, &mut self.outlets)?;
+        let session = match &sink {
+            Sink::Session(cell) => Some(crate::session::SessionRc::clone(cell)),
+            Sink::Ring(_) => None,
+        };
+        self.outlets.sinks.insert(sub, sink);
+        // What the core had to say of it before the sink was known.
+        if let Some(cell) = session
+            && let Some(at) = self
+                .outlets
+                .effective
+                .iter()
+                .position(|(effective, _)| *effective == sub)
+        {
+            let (_, missing) = self.outlets.effective.swap_remove(at);
+            cell.session.event(&tidings_protocol::Event::Subscribed {
+                sub,
+                missing: &missing,
+            });
+            super::outlet::mark(&mut self.outlets.dirty_sessions, &cell);
+        }
+        self.core.ready(sub, &mut self.outlets);
+        Ok(sub)
+    }
+
+    /// Calls `reply` when the subscription is effective, or the wait for it is over.
+    pub(crate) fn when_effective(&mut self, sub: u32, reply: EffectReply) {
+        self.effects.push((sub, reply));
+    }
+
+    pub(crate) fn unsubscribe(&mut self, sub: u32) {
+        self.touched = true;
+        self.outlets.sinks.remove(&sub);
+        // Unknown: it ended by itself, which is what was wanted.
+        let _ = self.core.unsubscribe(sub, &mut self.outlets);
+    }
+
+    pub(crate) fn detach(&mut self, sub: u32) {
+        self.touched = true;
+        self.outlets.sinks.remove(&sub);
+        self.core.detach(sub);
+    }
+
+    pub(crate) fn ready(&mut self, sub: u32) {
+        self.touched = true;
+        self.core.ready(sub, &mut self.outlets);
+    }
+
+    pub(crate) fn acknowledge(
+        &mut self,
+        sub: u32,
+        publisher: PublisherId,
+        seq: u64,
+        upto: bool,
+    ) -> u64 {
+        self.touched = true;
+        self.core.acknowledge(sub, publisher, seq, upto)
+    }
+
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.core.members()
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.core.is_synced()
+    }
+
+    /// A free port number, or `None` at the limit.
+    pub(crate) fn free_port(&mut self) -> Option<u32> {
+        let free = self
+            .ports
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.ports.len());
+        if free >= PORTS_MAX {
+            return None;
+        }
+        if free == self.ports.len() {
+            self.ports.push(None);
+            self.outlets.rings.push(None);
+            self.outlets.outcomes.push(None);
+        }
+        Some(free as u32)
+    }
+
+    pub(crate) fn set_port(
+        &mut self,
+        port: u32,
+        what: Port,
+        ring: Option<RingSink>,
+        outcomes: Option<OutcomeSink>,
+    ) {
+        let at = port as usize;
+        self.ports[at] = Some(what);
+        self.outlets.rings[at] = ring;
+        self.outlets.outcomes[at] = outcomes;
+        self.activate(port);
+    }
+
+    /// The subscriptions of a subscriber's port, for its end.
+    pub(crate) fn set_subs(&mut self, port: u32, subs: &[u32]) {
+        if let Some(Some(Port::Subscriber(it))) = self.ports.get_mut(port as usize) {
+            it.subs = subs.to_vec();
+        }
+    }
+
+    /// Takes back a port that was not opened after all, with the subscriptions made so far.
+    pub(crate) fn give_up_port(&mut self, port: u32, subs: &[u32]) {
+        self.set_subs(port, subs);
+        self.close_port(port);
+    }
+
+    /// Where the other members can be reached, best first each.
+    pub(crate) fn peer_addresses(&self, me: NodeId) -> Vec<std::net::SocketAddr> {
+        let others = self
+            .members()
+            .into_iter()
+            .filter(|member| member.node != me);
+        others
+            .filter_map(|member| member.addresses.first().copied())
+            .collect()
+    }
+
+    /// A port's bell rang.
+    pub(crate) fn activate(&mut self, port: u32) {
+        if self.ports.get(port as usize).is_some_and(Option::is_some)
+            && !self.active.contains(&port)
+        {
+            self.active.push(port);
+        }
+    }
+
+    /// Every port may have something: bells were lost.
+    pub(crate) fn activate_all(&mut self) {
+        for port in 0..self.ports.len() as u32 {
+            self.activate(port);
+        }
+    }
+
+    pub(crate) fn has_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Serves the ports that have something, each a bounded part. Returns messages published and whether anything was done.
+    pub(crate) fn serve_ports(&mut self, now: u64, published: &mut u64, blocked: &mut u64) {
+        let ports = std::mem::take(&mut self.active);
+        for &port in &ports {
+            self.touched = true;
+            let served = match &mut self.ports[port as usize] {
+                Some(Port::Publisher(it)) => {
+                    it.serve(now, port, &mut self.core, &mut self.outlets, published)
+                }
+                Some(Port::Subscriber(it)) => it.serve(port, &mut self.core, &mut self.outlets),
+                None => continue,
+            };
+            match served {
+                Served::Empty | Served::Unread => {}
+                Served::More => self.active.push(port),
+                Served::Blocked => {
+                    *blocked += 1;
+                    self.blocked.push(port);
+                }
+                Served::Closed => self.close_port(port),
+            }
+        }
+        if self.active.is_empty() {
+            // Keep the memory: the next turn needs it again.
+            self.active = ports;
+            self.active.clear();
+        }
+    }
+
+    /// A session is gone: so are its publishers.
+    pub(crate) fn close_publishers_of(&mut self, session: u32) {
+        let is_its = |sink: &PublisherSink| matches!(sink, PublisherSink::Session(cell) if cell.index == session);
+        let handles: Vec<u32> = self
+            .outlets
+            .publishers
+            .iter()
+            .filter(|(_, sink)| is_its(sink))
+            .map(|(&handle, _)| handle)
+            .collect();
+        for handle in handles {
+            self.close_publisher(handle);
+        }
+    }
+
+    fn close_port(&mut self, port: u32) {
+        match self.ports[port as usize].take() {
+            Some(Port::Publisher(publisher)) => self.close_publisher(publisher.handle),
+            Some(Port::Subscriber(subscriber)) => {
+                for sub in subscriber.subs {
+                    let mine = matches!(self.outlets.sinks.get(&sub), Some(Sink::Ring(ring)) if *ring == port);
+                    match mine {
+                        true if subscriber.named => self.detach(sub),
+                        true => self.unsubscribe(sub),
+                        // A newer one of the same name has it.
+                        false => {}
+                    }
+                }
+                self.outlets
+                    .watchers
+                    .retain(|watcher| !matches!(watcher, Sink::Ring(ring) if *ring == port));
+            }
+            None => {}
+        }
+        self.outlets.rings[port as usize] = None;
+        self.outlets.outcomes[port as usize] = None;
+        self.active.retain(|&active| active != port);
+        self.blocked.retain(|&blocked| blocked != port);
+    }
+
+    /// After a flush: what the core said meanwhile is passed on.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.outlets.writable) {
+            for port in std::mem::take(&mut self.blocked) {
+                self.activate(port);
+            }
+        }
+        if std::mem::take(&mut self.outlets.routes_stale) {
+            self.shared
+                .routes
+                .replace(Routes::new(self.core.patterns()));
+        }
+        for (sub, missing) in std::mem::take(&mut self.outlets.effective) {
+            while let Some(at) = self.effects.iter().position(|(waiting, _)| *waiting == sub) {
+                let (_, reply) = self.effects.swap_remove(at);
+                reply(missing.clone());
+            }
+        }
+        self.outlets.notify();
+    }
+
+    /// The overlay goes: everybody who holds an end of a ring is told.
+    pub(crate) fn close(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        for port in self.ports.iter().flatten() {
+            match port {
+                Port::Publisher(it) => it.shared.close(),
+                Port::Subscriber(it) => it.shared.close(),
+            }
+        }
+        if let Some(left) = self.leaving.take() {
+            left();
+        }
+    }
+}

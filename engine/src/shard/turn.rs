@@ -1,0 +1,268 @@
+//! One turn of a shard, top to bottom the path of the data: sockets, mail of other threads, sessions, timers, flush. Then
+//! the decision to go on, to look again or to sleep.
+
+use std::io;
+
+use super::Shard;
+use crate::clock;
+use crate::limits::{BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX};
+use crate::queue::mesh;
+use crate::wait::{Input, Ready, Sleep};
+
+impl Shard {
+    /// One pass. Looks at the inputs in `ready`, which afterwards says who has more. Returns whether there was anything to do.
+    pub(super) fn turn(&mut self, ready: &mut Ready) -> bool {
+        self.now = clock::now();
+        self.yard.counters.turns += 1;
+        let mut busy = false;
+        busy |= self.take_socket(Input::Control, &mut ready.control);
+        busy |= self.take_socket(Input::Data, &mut ready.data);
+        busy |= self.take_socket(Input::Hello, &mut ready.hello);
+        busy |= self.take_errors();
+        busy |= self.take_mail();
+        busy |= self.take_ports();
+        busy |= self.take_sessions(ready);
+        busy |= self.fire_timers();
+        self.flush();
+        self.part();
+        busy
+    }
+
+    fn take_socket(&mut self, input: Input, ready: &mut bool) -> bool {
+        if !*ready {
+            return false;
+        }
+        let now = self.now;
+        let yard = &mut self.yard;
+        let mut counters = std::mem::take(&mut yard.counters);
+        let (any, more) = self
+            .net
+            .receive(input, &mut counters, |counters, from, datagram| {
+                // The yard counts too; its counters lie in the receiver's hands meanwhile.
+                std::mem::swap(&mut yard.counters, counters);
+                yard.dispatch(now, from, datagram);
+                std::mem::swap(&mut yard.counters, counters);
+            });
+        self.yard.counters = counters;
+        *ready = more;
+        any
+    }
+
+    fn take_errors(&mut self) -> bool {
+        let now = self.now;
+        let mut counters = self.yard.counters;
+        let any = self.net.errors(&mut counters, |to, quoted| {
+            for overlay in self.yard.slots.iter_mut().flatten() {
+                overlay.touched = true;
+                overlay
+                    .core
+                    .handle_unreachable(now, to, quoted, &mut overlay.outlets);
+            }
+        });
+        self.yard.counters = counters;
+        any
+    }
+
+    /// What other threads sent: datagrams of other shards, commands, bells of publishers and subscribers.
+    fn take_mail(&mut self) -> bool {
+        let mut any = false;
+        for shard in 0..self.yard.mesh.from.len() {
+            any |= self.take_forwarded(shard);
+        }
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.door.next_command() else {
+                break;
+            };
+            self.yard.counters.commands += 1;
+            any = true;
+            command(self);
+        }
+        for _ in 0..BELLS_PER_TURN_MAX {
+            let Some(bell) = self.door.next_bell() else {
+                break;
+            };
+            any = true;
+            if let Some(Some(overlay)) = self.yard.slots.get_mut((bell >> 16) as usize) {
+                overlay.activate(bell & 0xffff);
+            }
+        }
+        if self.door.take_alarm() {
+            any = true;
+            self.yard
+                .overlays()
+                .for_each(|overlay| overlay.activate_all());
+        }
+        any
+    }
+
+    fn take_forwarded(&mut self, shard: usize) -> bool {
+        let now = self.now;
+        let Some(mut ring) = self.yard.mesh.from[shard].take() else {
+            return false;
+        };
+        let mut taken = 0;
+        while taken < FORWARDED_PER_TURN_MAX
+            && let Some((from, datagram)) = mesh::forwarded(&mut ring)
+        {
+            self.yard.dispatch_here(now, from, datagram);
+            ring.advance();
+            taken += 1;
+        }
+        if taken > 0 {
+            ring.release();
+            self.yard.counters.forwarded_in += taken as u64;
+        }
+        self.yard.mesh.from[shard] = Some(ring);
+        taken > 0
+    }
+
+    fn take_ports(&mut self) -> bool {
+        let (mut published, mut blocked, mut any) = (0, 0, false);
+        let now = self.now;
+        for overlay in self.yard.overlays() {
+            if overlay.has_active() {
+                any = true;
+                overlay.serve_ports(now, &mut published, &mut blocked);
+            }
+        }
+        self.yard.counters.messages_published += published;
+        self.yard.counters.publish_blocked += blocked;
+        any
+    }
+
+    fn take_sessions(&mut self, ready: &mut Ready) -> bool {
+        let any = !ready.sessions.is_empty();
+        for (session, interest) in ready.sessions.drain(..) {
+            self.sessions
+                .on_ready(self.now, session, interest, &mut self.yard, &self.set);
+        }
+        self.sessions.turn(self.now, &mut self.yard) || any
+    }
+
+    fn fire_timers(&mut self) -> bool {
+        let now = self.now;
+        let mut any = self.sessions.fire(now, &mut self.yard, &self.set);
+        for overlay in self.yard.overlays() {
+            if overlay.deadline.is_some_and(|deadline| deadline <= now) {
+                overlay.touched = true;
+                overlay.core.handle_timeout(now, &mut overlay.outlets);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Every overlay that was touched plans, seals and sends; then readers are woken and sessions written to.
+    fn flush(&mut self) {
+        let now = self.now;
+        let mut counters = self.yard.counters;
+        for slot in self.yard.slots.iter_mut() {
+            let Some(overlay) = slot else { continue };
+            if !std::mem::take(&mut overlay.touched) {
+                continue;
+            }
+            overlay.core.flush(now, &mut overlay.outlets);
+            self.net.send(now, &overlay.core, &mut counters);
+            overlay.core.sent();
+            while overlay.core.wants_slots() {
+                let Some(block) = self.yard.map.blocks.grant(self.yard.index, overlay.slot) else {
+                    break;
+                };
+                overlay.core.grant_slots(block);
+                overlay.touched = true;
+            }
+            if overlay.outlets.writable {
+                self.sessions.resume(now, overlay, &self.set);
+            }
+            self.sessions.flush(now, overlay, &self.set);
+            overlay.settle();
+            overlay.deadline = overlay.core.deadline();
+        }
+        self.yard.counters = counters;
+        self.yard.call_others();
+    }
+
+    /// Overlays whose farewell is told, or has taken too long, go.
+    fn part(&mut self) {
+        for slot in 0..self.yard.slots.len() as u16 {
+            let Some(Some(overlay)) = self.yard.slots.get_mut(usize::from(slot)) else {
+                continue;
+            };
+            let over = overlay.leaving.is_some()
+                && (overlay.core.has_left(self.now) || overlay.leave_by <= self.now);
+            if over && let Some(mut overlay) = self.yard.remove(slot) {
+                self.sessions.close_all(self.now, &mut overlay, &self.set);
+                overlay.close();
+            }
+        }
+    }
+
+    /// Between two turns: goes on at once, polls, or sleeps until something is ready or due.
+    pub(super) async fn pause(
+        &mut self,
+        busy: bool,
+        sleep: &mut impl Sleep,
+        ready: &mut Ready,
+    ) -> io::Result<()> {
+        if busy {
+            self.poller.on_busy(self.now);
+        }
+        self.set.look(ready)?;
+        if ready.any() || self.has_work() || self.stopping {
+            return Ok(());
+        }
+        let deadline = self.deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.now) || self.poller.on_idle(self.now) {
+            return Ok(());
+        }
+        self.door.parker().prepare();
+        if self.has_work() {
+            self.door.parker().awake();
+            return Ok(());
+        }
+        self.yard.counters.parks += 1;
+        self.set.wait(sleep, clock::now(), deadline, ready).await?;
+        self.door.parker().awake();
+        Ok(())
+    }
+
+    /// Whether the next turn has something to do without any descriptor being ready.
+    fn has_work(&mut self) -> bool {
+        self.door.has_mail()
+            || self.sessions.any_turning()
+            || self
+                .yard
+                .slots
+                .iter()
+                .flatten()
+                .any(|overlay| overlay.has_active() || overlay.touched)
+            || self
+                .yard
+                .mesh
+                .from
+                .iter_mut()
+                .flatten()
+                .any(|ring| !ring.is_empty())
+    }
+
+    /// When the shard must be awake at the latest.
+    fn deadline(&self) -> Option<u64> {
+        let overlays = self.yard.slots.iter().flatten();
+        let cores = overlays.flat_map(|overlay| {
+            let leave_by = overlay.leaving.is_some().then_some(overlay.leave_by);
+            overlay.deadline.into_iter().chain(leave_by)
+        });
+        cores.chain(self.sessions.deadline).min()
+    }
+
+    /// The last act: whoever waits for this shard is told that it is gone.
+    pub(super) fn end(&mut self) {
+        for slot in 0..self.yard.slots.len() as u16 {
+            if let Some(mut overlay) = self.yard.remove(slot) {
+                self.sessions.close_all(self.now, &mut overlay, &self.set);
+                overlay.close();
+            }
+        }
+        self.door.stop();
+    }
+}

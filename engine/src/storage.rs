@@ -1,0 +1,296 @@
+//! What a node keeps on disk: its id, the lock that makes it the only node of its directory, and per overlay a generation
+//! and the addresses of members seen. Used by the control thread only; no shard ever touches a disk.
+//!
+//! ```text
+//! DIR/lock                       held while the node runs; contains its pid
+//! DIR/node                       32 hex digits
+//! DIR/overlays/HEX/generation    decimal, raised and synced before each start
+//! DIR/overlays/HEX/peers         one address a line, best first
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tidings_wire::{NodeId, OverlayId};
+
+use crate::entropy;
+use crate::limits::{CACHED_PEERS_MAX, STORED_FILE_BYTES_MAX};
+
+/// Why a data directory cannot be used.
+#[derive(Debug)]
+pub enum StorageError {
+    /// Another process holds the directory; its pid, if it wrote one.
+    Held {
+        /// What the lock file says.
+        pid: String,
+    },
+    /// A file does not contain what it should. It is left as it is.
+    Damaged(PathBuf),
+    /// The system refused.
+    Io(PathBuf, io::Error),
+}
+
+impl std::fmt::Display for StorageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held { pid } => {
+                write!(f, "the data directory is held by another node (pid {pid})")
+            }
+            Self::Damaged(path) => write!(f, "{} is damaged", path.display()),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+/// A locked data directory, or nothing at all for an ephemeral node.
+pub(crate) struct Storage {
+    dir: Option<PathBuf>,
+    node: NodeId,
+    /// Holds the lock for as long as it lives.
+    _lock: Option<File>,
+}
+
+impl Storage {
+    /// A node that forgets everything when it stops.
+    pub(crate) fn ephemeral() -> Self {
+        Self {
+            dir: None,
+            node: NodeId(entropy::bytes()),
+            _lock: None,
+        }
+    }
+
+    /// Opens or makes `dir`, takes its lock, reads or draws the node's id.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
+        make_dir(dir)?;
+        let lock = take_lock(&dir.join("lock"))?;
+        let path = dir.join("node");
+        let node = match read(&path)? {
+            Some(text) => NodeId::from_hex(text.trim()).ok_or(StorageError::Damaged(path))?,
+            None => {
+                let node = NodeId(entropy::bytes());
+                replace(&path, format!("{node}\n").as_bytes())?;
+                node
+            }
+        };
+        Ok(Self {
+            dir: Some(dir.to_owned()),
+            node,
+            _lock: Some(lock),
+        })
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The generation for this start of the node in an overlay: one above the last, on disk before it is used. `None`:
+    /// none was kept, so one is adopted from a peer or begun.
+    pub(crate) fn raise_generation(&self, overlay: OverlayId) -> Result<Option<u64>, StorageError> {
+        let Some(path) = self.file(overlay, "generation")? else {
+            return Ok(None);
+        };
+        let Some(text) = read(&path)? else {
+            return Ok(None);
+        };
+        let last: u64 = text
+            .trim()
+            .parse()
+            .map_err(|_| StorageError::Damaged(path.clone()))?;
+        let raised = last.saturating_add(1);
+        replace(&path, format!("{raised}\n").as_bytes())?;
+        Ok(Some(raised))
+    }
+
+    /// Keeps a generation that the overlay settled on.
+    pub(crate) fn keep_generation(
+        &self,
+        overlay: OverlayId,
+        generation: u64,
+    ) -> Result<(), StorageError> {
+        match self.file(overlay, "generation")? {
+            Some(path) => replace(&path, format!("{generation}\n").as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Addresses of members of an earlier life. A line that is no address is passed over: it is only a cache.
+    pub(crate) fn peers(&self, overlay: OverlayId) -> Result<Vec<SocketAddr>, StorageError> {
+        let Some(path) = self.file(overlay, "peers")? else {
+            return Ok(Vec::new());
+        };
+        let text = read(&path)?.unwrap_or_default();
+        Ok(text
+            .lines()
+            .filter_map(|line| line.trim().parse().ok())
+            .take(CACHED_PEERS_MAX)
+            .collect())
+    }
+
+    pub(crate) fn keep_peers(
+        &self,
+        overlay: OverlayId,
+        peers: &[SocketAddr],
+    ) -> Result<(), StorageError> {
+        let Some(path) = self.file(overlay, "peers")? else {
+            return Ok(());
+        };
+        let text: String = peers
+            .iter()
+            .take(CACHED_PEERS_MAX)
+            .map(|peer| format!("{peer}\n"))
+            .collect();
+        replace(&path, text.as_bytes())
+    }
+
+    fn file(&self, overlay: OverlayId, name: &str) -> Result<Option<PathBuf>, StorageError> {
+        let Some(dir) = &self.dir else {
+            return Ok(None);
+        };
+        let dir = dir.join("overlays").join(overlay.to_string());
+        make_dir(&dir)?;
+        Ok(Some(dir.join(name)))
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), StorageError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| at(dir, error))
+}
+
+fn at(path: &Path, error: io::Error) -> StorageError {
+    StorageError::Io(path.to_owned(), error)
+}
+
+fn take_lock(path: &Path) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut lock = options.open(path).map_err(|error| at(path, error))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // The holder may just be writing it: then the message names no pid.
+            let _ = lock.take(32).read_to_string(&mut pid);
+            return Err(StorageError::Held {
+                pid: pid.trim().to_owned(),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(at(path, error)),
+    }
+    lock.set_len(0).map_err(|error| at(path, error))?;
+    writeln!(lock, "{}", std::process::id()).map_err(|error| at(path, error))?;
+    Ok(lock)
+}
+
+fn read(path: &Path) -> Result<Option<String>, StorageError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(path, error)),
+    };
+    let mut text = String::new();
+    match file.take(STORED_FILE_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(StorageError::Damaged(path.to_owned()))
+        }
+        Err(error) => Err(at(path, error)),
+    }
+}
+
+/// Writes a file so that a crash leaves either the old or the new one: aside, synced, renamed, the directory synced.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let aside = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|error| at(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_stays_and_each_start_raises_the_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = OverlayId::from_name("a");
+        let node = {
+            let storage = Storage::open(dir.path()).unwrap();
+            assert_eq!(storage.raise_generation(overlay).unwrap(), None);
+            storage.keep_generation(overlay, 41).unwrap();
+            storage.node()
+        };
+        let storage = Storage::open(dir.path()).unwrap();
+        assert_eq!(storage.node(), node);
+        assert_eq!(storage.raise_generation(overlay).unwrap(), Some(42));
+        assert_eq!(storage.raise_generation(overlay).unwrap(), Some(43));
+    }
+
+    #[test]
+    fn a_second_node_on_the_directory_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = Storage::open(dir.path()).unwrap();
+        match Storage::open(dir.path()) {
+            Err(StorageError::Held { pid }) => assert_eq!(pid, std::process::id().to_string()),
+            other => panic!("{:?}", other.map(|storage| storage.node())),
+        }
+    }
+
+    #[test]
+    fn a_damaged_id_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("node"), "not hex").unwrap();
+        assert!(matches!(
+            Storage::open(dir.path()),
+            Err(StorageError::Damaged(_))
+        ));
+        assert_eq!(
+            fs::read_to_string(dir.path().join("node")).unwrap(),
+            "not hex"
+        );
+    }
+
+    #[test]
+    fn peers_come_back_and_junk_lines_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = OverlayId::from_name("a");
+        let storage = Storage::open(dir.path()).unwrap();
+        let peers: Vec<SocketAddr> =
+            vec!["10.0.0.1:7".parse().unwrap(), "[::1]:9".parse().unwrap()];
+        storage.keep_peers(overlay, &peers).unwrap();
+        assert_eq!(storage.peers(overlay).unwrap(), peers);
+        let path = dir
+            .path()
+            .join("overlays")
+            .join(overlay.to_string())
+            .join("peers");
+        fs::write(path, "junk\n10.0.0.1:7\n").unwrap();
+        assert_eq!(storage.peers(overlay).unwrap(), peers[..1]);
+        assert!(Storage::ephemeral().peers(overlay).unwrap().is_empty());
+    }
+}

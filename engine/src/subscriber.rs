@@ -1,0 +1,351 @@
+//! A subscriber of the embedder: one thread at a time reads the messages of its patterns from a ring that the overlay's
+//! shard fills, and acknowledges them over another.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tidings_protocol::{AckMode, PublisherId, Redelivery, SlowPolicy, SubSpec};
+use tidings_wire::NodeId;
+
+use crate::limits::{ACKS_HELD_MAX, RELEASE_PARTS};
+use crate::queue::bell::Flag;
+use crate::queue::notify::{Notify, block_until};
+use crate::queue::ring::{Consumer, Producer};
+use crate::record::{self, Ack, Gap};
+use crate::shard::door::Door;
+
+/// What a subscriber and its shard share beside the rings.
+pub(crate) struct SubscriberShared {
+    /// Raised by the shard when it found no acknowledgements.
+    pub(crate) bell: Flag,
+    /// Raised by the shard when it had to refuse a message for want of room.
+    pub(crate) starved: Flag,
+    /// Tells of messages.
+    pub(crate) notify: Notify,
+    closed: AtomicBool,
+}
+
+impl SubscriberShared {
+    pub(crate) fn new() -> Self {
+        Self {
+            bell: Flag::new(true),
+            starved: Flag::new(false),
+            notify: Notify::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.notify.notify();
+    }
+}
+
+/// How to subscribe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriberOptions {
+    /// A name makes the subscription survive this process; empty: it ends with the `Subscriber`.
+    pub client: String,
+    /// What an acknowledgement means.
+    pub ack: AckMode,
+    /// Increasing sequence numbers per publisher, holes told as gaps.
+    pub ordered: bool,
+    /// What happens when the reader does not keep up.
+    pub policy: SlowPolicy,
+    /// When publishers give up.
+    pub redelivery: Redelivery,
+    /// Bytes of the ring of messages; at least twice the largest message. Touched only as it is used.
+    pub ring_bytes: usize,
+}
+
+impl Default for SubscriberOptions {
+    fn default() -> Self {
+        Self {
+            client: String::new(),
+            ack: AckMode::Client,
+            ordered: false,
+            policy: SlowPolicy::Detach,
+            redelivery: Redelivery::default(),
+            ring_bytes: crate::limits::RING_BYTES_DEFAULT,
+        }
+    }
+}
+
+impl SubscriberOptions {
+    pub(crate) fn spec(&self, pattern: &str) -> SubSpec {
+        SubSpec {
+            pattern: pattern.to_owned(),
+            client: self.client.clone(),
+            ack: self.ack,
+            ordered: self.ordered,
+            policy: self.policy,
+            redelivery: self.redelivery,
+        }
+    }
+}
+
+/// Id of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// Node, boot and handle.
+    pub publisher: PublisherId,
+    /// Position among the messages of its publisher.
+    pub seq: u64,
+}
+
+/// A message in the ring. It goes with the next call on the subscriber.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Its id.
+    pub id: MessageId,
+    /// The subscription that it came by.
+    pub sub: u32,
+    /// Its topic.
+    pub topic: &'a str,
+    /// What was published.
+    pub payload: &'a [u8],
+    /// It may have been seen before.
+    pub again: bool,
+}
+
+/// What a subscriber reads.
+#[derive(Debug)]
+pub enum Received<'a> {
+    /// A message.
+    Message(Message<'a>),
+    /// A hole in an ordered subscription.
+    Gap(Gap),
+}
+
+/// An open subscriber. It may move to another thread, but two threads cannot use it at once.
+pub struct Subscriber {
+    subs: Vec<u32>,
+    partial: Vec<NodeId>,
+    ring: Consumer,
+    acks: Producer,
+    /// Acknowledgements not yet passed on: a run of one publisher's messages.
+    held: Option<Ack>,
+    /// The record at the front was handed out and goes with the next call.
+    handed: bool,
+    /// Bytes handed out since memory was last given back.
+    unreleased: u64,
+    release_at: u64,
+    shared: Arc<SubscriberShared>,
+    door: Arc<Door>,
+    port: u32,
+    /// Not `Sync`.
+    _one_thread: PhantomData<std::cell::Cell<()>>,
+}
+
+/// What a subscriber is made of.
+pub(crate) struct SubscriberParts {
+    pub(crate) subs: Vec<u32>,
+    pub(crate) partial: Vec<NodeId>,
+    pub(crate) ring: Consumer,
+    pub(crate) acks: Producer,
+    pub(crate) shared: Arc<SubscriberShared>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) port: u32,
+}
+
+impl Subscriber {
+    pub(crate) fn new(parts: SubscriberParts) -> Self {
+        let release_at = parts.ring.bytes() / RELEASE_PARTS;
+        Self {
+            subs: parts.subs,
+            partial: parts.partial,
+            ring: parts.ring,
+            acks: parts.acks,
+            held: None,
+            handed: false,
+            unreleased: 0,
+            release_at,
+            shared: parts.shared,
+            door: parts.door,
+            port: parts.port,
+            _one_thread: PhantomData,
+        }
+    }
+
+    /// Members that had not confirmed the subscription within 2 s; empty: it is effective everywhere.
+    pub fn partial(&self) -> &[NodeId] {
+        &self.partial
+    }
+
+    /// Subscription ids on this node, one for each pattern in the order given.
+    pub fn subs(&self) -> &[u32] {
+        &self.subs
+    }
+
+    /// What is next, if anything is there.
+    pub fn try_next(&mut self) -> Option<Received<'_>> {
+        if !self.step() {
+            return None;
+        }
+        Some(self.hand_out())
+    }
+
+    /// What is next, waited for at most `timeout`. `None`: nothing came, or the overlay closed.
+    pub fn next_within(&mut self, timeout: Duration) -> Option<Received<'_>> {
+        let shared = Arc::clone(&self.shared);
+        let deadline = Instant::now() + timeout;
+        let found = block_until(&shared.notify, Some(deadline), || match self.step() {
+            true => Some(true),
+            false => self.is_closed().then_some(false),
+        });
+        if found == Some(true) {
+            Some(self.hand_out())
+        } else {
+            None
+        }
+    }
+
+    /// What is next, for any async runtime. `None`: the overlay closed.
+    pub async fn next(&mut self) -> Option<Received<'_>> {
+        let found = std::future::poll_fn(|context| self.poll_ready(context)).await;
+        if found { Some(self.hand_out()) } else { None }
+    }
+
+    /// Ready when [`Self::try_next`] will find something (`true`) or the overlay closed (`false`).
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.step() {
+            return Poll::Ready(true);
+        }
+        self.shared.notify.register(context.waker());
+        match self.step() {
+            true => Poll::Ready(true),
+            false if self.is_closed() => Poll::Ready(false),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether the overlay was removed or the node stopped. What is in the ring can still be read.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire) || self.ring.is_closed()
+    }
+
+    /// Goes past what was handed out; `true`: there is a record at the front.
+    fn step(&mut self) -> bool {
+        if self.handed {
+            self.handed = false;
+            self.unreleased += self.ring.advance();
+        }
+        if self.unreleased >= self.release_at {
+            self.release();
+        }
+        if !self.ring.is_empty() {
+            return true;
+        }
+        if self.unreleased > 0 {
+            self.release();
+        }
+        // Nothing to read: a good time for acknowledgements.
+        self.pass_acks();
+        false
+    }
+
+    fn release(&mut self) {
+        self.unreleased = 0;
+        self.ring.release();
+        if self.shared.starved.take() {
+            self.door.ring(self.port);
+        }
+    }
+
+    fn hand_out(&mut self) -> Received<'_> {
+        self.handed = true;
+        let (kind, bytes) = self.ring.peek().expect("step found a record");
+        if kind == record::GAP {
+            return Received::Gap(record::read_gap(bytes));
+        }
+        let view = record::read_message(bytes);
+        // The core checks topics when it learns them; an empty one would be a bug of ours, not a reason to stop.
+        let topic = std::str::from_utf8(view.topic).unwrap_or_default();
+        let id = MessageId {
+            publisher: view.publisher,
+            seq: view.seq,
+        };
+        Received::Message(Message {
+            id,
+            sub: view.sub,
+            topic,
+            payload: view.payload,
+            again: view.again,
+        })
+    }
+
+    /// Acknowledges one message that came by subscription `sub`. Runs of one publisher travel together, at the latest when
+    /// the ring is empty or by [`Self::flush`].
+    pub fn ack(&mut self, sub: u32, id: MessageId) {
+        if let Some(held) = &mut self.held {
+            let joins = !held.upto
+                && (held.sub, held.publisher) == (sub, id.publisher)
+                && held.to + 1 == id.seq;
+            if joins && held.to - held.from < ACKS_HELD_MAX {
+                held.to = id.seq;
+                return;
+            }
+        }
+        self.pass_acks();
+        self.held = Some(Ack {
+            sub,
+            publisher: id.publisher,
+            from: id.seq,
+            to: id.seq,
+            upto: false,
+        });
+    }
+
+    /// Acknowledges all messages of the publisher up to this one.
+    pub fn ack_upto(&mut self, sub: u32, id: MessageId) {
+        if let Some(held) = &mut self.held
+            && held.upto
+            && (held.sub, held.publisher) == (sub, id.publisher)
+        {
+            held.to = held.to.max(id.seq);
+            return;
+        }
+        self.pass_acks();
+        self.held = Some(Ack {
+            sub,
+            publisher: id.publisher,
+            from: id.seq,
+            to: id.seq,
+            upto: true,
+        });
+    }
+
+    /// Passes on what was acknowledged.
+    pub fn flush(&mut self) {
+        self.pass_acks();
+    }
+
+    /// A full acknowledgement ring means that the shard is far behind; waiting for it here is the only bounded answer.
+    fn pass_acks(&mut self) {
+        let Some(ack) = self.held.take() else { return };
+        let bytes = record::ack_bytes(&ack);
+        while !self.acks.push(record::ACK, &[&bytes]) {
+            if self.acks.is_closed() {
+                return;
+            }
+            self.door.ring(self.port);
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        if self.shared.bell.take() {
+            self.door.ring(self.port);
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.pass_acks();
+        self.acks.close();
+        if self.shared.bell.take() {
+            self.door.ring(self.port);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The two ways to put a shard's thread to sleep.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use glommio::io::PollableFd;
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::Waiting;
+use crate::limits::URING_DEPTH;
+use crate::sys::epoll::Epoll;
+
+/// Sleeps until the set has something ready, and takes it from the set.
+pub(crate) trait Sleep {
+    async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()>;
+}
+
+/// The executor parks on its ring, which polls the set's descriptor.
+struct RingSleep {
+    watched: Option<PollableFd<OwnedFd>>,
+}
+
+impl Sleep for RingSleep {
+    async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()> {
+        if self.watched.is_none() {
+            let fd = set.as_fd().try_clone_to_owned()?;
+            self.watched = Some(PollableFd::new(fd).map_err(io::Error::other)?);
+        }
+        if let Some(watched) = &self.watched {
+            watched.readable().await.map_err(io::Error::other)?;
+        }
+        set.wait(0)
+    }
+}
+
+/// The thread sleeps in `epoll_wait`.
+struct ThreadSleep;
+
+impl Sleep for ThreadSleep {
+    async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()> {
+        set.wait(-1)
+    }
+}
+
+/// What a shard does with its life, whichever way it sleeps.
+pub(crate) trait Life {
+    async fn live(self, waiting: Waiting, sleep: impl Sleep);
+}
+
+/// Runs a life on this thread: on an executor with a small ring and no registered memory, or without where the system
+/// refuses one. `force_epoll`: do not even ask.
+pub(crate) fn run(life: impl Life + 'static, cpu: Option<usize>, force_epoll: bool) {
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    if !force_epoll {
+        let executor = LocalExecutorBuilder::new(placement)
+            .io_memory(0)
+            .ring_depth(URING_DEPTH)
+            .make();
+        match executor {
+            Ok(executor) => {
+                return executor.run(life.live(Waiting::IoUring, RingSleep { watched: None }));
+            }
+            Err(refused) => {
+                tracing::warn!(%refused, "io_uring is refused here: shards wait with epoll")
+            }
+        }
+    }
+    let mut alone = pin!(life.live(Waiting::Epoll, ThreadSleep));
+    let mut context = Context::from_waker(Waker::noop());
+    // Nothing in it waits but `ThreadSleep`, which blocks: one poll runs the whole life.
+    while let Poll::Pending = alone.as_mut().poll(&mut context) {
+        std::thread::yield_now();
+    }
+}
