@@ -14,15 +14,13 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Counts equal patterns once. Texts that are no pattern are left out; the core has none.
-    pub(crate) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
-        let mut texts: Vec<&str> = patterns.collect();
-        texts.sort_unstable();
-        let counted = texts.chunk_by(|a, b| a == b);
-        let patterns = counted
-            .filter_map(|run| Some((Pattern::parse(run[0]).ok()?, run.len() as u32)))
-            .collect();
-        Self { patterns }
+    /// Takes patterns with their numbers of subscriptions. Texts that are no pattern are left out; the core has none.
+    pub(crate) fn new(patterns: impl Iterator<Item = (String, usize)>) -> Self {
+        let parsed =
+            patterns.filter_map(|(text, count)| Some((Pattern::parse(&text).ok()?, count as u32)));
+        Self {
+            patterns: parsed.collect(),
+        }
     }
 
     /// Subscriptions that a message on `topic` is owed.
@@ -54,7 +52,12 @@ mod tests {
 
     #[test]
     fn a_topic_is_owed_to_every_subscription_whose_pattern_matches() {
-        let routes = Routes::new(["orders.*", "*", "orders.new", "orders.*", "trades"].into_iter());
+        let patterns = [("orders.*", 2), ("*", 1), ("orders.new", 1), ("trades", 1)];
+        let routes = Routes::new(
+            patterns
+                .iter()
+                .map(|&(text, count)| (text.to_owned(), count)),
+        );
         assert_eq!(routes.owed("orders.new"), 4);
         assert_eq!(routes.owed("orders"), 1);
         assert_eq!(routes.owed("trades"), 2);

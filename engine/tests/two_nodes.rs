@@ -1,0 +1,145 @@
+//! Two nodes in one process, over loopback: the embedding API from end to end.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{builder, pair, wait_for};
+use tidings_engine::{
+    Engine, Outcome, OutcomeWish, OverlayId, PublishRefusal, PublisherOptions, Received,
+    SubscriberOptions,
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn all() -> PublisherOptions {
+    PublisherOptions {
+        outcomes: OutcomeWish::All,
+        ..PublisherOptions::default()
+    }
+}
+
+fn wait_owed(engine: &Engine, overlay: OverlayId, topic: &str, owed: u32) {
+    wait_for("subscriptions known", || {
+        engine.owed(overlay, topic).unwrap() == owed
+    });
+}
+
+#[test]
+fn every_message_arrives_once_in_order_and_is_reported_delivered() {
+    const COUNT: u64 = 20_000;
+    let (a, b, overlay) = pair("order", builder);
+    let mut subscriber = b
+        .subscribe(
+            overlay,
+            &["orders.*"],
+            SubscriberOptions {
+                ordered: true,
+                ..Default::default()
+            },
+        )
+        .unwrap();
+    wait_owed(&a, overlay, "orders.new", 1);
+    let mut publisher = a.publisher(overlay, "orders.new", all()).unwrap();
+    let reader = std::thread::spawn(move || {
+        for expected in 0..COUNT {
+            let (sub, id) = match subscriber.next_within(WAIT) {
+                Some(Received::Message(message)) => {
+                    assert_eq!(message.id.seq, expected);
+                    assert_eq!(message.payload, expected.to_le_bytes());
+                    assert_eq!(message.topic, "orders.new");
+                    assert!(!message.again);
+                    (message.sub, message.id)
+                }
+                other => panic!("at {expected}: {other:?}"),
+            };
+            subscriber.ack(sub, id);
+        }
+        subscriber.flush();
+        subscriber
+    });
+    for seq in 0..COUNT {
+        let published = publisher.publish_within(&seq.to_le_bytes(), WAIT).unwrap();
+        assert_eq!((published.seq, published.owed), (seq, 1));
+    }
+    let mut delivered = 0;
+    while delivered < COUNT {
+        let range = publisher
+            .outcome_within(WAIT)
+            .expect("an outcome for each message");
+        assert_eq!((range.outcome, range.node), (Outcome::Delivered, b.node()));
+        delivered += range.to - range.from;
+    }
+    let _subscriber = reader.join().unwrap();
+    assert_eq!(delivered, COUNT);
+    a.shutdown();
+    b.shutdown();
+}
+
+#[test]
+fn a_local_subscriber_gets_its_copy_and_large_messages_pass() {
+    let (a, b, overlay) = pair("large", builder);
+    let mut local = a
+        .subscribe(overlay, &["*"], SubscriberOptions::default())
+        .unwrap();
+    let mut remote = b
+        .subscribe(overlay, &["big"], SubscriberOptions::default())
+        .unwrap();
+    wait_owed(&a, overlay, "big", 2);
+    let mut publisher = a.publisher(overlay, "big", all()).unwrap();
+    for size in [0usize, 1, 1_200, 70_000, 1 << 20] {
+        let payload: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+        assert_eq!(publisher.publish_within(&payload, WAIT).unwrap().owed, 2);
+        for subscriber in [&mut local, &mut remote] {
+            let (sub, id) = match subscriber.next_within(WAIT) {
+                Some(Received::Message(message)) => {
+                    assert!(message.payload == payload, "{size} bytes");
+                    (message.sub, message.id)
+                }
+                other => panic!("{other:?}"),
+            };
+            subscriber.ack(sub, id);
+            subscriber.flush();
+        }
+    }
+    let too_large = vec![0; (1 << 20) + 1];
+    assert_eq!(
+        publisher.publish(&too_large),
+        Err(PublishRefusal::TooLarge { limit: 1 << 20 })
+    );
+    drop((a, b));
+    assert_eq!(publisher.publish(b"late"), Err(PublishRefusal::Closed));
+    assert!(local.next_within(WAIT).is_none() && local.is_closed());
+}
+
+#[test]
+fn asynchronous_waits_work_with_any_executor() {
+    let (a, b, overlay) = pair("async", builder);
+    let mut subscriber = b
+        .subscribe(overlay, &["t"], SubscriberOptions::default())
+        .unwrap();
+    wait_owed(&a, overlay, "t", 1);
+    let mut publisher = a.publisher(overlay, "t", all()).unwrap();
+    let reader = std::thread::spawn(move || {
+        glommio::LocalExecutor::default().run(async move {
+            for _ in 0..100 {
+                let (sub, id) = match subscriber.next().await {
+                    Some(Received::Message(message)) => (message.sub, message.id),
+                    other => panic!("{other:?}"),
+                };
+                subscriber.ack(sub, id);
+                subscriber.flush();
+            }
+            subscriber
+        })
+    });
+    glommio::LocalExecutor::default().run(async {
+        for _ in 0..100 {
+            publisher.room().await;
+            publisher.publish(b"hello").unwrap();
+            let range = publisher.outcome().await.unwrap();
+            assert_eq!(range.outcome, Outcome::Delivered);
+        }
+    });
+    reader.join().unwrap();
+}
