@@ -46,23 +46,12 @@ impl Placement {
         &self.table
     }
 
-    pub(crate) fn places(&self) -> &[Place] {
-        &self.places
-    }
-
     /// The shard of the overlay whose tag begins with `head`.
     pub(crate) fn shard_of_tag(&self, head: [u8; 4]) -> Option<usize> {
         self.places
             .iter()
             .find(|place| place.tag[..4] == head)
             .map(|place| place.shard)
-    }
-
-    pub(crate) fn place_of(&self, overlay: OverlayId) -> Option<Place> {
-        self.places
-            .iter()
-            .find(|place| place.overlay == overlay)
-            .copied()
     }
 
     /// Places an overlay: on the stated shard, else on the one with the fewest. `None`: it is placed already, or its tag
@@ -236,7 +225,10 @@ mod tests {
             Some(last.shard)
         );
         placement.remove(last.overlay);
-        assert_eq!(placement.place_of(last.overlay), None);
+        assert_eq!(
+            placement.shard_of_tag(last.tag[..4].try_into().unwrap()),
+            None
+        );
     }
 
     #[test]

@@ -149,6 +149,12 @@ impl RangeSet {
         }
     }
 
+    /// The first part of `from..to` that is in the set.
+    pub(crate) fn first_part(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let &(low, high) = self.ranges.get(self.position(from))?;
+        (low < to).then_some((low.max(from), high.min(to)))
+    }
+
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
     }

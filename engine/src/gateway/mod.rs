@@ -1,23 +1,32 @@
 //! Sessions of local clients, and the seam by which a shard serves them.
 //!
 //! A session lives on the shard that owns its overlay: one session speaks for one overlay. The control thread accepts
-//! the descriptor, checks uid, name and secret, and hands the shard a constructor (`Engine::attach_session(overlay, make)`
-//! with `make: FnOnce() -> Rc<dyn Session> + Send`), which the shard runs on its own thread. From then on the shard
-//! waits on [`Session::fd`] beside its sockets and calls the session once per turn; no other thread touches it.
+//! the descriptor, checks uid, name and secret, and hands the shard a constructor by [`crate::Engine::attach_session`],
+//! which the shard runs on its own thread. From then on the shard waits on [`Session::fd`] beside its sockets and calls
+//! the session in its turns; no other thread touches it.
 //!
 //! # What the shard calls, in a turn
 //!
-//! 1. [`Session::on_readable`] when the descriptor is readable: read at most `limits::SESSION_READ_BYTES_MAX`, handle every
-//!    whole frame through the [`Seat`] (publish, subscribe, acknowledge ...), keep the rest for the next turn.
+//! 1. [`Session::on_readable`] when the descriptor is readable: read at most
+//!    [`SESSION_READ_BYTES_MAX`](crate::limits::SESSION_READ_BYTES_MAX), handle every whole frame through the [`Seat`]
+//!    (publish, subscribe, acknowledge ...), keep the rest for the next turn. If a publish answers `WouldBlock`, keep the
+//!    frame and answer [`Verdict::Pause`]: the descriptor is left alone until the overlay has room, then the shard calls
+//!    `on_readable` again (it need not be readable then).
 //! 2. [`Session::deliver`] from inside the protocol core, for a message of one of its subscriptions: encode it into the
 //!    session's bounded output buffer and answer `Kept`, or `Full` when it does not fit. Never write to the descriptor here.
-//! 3. [`Session::event`] likewise, for outcomes of its publishers, gaps of its subscriptions and presence.
+//! 3. [`Session::event`] likewise, for outcomes of its publishers, gaps and effect of its subscriptions, and presence if
+//!    [`Seat::watch_presence`] asked for it.
 //! 4. [`Session::flush`] once at the end of a turn in which anything of the above happened, and when a blocked descriptor
-//!    became writable: write what is buffered. When room returns, call `Seat::ready(sub)` for each subscription that had
-//!    been answered `Full`.
+//!    became writable: write what is buffered, answer [`Flushed::Blocked`] if the descriptor takes no more. When room
+//!    returns in the buffer, call [`Seat::ready`] for each subscription that had been answered `Full`.
+//! 5. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
-//! borrow across a call on the `Seat`.
+//! borrow across a call on the `Seat`. During `Seat::subscribe` nothing is delivered to the session yet: what waits comes
+//! as soon as its number is known, which may be before `subscribe` returns.
 //!
-//! The embedder's handlers of `Engine::on_shard` are sessions too, without a descriptor.
+//! The embedder's handlers of `Engine::on_shard` are sessions too, without a descriptor: `on_shard.rs` is an example.
+
+pub use crate::seat::Seat;
+pub use crate::session::{Flushed, Session, Verdict};

@@ -56,11 +56,6 @@ impl WriteEnd {
         self.head_seen == self.tail
     }
 
-    /// What is written and not yet read, as far as known without looking.
-    pub(crate) fn pending(&self) -> u64 {
-        self.tail - self.head_seen
-    }
-
     /// Makes `len` more readable.
     pub(crate) fn publish(&mut self, shared: &Positions, len: u64) {
         self.tail += len;

@@ -89,6 +89,7 @@ pub(crate) fn record_bytes(len: usize) -> u64 {
 
 impl Producer {
     /// The longest record that is sure to fit a drained ring.
+    #[cfg(test)]
     pub(crate) fn record_bytes_max(&self) -> usize {
         self.shared.capacity() as usize / 2 - HEAD
     }
@@ -107,11 +108,6 @@ impl Producer {
     pub(crate) fn is_half_free(&mut self) -> bool {
         self.end
             .fits(&self.shared.positions, self.shared.capacity() / 2)
-    }
-
-    /// Bytes written and not yet read, as last seen.
-    pub(crate) fn pending(&self) -> u64 {
-        self.end.pending()
     }
 
     /// Room for a record of `len` bytes, or `None` while the ring is too full. What it holds is whatever was there.

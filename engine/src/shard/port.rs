@@ -156,13 +156,8 @@ impl SubscriberPort {
 }
 
 fn acknowledge(core: &mut Core, ack: &record::Ack) {
-    if ack.upto {
-        core.acknowledge(ack.sub, ack.publisher, ack.to, true);
-    } else {
-        for seq in ack.from..=ack.to {
-            core.acknowledge(ack.sub, ack.publisher, seq, false);
-        }
-    }
+    let from = if ack.upto { 0 } else { ack.from };
+    core.acknowledge_range(ack.sub, ack.publisher, from, ack.to.saturating_add(1));
 }
 
 /// Either kind.

@@ -15,10 +15,6 @@ impl Interest {
         readable: true,
         writable: false,
     };
-    pub(crate) const BOTH: Self = Self {
-        readable: true,
-        writable: true,
-    };
 }
 
 /// Events taken from the set in one call; what does not fit comes with the next, the set is level-triggered.

@@ -24,8 +24,6 @@ pub(crate) struct ShardSockets {
     pub(crate) data: UdpSocket,
     /// On shard 0 only.
     pub(crate) hello: Option<UdpSocket>,
-    /// Whether the kernel coalesces runs of datagrams for us.
-    pub(crate) coalesces: bool,
 }
 
 /// A handle by which the control thread replaces the steering program of the group.
@@ -63,12 +61,11 @@ impl SocketGroup {
                 Some(bound) => bound,
                 None => join(control_socket(Family::of(local), boot_tag)?, local)?,
             };
-            let (data, coalesces) = data_socket(Family::of(local), boot_tag)?;
+            let data = data_socket(Family::of(local), boot_tag)?;
             sockets.push(ShardSockets {
                 control,
                 data: join(data, local)?,
                 hello: None,
-                coalesces,
             });
         }
         sockets[0].hello = Some(join(hello_socket(Family::of(local))?, local)?);
@@ -109,13 +106,14 @@ fn control_socket(family: Family, boot_tag: u16) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn data_socket(family: Family, boot_tag: u16) -> io::Result<(UdpSocket, bool)> {
+fn data_socket(family: Family, boot_tag: u16) -> io::Result<UdpSocket> {
     let mut socket = UdpSocket::open(family)?;
     socket.size_buffers(RCVBUF_DATA_BYTES, SNDBUF_BYTES)?;
     socket.probe_path_mtu()?;
-    let coalesces = socket.coalesce();
+    // A kernel that cannot hands over single datagrams, which are received all the same.
+    socket.coalesce();
     bpf::attach_filter(socket.as_fd(), &bpf::data_filter(boot_tag))?;
-    Ok((socket, coalesces))
+    Ok(socket)
 }
 
 fn hello_socket(family: Family) -> io::Result<UdpSocket> {

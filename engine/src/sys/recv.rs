@@ -104,6 +104,7 @@ impl Receiver {
     }
 
     /// Slots at present.
+    #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }

@@ -147,7 +147,7 @@ impl Sender {
         let mut from = 0;
         let mut retries = 0;
         while from < batch.len() {
-            let count = self.prepare(socket.family(), &batch[from..], sent);
+            let count = self.prepare(socket.family(), &batch[from..]);
             let n = if count == 0 {
                 0
             } else {
@@ -233,7 +233,7 @@ impl Sender {
     }
 
     /// Fills the kernel's headers from the front of `batch`; stops before an address that this socket cannot reach.
-    fn prepare(&mut self, family: Family, batch: &[Datagrams<'_>], _sent: &mut Sent) -> usize {
+    fn prepare(&mut self, family: Family, batch: &[Datagrams<'_>]) -> usize {
         for (i, run) in batch.iter().enumerate() {
             let Some(name_len) = self.names[i].write(run.to, family) else {
                 return i;

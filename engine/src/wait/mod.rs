@@ -60,11 +60,6 @@ impl Ready {
         (self.control, self.data, self.hello) = (true, true, true);
     }
 
-    pub(crate) fn clear(&mut self) {
-        (self.control, self.data, self.hello) = (false, false, false);
-        self.sessions.clear();
-    }
-
     pub(crate) fn any(&self) -> bool {
         self.control || self.data || self.hello || !self.sessions.is_empty()
     }

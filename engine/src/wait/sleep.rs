@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use glommio::io::PollableFd;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -70,7 +70,7 @@ pub(crate) fn run(life: impl Life + 'static, cpu: Option<usize>, force_epoll: bo
     let mut alone = pin!(life.live(Waiting::Epoll, ThreadSleep));
     let mut context = Context::from_waker(Waker::noop());
     // Nothing in it waits but `ThreadSleep`, which blocks: one poll runs the whole life.
-    while let Poll::Pending = alone.as_mut().poll(&mut context) {
+    while alone.as_mut().poll(&mut context).is_pending() {
         std::thread::yield_now();
     }
 }

@@ -135,6 +135,18 @@ impl Core {
     /// The subscriber's application acknowledges message `seq` of a publisher, or all up to it. Unknown ids do nothing.
     /// Returns how many messages that settled.
     pub fn acknowledge(&mut self, sub: u32, publisher: PublisherId, seq: u64, upto: bool) -> u64 {
+        let from = if upto { 0 } else { seq };
+        self.acknowledge_range(sub, publisher, from, seq.saturating_add(1))
+    }
+
+    /// The same for the messages `from..to` of a publisher.
+    pub fn acknowledge_range(
+        &mut self,
+        sub: u32,
+        publisher: PublisherId,
+        from: u64,
+        to: u64,
+    ) -> u64 {
         let peer = if publisher.node == self.config.node {
             Some(PeerIx::LOCAL)
         } else {
@@ -142,7 +154,7 @@ impl Core {
         };
         let Some(peer) = peer else { return 0 };
         self.receive
-            .acknowledge(peer, publisher.boot, sub, publisher.handle, seq, upto)
+            .acknowledge(peer, publisher.boot, sub, publisher.handle, from, to)
     }
 
     /// Announces that this node leaves. Publishers and subscriptions are closed to new commands; the owner keeps driving the

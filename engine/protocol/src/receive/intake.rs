@@ -248,18 +248,15 @@ impl Intake {
         news
     }
 
-    /// The client acknowledges one message or all up to it; returns how many that settled.
-    pub(crate) fn acknowledge(&mut self, seq: u64, upto: bool) -> u64 {
-        let Some(extra) = &mut self.extra else {
-            return 0;
-        };
-        let from = if upto { 0 } else { seq };
-        let mut parts = Vec::new();
-        extra
-            .kept
-            .parts(from, seq.saturating_add(1), |a, b| parts.push((a, b)));
+    /// The client acknowledges `from..to`; returns how many messages that settled.
+    pub(crate) fn acknowledge(&mut self, from: u64, to: u64) -> u64 {
         let mut count = 0;
-        for (a, b) in parts {
+        // One part after the other: taking the first away makes the next the first, and nothing is allocated.
+        while let Some((a, b)) = self
+            .extra
+            .as_ref()
+            .and_then(|e| e.kept.first_part(from, to))
+        {
             count += b - a;
             self.extra().kept.remove(a, b);
             self.report(a, b);
@@ -529,7 +526,7 @@ mod tests {
         for seq in 0..5 {
             intake.got(seq, false);
         }
-        assert_eq!(intake.acknowledge(1, false), 1);
+        assert_eq!(intake.acknowledge(1, 2), 1);
         intake.detach();
         assert_eq!(intake.missed(), 4);
         assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
@@ -561,8 +558,8 @@ mod tests {
         for seq in 5..10 {
             intake.got(seq, false);
         }
-        assert_eq!(intake.acknowledge(7, true), 3);
-        assert_eq!(intake.acknowledge(7, true), 0);
+        assert_eq!(intake.acknowledge(0, 8), 3);
+        assert_eq!(intake.acknowledge(0, 8), 0);
         assert_eq!(reports(&mut intake), [(5, 8)]);
     }
 }

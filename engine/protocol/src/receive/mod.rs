@@ -606,8 +606,8 @@ impl Receive {
         boot: Boot,
         sub: u32,
         number: u32,
-        seq: u64,
-        upto: bool,
+        from: u64,
+        to: u64,
     ) -> u64 {
         let Some(origin) = self.origins.get_mut(&peer).filter(|o| o.boot == boot) else {
             return 0;
@@ -618,7 +618,7 @@ impl Receive {
         let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
             return 0;
         };
-        let settled = intake.acknowledge(seq, upto);
+        let settled = intake.acknowledge(from, to);
         if settled > 0 {
             origin.dirty.insert(number);
         }
