@@ -1,5 +1,7 @@
 //! In the steady state nothing is allocated per message: a counting allocator around everything that both nodes do.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,5 +1,7 @@
 //! Two nodes in one process, over loopback: the embedding API from end to end.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Nodes for the tests: an overlay with a fixed key on loopback.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
