@@ -7,19 +7,19 @@ use tidings_engine::{
     Engine, EngineBuilder, KeyRecord, Keyring, OverlayConfig, OverlayId, Seed, Suite,
 };
 
-pub fn config(name: &str, join: &[&Engine]) -> OverlayConfig {
+pub(crate) fn config(name: &str, join: &[&Engine]) -> OverlayConfig {
     let key = KeyRecord::new(0, Suite::Aes256Gcm, [9; 32]);
     let keyring = Keyring::new(OverlayId::from_name(name), vec![key], 0).unwrap();
     OverlayConfig::new(name, keyring)
         .join(join.iter().map(|engine| Seed::Address(engine.local_addr())))
 }
 
-pub fn builder() -> EngineBuilder {
+pub(crate) fn builder() -> EngineBuilder {
     Engine::builder().bind("127.0.0.1:0".parse().unwrap())
 }
 
 /// Two nodes in one overlay.
-pub fn pair(name: &str, make: impl Fn() -> EngineBuilder) -> (Engine, Engine, OverlayId) {
+pub(crate) fn pair(name: &str, make: impl Fn() -> EngineBuilder) -> (Engine, Engine, OverlayId) {
     let (a, b) = (
         make().name("a").start().unwrap(),
         make().name("b").start().unwrap(),
@@ -30,7 +30,7 @@ pub fn pair(name: &str, make: impl Fn() -> EngineBuilder) -> (Engine, Engine, Ov
 }
 
 /// Waits until `holds`, at most 10 s.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < deadline, "not within 10 s: {what}");
