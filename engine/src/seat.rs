@@ -96,6 +96,16 @@ impl Seat<'_> {
         self.overlay.shared.routes.read(|routes| routes.owed(topic))
     }
 
+    /// Counts messages that came over from a connection on another shard.
+    pub fn count_crossed_in(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_in += messages;
+    }
+
+    /// Counts messages passed on to an overlay on another shard.
+    pub fn count_crossed_out(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_out += messages;
+    }
+
     /// Largest message in bytes.
     pub fn message_bytes_max(&self) -> usize {
         self.overlay.shared.message_bytes_max

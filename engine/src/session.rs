@@ -46,6 +46,11 @@ pub trait Session {
     /// Outcomes of its publishers, gaps and effect of its subscriptions; presence if it watches.
     fn event(&self, event: &Event<'_>);
 
+    /// Whether it holds messages back until the overlay has room: it hears of [`Event::Writable`] then, paused or not.
+    fn waits_for_room(&self) -> bool {
+        false
+    }
+
     /// The end of a turn in which any other method was called, or the descriptor became writable.
     fn flush(&self, seat: &mut Seat<'_>) -> Flushed;
 

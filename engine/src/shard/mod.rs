@@ -16,6 +16,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tidings_wire::OverlayId;
+
 use self::dispatch::Yard;
 use self::door::Door;
 use self::net::Net;
@@ -26,6 +28,7 @@ use crate::placement::Map;
 use crate::queue::mesh::MeshEnds;
 use crate::seat::Seat;
 use crate::session::Session;
+use crate::sys::epoll::Interest;
 use crate::sys::group::ShardSockets;
 use crate::wait::polling::{Poll, Poller};
 use crate::wait::{Life, Ready, Sleep, WaitSet, Waiting};
@@ -108,6 +111,8 @@ impl Shard {
             counters.messages_delivered += counts.delivered;
             counters.deliver_full += counts.full;
             counters.outcomes_waiting += counts.outcomes_waiting;
+            counters.messages_crossed_in += counts.crossed_in;
+            counters.messages_crossed_out += counts.crossed_out;
         }
         counters
     }
@@ -132,6 +137,26 @@ impl Shard {
             overlay,
             me: &cell,
         }))
+    }
+
+    /// The same for an overlay that may have made way for another in its slot. `false`: it has, or there is no room.
+    pub(crate) fn seat_at(&mut self, slot: u16, id: OverlayId, session: Box<dyn Session>) -> bool {
+        let overlay = self
+            .yard
+            .slots
+            .get(usize::from(slot))
+            .and_then(Option::as_ref);
+        if overlay.is_none_or(|overlay| overlay.shared.id != id) {
+            return false;
+        }
+        self.seat(slot, session, |_| ()).is_some()
+    }
+
+    /// Lets a session look at its input though no descriptor of it is ready: another thread has mail for it.
+    #[allow(dead_code)] // the gateway's
+    pub(crate) fn nudge(&mut self, session: u32) {
+        self.sessions
+            .on_ready(self.now, session, Interest::READ, &mut self.yard, &self.set);
     }
 
     /// The loop ends after this turn; every overlay is dropped as it is.
