@@ -185,9 +185,7 @@ impl Engine {
         overlay: OverlayId,
         make: impl FnOnce() -> Box<dyn Session> + Send + 'static,
     ) -> Result<(), EngineError> {
-        self.with_session(overlay, move |shard, slot| {
-            shard.seat_at(slot, overlay, make()).then_some(())
-        })
+        self.with_session(overlay, move |shard, slot| shard.seat(slot, make(), |_| ()))
     }
 
     fn with_session<R: Send + 'static>(

@@ -72,6 +72,20 @@ impl Seat<'_> {
         self.overlay.acknowledge(sub, publisher, seq, upto)
     }
 
+    /// Acknowledges the messages `from..to` of a publisher. Returns how many that settled.
+    pub fn acknowledge_range(
+        &mut self,
+        sub: u32,
+        publisher: PublisherId,
+        from: u64,
+        to: u64,
+    ) -> u64 {
+        self.overlay.touched = true;
+        self.overlay
+            .core
+            .acknowledge_range(sub, publisher, from, to)
+    }
+
     /// Starts or stops presence events for this session; the caller takes a snapshot by [`Self::members`] first.
     pub fn watch_presence(&mut self, on: bool) {
         let watchers = &mut self.overlay.outlets.watchers;
@@ -96,14 +110,14 @@ impl Seat<'_> {
         self.overlay.shared.routes.read(|routes| routes.owed(topic))
     }
 
-    /// Counts messages that came over from a connection on another shard.
-    pub fn count_crossed_in(&mut self, messages: u64) {
-        self.overlay.outlets.counts.crossed_in += messages;
+    /// Counts messages of this session's client that went to an overlay on another shard.
+    pub(crate) fn count_crossed_out(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_out += messages;
     }
 
-    /// Counts messages passed on to an overlay on another shard.
-    pub fn count_crossed_out(&mut self, messages: u64) {
-        self.overlay.outlets.counts.crossed_out += messages;
+    /// Counts messages that came from a client served on another shard.
+    pub(crate) fn count_crossed_in(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_in += messages;
     }
 
     /// Largest message in bytes.

@@ -19,8 +19,7 @@
 //! 4. [`Session::flush`] once at the end of a turn in which anything of the above happened, and when a blocked descriptor
 //!    became writable: write what is buffered, answer [`Flushed::Blocked`] if the descriptor takes no more. When room
 //!    returns in the buffer, call [`Seat::ready`] for each subscription that had been answered `Full`.
-//! 5. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
-//! 6. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
+//! 5. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
@@ -28,6 +27,37 @@
 //! as soon as its number is known, which may be before `subscribe` returns.
 //!
 //! The embedder's handlers of `Engine::on_shard` are sessions too, without a descriptor: `on_shard.rs` is an example.
+//!
+//! # Local clients
+//!
+//! Read them in the order of a client's life: `accept.rs` (the control thread: uid, login, questions), `home.rs` (the
+//! connection on its shard), `agent.rs` (its dealings with one overlay), `out.rs` (what waits to be written). An overlay on
+//! another shard than the connection has an agent of its own there (`remote.rs`), joined to the connection by two rings
+//! (`link.rs`) that carry the client's own frames.
+
+mod accept;
+mod agent;
+mod client;
+mod desk;
+mod failures;
+mod grant;
+mod held;
+mod home;
+mod input;
+mod limits;
+mod link;
+mod login;
+mod mail;
+mod out;
+mod remote;
+mod socket;
+mod start;
+mod tell;
+mod wake;
+
+pub use desk::{Control, Refused};
+pub use grant::Grant;
+pub use start::{Gateway, GatewayConfig};
 
 pub use crate::seat::Seat;
 pub use crate::session::{Flushed, Session, Verdict};

@@ -1,0 +1,596 @@
+//! A client's dealings with one overlay, on that overlay's shard: its requests become calls on the seat, what the core says
+//! becomes frames in [`Out`]. A connection has one for its own overlay, and one behind a link for each overlay elsewhere.
+//!
+//! Two halves that are borrowed apart: the ledger, which only requests touch, and the output, which deliveries and events
+//! touch while a request is on the stack. The output's borrow is never held across a call on the seat.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use tidings_protocol::{
+    CommandError, Delivery, Event, PublishError, PublisherId, Redelivery, SlowPolicy, SubSpec,
+    Taken,
+};
+use tidings_wire::client::presence::{Unwatch, Watch};
+use tidings_wire::client::publish::{
+    AskOwed, CONNECTION, Close, Closed, Credit, Open, Opened, Owed, Publish,
+};
+use tidings_wire::client::subscribe::{Ack, Subscribe, Unsubscribe, Unsubscribed};
+use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Policy, RECORD_HEAD, Request};
+
+use super::client::Part;
+use super::held::{Front, Held};
+use super::limits::{PUBLISHER_WINDOW, PUBLISHERS_MAX, SUBSCRIPTIONS_MAX, WATCHES_MAX};
+use super::out::Out;
+use super::tell;
+use crate::seat::Seat;
+
+/// The client broke the protocol: the connection ends with this sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Breach(pub(crate) &'static str);
+
+/// One publisher of the client.
+struct Publisher {
+    handle: u32,
+    topic: String,
+    /// Bytes of records that came, that were accepted, and that may come in all.
+    came: u64,
+    accepted: u64,
+    granted: u64,
+    window: u64,
+}
+
+/// What requests touch.
+#[derive(Default)]
+struct Ledger {
+    publishers: HashMap<u32, Publisher>,
+    /// The node's number by the client's.
+    subs: HashMap<u32, u32>,
+    watches: Vec<u32>,
+    held: Held,
+    /// Bytes of PUBLISH frames that are done with.
+    consumed: u64,
+}
+
+/// See the module.
+pub(crate) struct Agent {
+    part: RefCell<Option<Part>>,
+    /// Name of the overlay.
+    overlay: String,
+    /// When publishers give up, unless the subscription says otherwise.
+    redelivery: Redelivery,
+    ledger: RefCell<Ledger>,
+    pub(crate) out: RefCell<Out>,
+}
+
+impl Agent {
+    pub(crate) fn new(part: Part, overlay: &str, redelivery: Redelivery) -> Self {
+        Self {
+            part: RefCell::new(Some(part)),
+            overlay: overlay.to_owned(),
+            redelivery,
+            ledger: RefCell::default(),
+            out: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn overlay(&self) -> &str {
+        &self.overlay
+    }
+
+    /// Bytes of PUBLISH frames that are done with, since the beginning.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.ledger.borrow().consumed
+    }
+
+    fn refuse(&self, code: ErrorCode, refused: Kind, number: u32, text: &str) {
+        self.out.borrow_mut().refuse(code, refused, number, text);
+    }
+
+    /// Serves a request about this overlay. `cost` is the size of its frame.
+    pub(crate) fn serve(
+        &self,
+        seat: &mut Seat<'_>,
+        request: &Request<'_>,
+        cost: u64,
+    ) -> Result<(), Breach> {
+        match request {
+            Request::Publish(publish) => return self.publish(seat, publish, cost),
+            Request::Ack(ack) => self.acknowledge(seat, ack),
+            Request::Open(open) => self.open(seat, open),
+            Request::Close(close) => self.close(seat, close),
+            Request::AskOwed(ask) => self.ask_owed(seat, ask),
+            Request::Subscribe(subscribe) => self.subscribe(seat, subscribe),
+            Request::Unsubscribe(unsubscribe) => self.unsubscribe(seat, unsubscribe),
+            Request::Watch(watch) => self.watch(seat, watch),
+            Request::Unwatch(unwatch) => self.unwatch(seat, unwatch),
+            Request::Hello(_) | Request::Proof(_) => {
+                return Err(Breach("the session stands already"));
+            }
+            Request::Query(_) | Request::Leave(_) => {
+                unreachable!("the connection passes questions on")
+            }
+        }
+        Ok(())
+    }
+
+    // Publishing.
+
+    fn open(&self, seat: &mut Seat<'_>, open: &Open<'_>) {
+        let part = self.part.borrow();
+        let Some(part) = part.as_ref() else { return };
+        let refuse = |code, text: &str| self.refuse(code, Kind::Open, open.publisher, text);
+        let mut ledger = self.ledger.borrow_mut();
+        if ledger.publishers.contains_key(&open.publisher) {
+            return refuse(ErrorCode::BadNumber, "this publisher is open already");
+        }
+        if ledger.publishers.len() >= PUBLISHERS_MAX {
+            return refuse(
+                ErrorCode::TooMany,
+                "too many publishers are open on this connection",
+            );
+        }
+        if !part.rights.may_publish(open.topic) {
+            let text = format!("the client {} may not publish on {}", part.name, open.topic);
+            return refuse(ErrorCode::NotAllowed, &text);
+        }
+        let handle = match seat.open_publisher(open.topic) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let (code, text) = explain(error, open.topic);
+                return refuse(code, &text);
+            }
+        };
+        let max_message = seat.message_bytes_max();
+        let window = PUBLISHER_WINDOW.max((max_message + RECORD_HEAD) as u64);
+        let owed = seat.owed(open.topic);
+        let publisher = Publisher {
+            handle,
+            topic: open.topic.to_owned(),
+            came: 0,
+            accepted: 0,
+            granted: window,
+            window,
+        };
+        ledger.publishers.insert(open.publisher, publisher);
+        let mut out = self.out.borrow_mut();
+        out.add_publisher(handle, open.publisher);
+        let max_message = u32::try_from(max_message).unwrap_or(u32::MAX);
+        Opened {
+            publisher: open.publisher,
+            handle,
+            max_message,
+            owed,
+            credit: window,
+        }
+        .encode(out.frame());
+    }
+
+    fn publish(&self, seat: &mut Seat<'_>, publish: &Publish<'_>, cost: u64) -> Result<(), Breach> {
+        let ledger = &mut *self.ledger.borrow_mut();
+        let Some(publisher) = ledger.publishers.get_mut(&publish.publisher) else {
+            // Its OPEN was refused, or it was closed for a message that is too large; the client may not know yet.
+            ledger.consumed += cost;
+            return Ok(());
+        };
+        publisher.came += publish.bytes as u64;
+        if publisher.came > publisher.granted {
+            return Err(Breach(
+                "more was published than the publisher's credit allows",
+            ));
+        }
+        if !ledger.held.is_empty() {
+            ledger.held.push(publish.publisher, publish.records, cost);
+            return Ok(());
+        }
+        let unsynced = !seat.is_synced();
+        let mut records = publish.records;
+        loop {
+            let rest = records;
+            let Some(payload) = records.next() else { break };
+            match self.publish_one(seat, publisher, publish.publisher, payload, unsynced) {
+                Ok(()) => {}
+                Err(PublishError::WouldBlock) => {
+                    ledger.held.push(publish.publisher, rest, cost);
+                    return Ok(());
+                }
+                Err(error) => {
+                    ledger.drop_publisher(seat, self, publish.publisher, error);
+                    break;
+                }
+            }
+        }
+        ledger.consumed += cost;
+        Ok(())
+    }
+
+    fn publish_one(
+        &self,
+        seat: &mut Seat<'_>,
+        publisher: &mut Publisher,
+        number: u32,
+        payload: &[u8],
+        unsynced: bool,
+    ) -> Result<(), PublishError> {
+        let accepted = seat.publish(publisher.handle, payload)?;
+        publisher.accepted += (RECORD_HEAD + payload.len()) as u64;
+        let mut out = self.out.borrow_mut();
+        out.accept(number, accepted.seq, accepted.owed, unsynced);
+        if publisher.accepted + publisher.window > publisher.granted + publisher.window / 2 {
+            publisher.granted = publisher.accepted + publisher.window;
+            Credit {
+                publisher: number,
+                credit: publisher.granted,
+            }
+            .encode(out.frame());
+        }
+        Ok(())
+    }
+
+    /// There may be room again: what is held goes on. Returns whether anything is held still.
+    pub(crate) fn publish_held(&self, seat: &mut Seat<'_>) -> bool {
+        let ledger = &mut *self.ledger.borrow_mut();
+        if ledger.held.is_empty() {
+            return false;
+        }
+        let unsynced = !seat.is_synced();
+        while let Some(front) = ledger.held.front() {
+            match front {
+                Front::Close { publisher } => {
+                    ledger.held.pop();
+                    ledger.close_publisher(seat, self, publisher);
+                }
+                Front::Message {
+                    publisher: number,
+                    payload,
+                } => {
+                    let Some(publisher) = ledger.publishers.get_mut(&number) else {
+                        ledger.consumed += ledger.held.forget(number);
+                        continue;
+                    };
+                    match self.publish_one(seat, publisher, number, payload, unsynced) {
+                        Ok(()) => ledger.consumed += ledger.held.pop(),
+                        Err(PublishError::WouldBlock) => return true,
+                        Err(error) => {
+                            ledger.consumed += ledger.held.forget(number);
+                            ledger.drop_publisher(seat, self, number, error);
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn close(&self, seat: &mut Seat<'_>, close: &Close) {
+        let mut ledger = self.ledger.borrow_mut();
+        if !ledger.publishers.contains_key(&close.publisher) {
+            return self.refuse(
+                ErrorCode::BadNumber,
+                Kind::Close,
+                close.publisher,
+                "no such publisher is open",
+            );
+        }
+        match ledger.held.is_empty() {
+            true => ledger.close_publisher(seat, self, close.publisher),
+            false => ledger.held.push_close(close.publisher),
+        }
+    }
+
+    fn ask_owed(&self, seat: &mut Seat<'_>, ask: &AskOwed) {
+        let ledger = self.ledger.borrow();
+        let Some(publisher) = ledger.publishers.get(&ask.publisher) else {
+            return self.refuse(
+                ErrorCode::BadNumber,
+                Kind::AskOwed,
+                ask.publisher,
+                "no such publisher is open",
+            );
+        };
+        let owed = seat.owed(&publisher.topic);
+        Owed {
+            publisher: ask.publisher,
+            owed,
+        }
+        .encode(self.out.borrow_mut().frame());
+    }
+
+    // Subscribing.
+
+    fn subscribe(&self, seat: &mut Seat<'_>, subscribe: &Subscribe<'_>) {
+        let part = self.part.borrow();
+        let Some(part) = part.as_ref() else { return };
+        let refuse = |code, text: &str| self.refuse(code, Kind::Subscribe, subscribe.sub, text);
+        let mut ledger = self.ledger.borrow_mut();
+        if ledger.subs.contains_key(&subscribe.sub) {
+            return refuse(ErrorCode::BadNumber, "this subscription stands already");
+        }
+        if ledger.subs.len() >= SUBSCRIPTIONS_MAX {
+            return refuse(
+                ErrorCode::TooMany,
+                "too many subscriptions stand on this connection",
+            );
+        }
+        if !part.rights.may_subscribe(subscribe.pattern) {
+            let text = format!(
+                "the client {} may not subscribe to {}",
+                part.name, subscribe.pattern
+            );
+            return refuse(ErrorCode::NotAllowed, &text);
+        }
+        self.out
+            .borrow_mut()
+            .begin_sub(subscribe.sub, subscribe.ack == AckMode::Node);
+        let made = seat.subscribe(self.spec(subscribe, &part.name));
+        let mut out = self.out.borrow_mut();
+        let twice = made.is_ok_and(|node_sub| {
+            out.number_of(node_sub)
+                .is_some_and(|number| number != subscribe.sub)
+        });
+        match made {
+            // A named client's second subscription to the same pattern is its first one.
+            Ok(_) if twice => {
+                out.end_sub(None);
+                drop(out);
+                refuse(
+                    ErrorCode::BadNumber,
+                    "this client is subscribed to this pattern already",
+                );
+            }
+            Ok(node_sub) => {
+                out.end_sub(Some(node_sub));
+                ledger.subs.insert(subscribe.sub, node_sub);
+            }
+            Err(error) => {
+                out.end_sub(None);
+                drop(out);
+                let (code, text) = explain(error, subscribe.pattern);
+                refuse(code, &text);
+            }
+        }
+    }
+
+    fn spec(&self, subscribe: &Subscribe<'_>, client: &str) -> SubSpec {
+        let redelivery = match subscribe.every_ms {
+            0 => self.redelivery,
+            every_ms => Redelivery {
+                attempts: subscribe.attempts,
+                every_ms,
+            },
+        };
+        SubSpec {
+            pattern: subscribe.pattern.to_owned(),
+            client: client.to_owned(),
+            ack: match subscribe.ack {
+                AckMode::Client => tidings_protocol::AckMode::Client,
+                AckMode::Node => tidings_protocol::AckMode::Node,
+            },
+            ordered: subscribe.order == Order::Ordered,
+            policy: match subscribe.policy {
+                Policy::Detach => SlowPolicy::Detach,
+                Policy::DropOldest => SlowPolicy::DropOldest,
+                Policy::DropNewest => SlowPolicy::DropNewest,
+                Policy::Block => SlowPolicy::Block,
+            },
+            redelivery,
+        }
+    }
+
+    fn unsubscribe(&self, seat: &mut Seat<'_>, unsubscribe: &Unsubscribe) {
+        let Some(node_sub) = self.ledger.borrow_mut().subs.remove(&unsubscribe.sub) else {
+            let text = "no such subscription stands";
+            return self.refuse(
+                ErrorCode::BadNumber,
+                Kind::Unsubscribe,
+                unsubscribe.sub,
+                text,
+            );
+        };
+        self.out.borrow_mut().remove_sub(node_sub);
+        seat.unsubscribe(node_sub);
+        Unsubscribed {
+            sub: unsubscribe.sub,
+        }
+        .encode(self.out.borrow_mut().frame());
+    }
+
+    fn acknowledge(&self, seat: &mut Seat<'_>, ack: &Ack) {
+        let ledger = self.ledger.borrow();
+        let epoch = self
+            .part
+            .borrow()
+            .as_ref()
+            .filter(|part| !part.is_fenced())
+            .map(|part| part.epoch);
+        let Some(&node_sub) = ledger.subs.get(&ack.sub) else {
+            return;
+        };
+        if epoch != Some(ack.session_epoch) || ack.from > ack.to {
+            return; // Of an older session, or of nothing.
+        }
+        let publisher = PublisherId {
+            node: ack.node,
+            boot: ack.boot,
+            handle: ack.handle,
+        };
+        seat.acknowledge_range(node_sub, publisher, ack.from, ack.to.saturating_add(1));
+    }
+
+    // Presence.
+
+    fn watch(&self, seat: &mut Seat<'_>, watch: &Watch<'_>) {
+        let mut ledger = self.ledger.borrow_mut();
+        if ledger.watches.contains(&watch.watch) || ledger.watches.len() >= WATCHES_MAX {
+            let text = "this watch stands already, or too many do";
+            return self.refuse(ErrorCode::BadNumber, Kind::Watch, watch.watch, text);
+        }
+        ledger.watches.push(watch.watch);
+        seat.watch_presence(true);
+        let (this, _) = seat.node();
+        let members = seat.members();
+        tell::snapshot(self.out.borrow_mut().frame(), watch.watch, this, &members);
+    }
+
+    fn unwatch(&self, seat: &mut Seat<'_>, unwatch: &Unwatch) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.watches.retain(|watch| *watch != unwatch.watch);
+        if ledger.watches.is_empty() {
+            seat.watch_presence(false);
+        }
+    }
+
+    // The core's side.
+
+    pub(crate) fn deliver(&self, node_sub: u32, message: &Delivery<'_>) -> Taken {
+        self.out.borrow_mut().deliver(node_sub, message)
+    }
+
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        self.out.borrow_mut().event(event);
+    }
+
+    /// Tells what had to be looked up, and goes on publishing if there is room. To be called before the output is written.
+    pub(crate) fn settle(&self, seat: &mut Seat<'_>) {
+        let (later, writable) = {
+            let mut out = self.out.borrow_mut();
+            (
+                std::mem::take(&mut out.later),
+                std::mem::take(&mut out.writable),
+            )
+        };
+        if !later.is_empty() {
+            let ledger = self.ledger.borrow();
+            tell::later(&mut self.out.borrow_mut(), later, &ledger.watches, seat);
+        }
+        if writable {
+            self.publish_held(seat);
+        }
+    }
+
+    /// Whether messages wait for room in the overlay's store.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        !self.ledger.borrow().held.is_empty()
+    }
+
+    /// After the output was written: subscriptions that found no room are filled again. Returns whether any was.
+    pub(crate) fn feed(&self, seat: &mut Seat<'_>) -> bool {
+        let starved = {
+            let mut out = self.out.borrow_mut();
+            if !out.has_room() {
+                return false;
+            }
+            out.take_starved()
+        };
+        for &sub in &starved {
+            seat.ready(sub);
+        }
+        !starved.is_empty()
+    }
+
+    /// The client is gone: its named subscriptions wait for it, the others end; so do its publishers.
+    pub(crate) fn end(&self, seat: &mut Seat<'_>) {
+        let Some(part) = self.part.borrow_mut().take() else {
+            return;
+        };
+        let (subs, handles) = {
+            let mut ledger = self.ledger.borrow_mut();
+            seat.watch_presence(false);
+            let subs: Vec<u32> = ledger.subs.drain().map(|(_, node_sub)| node_sub).collect();
+            (
+                subs,
+                ledger
+                    .publishers
+                    .drain()
+                    .map(|(_, publisher)| publisher.handle)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for sub in subs {
+            self.out.borrow_mut().remove_sub(sub);
+            match part.name.is_empty() {
+                true => seat.unsubscribe(sub),
+                false => seat.detach(sub),
+            }
+        }
+        handles
+            .into_iter()
+            .for_each(|handle| seat.close_publisher(handle));
+    }
+}
+
+impl Ledger {
+    fn close_publisher(&mut self, seat: &mut Seat<'_>, agent: &Agent, number: u32) {
+        let Some(publisher) = self.publishers.remove(&number) else {
+            return;
+        };
+        seat.close_publisher(publisher.handle);
+        let mut out = agent.out.borrow_mut();
+        out.remove_publisher(publisher.handle);
+        Closed { publisher: number }.encode(out.frame());
+    }
+
+    /// A publisher that did what cannot be accepted is closed, and its client told why.
+    fn drop_publisher(
+        &mut self,
+        seat: &mut Seat<'_>,
+        agent: &Agent,
+        number: u32,
+        error: PublishError,
+    ) {
+        let Some(publisher) = self.publishers.remove(&number) else {
+            return;
+        };
+        seat.close_publisher(publisher.handle);
+        agent.out.borrow_mut().remove_publisher(publisher.handle);
+        match error {
+            PublishError::TooLarge { limit } => {
+                let text =
+                    format!("TooLarge: this overlay takes messages of at most {limit} bytes");
+                agent.refuse(ErrorCode::TooLarge, Kind::Publish, number, &text);
+            }
+            PublishError::Closed | PublishError::WouldBlock => {
+                agent.refuse(
+                    ErrorCode::Leaving,
+                    Kind::Publish,
+                    number,
+                    "the node is leaving the overlay",
+                );
+            }
+        }
+    }
+}
+
+fn explain(error: CommandError, text: &str) -> (ErrorCode, String) {
+    match error {
+        CommandError::BadTopic => (
+            ErrorCode::BadTopic,
+            format!(
+                "{text:?} is not a topic or pattern: write parts joined by dots, as orders.new, orders.* or *"
+            ),
+        ),
+        CommandError::TooMany => (
+            ErrorCode::TooMany,
+            "a limit of the node is reached".to_owned(),
+        ),
+        CommandError::Leaving => (
+            ErrorCode::Leaving,
+            "the node is leaving the overlay".to_owned(),
+        ),
+        CommandError::Unknown | CommandError::TooLong => {
+            (ErrorCode::Failed, "the node could not do it".to_owned())
+        }
+    }
+}
+
+/// Grants the connection more PUBLISH bytes, once half a window is used.
+pub(crate) fn grant_connection(out: &mut Out, consumed: u64, granted: &mut u64, window: u64) {
+    if consumed + window > *granted + window / 2 {
+        *granted = consumed + window;
+        Credit {
+            publisher: CONNECTION,
+            credit: *granted,
+        }
+        .encode(out.frame());
+    }
+}

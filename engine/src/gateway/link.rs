@@ -1,0 +1,140 @@
+//! The two rings between a connection and its agent for an overlay on another shard: whole frames either way, no locks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tidings_wire::client::frame::frame_size;
+
+use super::limits::{LINK_BYTES, LINK_RECORD};
+use super::wake::Wake;
+use crate::queue::ring::{Consumer, Producer, ring};
+use crate::shard::door::Door;
+
+/// Kind of the records: whole frames.
+const FRAMES: u32 = 1;
+
+/// What both ends see.
+pub(crate) struct Shared {
+    pub(crate) home: Arc<Wake>,
+    pub(crate) agent: Wake,
+    /// Bytes of PUBLISH frames that the agent has done with.
+    pub(crate) consumed: AtomicU64,
+    /// Either end is over.
+    closed: AtomicBool,
+    /// The agent found its ring full and waits for a wake.
+    agent_blocked: AtomicBool,
+}
+
+/// One end: frames out, frames in.
+pub(crate) struct End {
+    tx: Producer,
+    rx: Consumer,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Makes a link between a connection and its agent, the connection's end first.
+pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
+    let shared = Arc::new(Shared {
+        home,
+        agent: Wake::new(agent_door),
+        consumed: AtomicU64::new(0),
+        closed: AtomicBool::new(false),
+        agent_blocked: AtomicBool::new(false),
+    });
+    let (out_tx, out_rx) = ring(LINK_BYTES);
+    let (back_tx, back_rx) = ring(LINK_BYTES);
+    let home = End {
+        tx: out_tx,
+        rx: back_rx,
+        shared: Arc::clone(&shared),
+    };
+    (
+        home,
+        End {
+            tx: back_tx,
+            rx: out_rx,
+            shared,
+        },
+    )
+}
+
+impl Shared {
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl End {
+    /// Sends one whole frame. `false`: the ring is full.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> bool {
+        self.tx.push(FRAMES, &[frame])
+    }
+
+    /// By the agent: sends as many of the whole frames in `bytes` as fit, and says how many bytes that were.
+    pub(crate) fn send_all(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let run = run_of_frames(&bytes[sent..]);
+            if !self.tx.push(FRAMES, &[&bytes[sent..sent + run]]) {
+                self.shared.agent_blocked.store(true, Ordering::SeqCst);
+                // The other end may have made room before it could see the flag.
+                if !self.tx.push(FRAMES, &[&bytes[sent..sent + run]]) {
+                    return sent;
+                }
+            }
+            sent += run;
+        }
+        sent
+    }
+
+    /// The next frames from the other end, of which there may be several; `None` if there are none.
+    pub(crate) fn peek(&mut self) -> Option<&[u8]> {
+        self.rx.peek().map(|(_, bytes)| &*bytes)
+    }
+
+    /// Has done with what [`peek`](Self::peek) gave.
+    pub(crate) fn advance(&mut self) {
+        self.rx.advance();
+        self.rx.release();
+    }
+
+    /// By the connection, after it made room: an agent that waits for it is woken.
+    pub(crate) fn wake_blocked_agent(&self) -> bool {
+        !self.shared.agent_blocked.swap(false, Ordering::SeqCst) || self.shared.agent.call()
+    }
+}
+
+/// Bytes of as many whole frames as one record should hold: at least one.
+fn run_of_frames(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while let Ok(Some(size)) = frame_size(&bytes[end..]) {
+        if end > 0 && end + size > LINK_RECORD {
+            break;
+        }
+        end += size;
+    }
+    assert!(end > 0, "whole frames are in the output");
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidings_wire::client::publish::Close;
+
+    #[test]
+    fn runs_end_between_frames() {
+        let mut bytes = Vec::new();
+        for publisher in 0..20_000 {
+            Close { publisher }.encode(&mut bytes);
+        }
+        let run = run_of_frames(&bytes);
+        assert!(run <= LINK_RECORD && run > LINK_RECORD - 12);
+        assert_eq!(run % 12, 0);
+        assert_eq!(run_of_frames(&bytes[..12]), 12);
+    }
+}
