@@ -1,0 +1,689 @@
+//! From raw settings to checked ones. Called once; a mistake anywhere means that nothing starts.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
+
+use super::problem::{Given, Origin, Problem, Problems};
+use super::raw::{Raw, RawClient, RawNode, RawOverlay};
+use super::settings::{Key, NodeSettings, OverlaySettings, Poll, Profile, Settings};
+use super::units;
+use crate::paths;
+
+/// UDP port of a node, unless told otherwise.
+pub const DEFAULT_PORT: u16 = 7400;
+/// Most shards of a node.
+const MAX_SHARDS: i64 = 16;
+/// Longest name of an overlay in bytes: a u8 length in the client protocol.
+const MAX_OVERLAY_NAME: usize = 255;
+/// Most overlays of one node: a guess, far above what anybody ran.
+const MAX_OVERLAYS: usize = 256;
+/// Longest path of a Unix socket: `sun_path` less its terminating zero.
+const MAX_SOCKET_PATH: usize = 107;
+/// Default and hard limit of a message.
+const MAX_MESSAGE: (u64, u64) = (1 << 20, 4 << 20);
+/// Default, least and most of an overlay's store; the least holds two of the largest messages and some small ones.
+const RETAIN: (u64, u64, u64) = (64 << 20, 4 << 20, 64 << 30);
+
+/// Checks everything. `base` is the folder that relative paths of the file start from.
+pub fn check(raw: Raw, base: &Path) -> Result<Settings, Problems> {
+    let mut check = Check {
+        base,
+        problems: Problems::default(),
+    };
+    let node = check.node(raw.node);
+    let shards = node.shards;
+    let (socket, clients_file, client_grace, client_shard) = check.client(raw.client, shards);
+    let overlays = check.overlays(raw.overlays, &node.data_dir, shards);
+    let settings = Settings {
+        node,
+        socket,
+        clients_file,
+        client_grace,
+        client_shard,
+        overlays,
+    };
+    check.problems.or(settings)
+}
+
+struct Check<'a> {
+    base: &'a Path,
+    problems: Problems,
+}
+
+impl Check<'_> {
+    fn wrong<T, U>(
+        &mut self,
+        given: &Given<T>,
+        value: impl Display,
+        wrong: &str,
+        remedy: &str,
+    ) -> Option<U> {
+        self.problems
+            .push(Problem::new(given, value, wrong, remedy))
+    }
+
+    fn node(&mut self, raw: RawNode) -> NodeSettings {
+        let bind = raw.bind.as_ref().and_then(|given| self.bind(given));
+        let advertise = self.advertise(
+            raw.advertise.as_ref(),
+            bind.map_or(DEFAULT_PORT, |bind| bind.port()),
+        );
+        NodeSettings {
+            name: raw
+                .name
+                .and_then(|given| self.name(given, MAX_NAME))
+                .unwrap_or_else(|| paths::host_name(MAX_NAME)),
+            bind: bind.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            advertise,
+            data_dir: raw
+                .data_dir
+                .map_or_else(paths::data_dir, |given| self.path(&given)),
+            shards: raw.shards.and_then(|given| self.shards(&given)),
+            poll: raw
+                .poll
+                .and_then(|given| self.poll(&given))
+                .unwrap_or(Poll::Default),
+            rack: raw
+                .rack
+                .and_then(|given| self.name(given, MAX_NAME))
+                .unwrap_or_default(),
+            profile: raw
+                .profile
+                .and_then(|given| self.profile(&given))
+                .unwrap_or(Profile::Lan),
+            metadata: raw
+                .metadata
+                .and_then(|given| self.metadata(&given))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn client(
+        &mut self,
+        raw: RawClient,
+        shards: Option<usize>,
+    ) -> (PathBuf, Option<PathBuf>, Duration, Option<usize>) {
+        let socket = match raw.socket {
+            None => paths::socket(),
+            Some(given) => {
+                let path = self.path(&given);
+                if path.as_os_str().len() > MAX_SOCKET_PATH {
+                    let wrong = format!(
+                        "is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have"
+                    );
+                    self.wrong::<_, ()>(
+                        &given,
+                        quoted(&given.value),
+                        &wrong,
+                        "choose a folder with a shorter path",
+                    );
+                }
+                path
+            }
+        };
+        let grace = raw.grace.and_then(|given| {
+            self.duration(&given, Duration::ZERO, Duration::from_secs(7 * 86_400))
+        });
+        let shard = raw.shard.and_then(|given| self.shard(&given, shards));
+        let clients_file = raw.clients_file.map(|given| self.path(&given));
+        (
+            socket,
+            clients_file,
+            grace.unwrap_or(Duration::from_secs(600)),
+            shard,
+        )
+    }
+
+    /// The number of a shard. If the number of shards is not said, the machine decides, and 0 is the only sure one.
+    fn shard(&mut self, given: &Given<i64>, shards: Option<usize>) -> Option<usize> {
+        let last = shards.unwrap_or(1) as i64 - 1;
+        if (0..=last).contains(&given.value) {
+            return Some(given.value as usize);
+        }
+        let wrong = format!("is not in 0 to {last}");
+        self.wrong(
+            given,
+            given.value,
+            &wrong,
+            "name one of the shards that node.shards makes, or remove the key",
+        )
+    }
+
+    fn overlays(
+        &mut self,
+        raw: Vec<RawOverlay>,
+        data_dir: &Path,
+        shards: Option<usize>,
+    ) -> Vec<OverlaySettings> {
+        let given = raw.len();
+        let mut names = BTreeSet::new();
+        let mut overlays: Vec<OverlaySettings> = Vec::new();
+        for (index, raw) in raw.into_iter().enumerate() {
+            if index == MAX_OVERLAYS {
+                if let Some(name) = &raw.name {
+                    let wrong =
+                        format!("is one of {given} overlays; a node runs at most {MAX_OVERLAYS}");
+                    self.wrong::<_, ()>(
+                        name,
+                        quoted(&name.value),
+                        &wrong,
+                        "spread them over several nodes",
+                    );
+                }
+                break;
+            }
+            overlays.extend(self.overlay(raw, data_dir, shards, &mut names));
+        }
+        overlays
+    }
+
+    fn overlay(
+        &mut self,
+        raw: RawOverlay,
+        data_dir: &Path,
+        shards: Option<usize>,
+        names: &mut BTreeSet<String>,
+    ) -> Option<OverlaySettings> {
+        let Some(name_given) = raw.name.clone() else {
+            let origin = first_origin(&raw, "name");
+            return self.problems.push(Problem {
+                origin,
+                value: String::new(),
+                wrong: "an [[overlay]] has no name".to_owned(),
+                remedy: "add name = \"...\"; members of one overlay use the same name and key"
+                    .to_owned(),
+            });
+        };
+        let name = self.name(name_given.clone(), MAX_OVERLAY_NAME)?;
+        if !names.insert(name.clone()) {
+            self.wrong::<_, ()>(
+                &name_given,
+                quoted(&name),
+                "is there twice",
+                "give each overlay a name of its own",
+            );
+        }
+        let max_message = raw
+            .max_message
+            .and_then(|given| self.size(&given, 1, MAX_MESSAGE.1));
+        let retain = raw
+            .retain
+            .and_then(|given| self.size(&given, RETAIN.1, RETAIN.2));
+        let (attempts, every) = match raw.redelivery {
+            None => (0, Duration::from_secs(5)),
+            Some(given) => (
+                given
+                    .value
+                    .attempts
+                    .and_then(|given| self.integer(&given, 0, i64::from(u32::MAX)))
+                    .unwrap_or(0) as u32,
+                given
+                    .value
+                    .every
+                    .and_then(|given| {
+                        self.duration(
+                            &given,
+                            Duration::from_millis(10),
+                            Duration::from_secs(86_400),
+                        )
+                    })
+                    .unwrap_or(Duration::from_secs(5)),
+            ),
+        };
+        let park_max = raw.park_max.and_then(|given| {
+            self.duration(
+                &given,
+                Duration::from_secs(1),
+                Duration::from_secs(365 * 86_400),
+            )
+        });
+        let shard = raw.shard.and_then(|given| self.shard(&given, shards));
+        Some(OverlaySettings {
+            shard,
+            key: self.key(raw.key_file, &name_given, data_dir)?,
+            join: raw.join.map(|given| self.join(given)).unwrap_or_default(),
+            attempts,
+            every,
+            max_message: max_message.unwrap_or(MAX_MESSAGE.0) as usize,
+            retain: retain.unwrap_or(RETAIN.0) as usize,
+            park_max: park_max.unwrap_or(Duration::from_secs(86_400)),
+            name,
+        })
+    }
+
+    fn key(
+        &mut self,
+        key_file: Option<Given<String>>,
+        name: &Given<String>,
+        data_dir: &Path,
+    ) -> Option<Key> {
+        match key_file {
+            Some(given) => Some(Key::File(self.path(&given))),
+            None if name.value == paths::DEMO_OVERLAY => {
+                Some(Key::Generated(data_dir.join(format!("{}.key", paths::DEMO_OVERLAY))))
+            }
+            None => self.wrong(
+                name,
+                quoted(&name.value),
+                "this overlay has no key file",
+                &format!(
+                    "make one with `tidings keygen {0}.key`, copy it to every member, and name it with key_file = \"{0}.key\" or --key-file {0}.key",
+                    name.value
+                ),
+            ),
+        }
+    }
+
+    fn path(&mut self, given: &Given<String>) -> PathBuf {
+        if given.value.is_empty() {
+            self.wrong::<_, ()>(given, "\"\"", "is empty", "write a path");
+        }
+        if given.origin.line == 0 {
+            PathBuf::from(&given.value)
+        } else {
+            self.base.join(&given.value)
+        }
+    }
+
+    fn name(&mut self, given: Given<String>, max: usize) -> Option<String> {
+        let name = given.value.trim();
+        if name.is_empty() || name.len() > max || name.chars().any(char::is_control) {
+            let value = quoted(&given.value);
+            let remedy = format!("write 1 to {max} bytes of text without control characters");
+            return self.wrong(&given, value, "is not a name", &remedy);
+        }
+        Some(name.to_owned())
+    }
+
+    fn bind(&mut self, given: &Given<String>) -> Option<SocketAddr> {
+        let text = given.value.trim();
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Some(address);
+        }
+        if let Ok(ip) = text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+        {
+            return Some(SocketAddr::new(ip, DEFAULT_PORT));
+        }
+        let remedy = "write an address of this host and a port, as \"0.0.0.0:7400\" or \"[::]:7400\"; port 0 takes any free one";
+        self.wrong(given, quoted(text), "is not an address", remedy)
+    }
+
+    fn advertise(&mut self, given: Option<&Given<Vec<String>>>, port: u16) -> Vec<SocketAddr> {
+        let Some(given) = given else {
+            return Vec::new();
+        };
+        if given.value.len() > MAX_ADDRESSES {
+            let wrong = format!(
+                "has {} addresses; at most {MAX_ADDRESSES} are advertised",
+                given.value.len()
+            );
+            self.wrong::<_, ()>(given, "[...]", &wrong, "keep the best");
+        }
+        let mut addresses = Vec::new();
+        for text in &given.value {
+            let text = text.trim();
+            let bare = text
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .parse::<IpAddr>();
+            let address = text
+                .parse::<SocketAddr>()
+                .or_else(|_| bare.map(|ip| SocketAddr::new(ip, port)));
+            match address {
+                Ok(address) if !address.ip().is_unspecified() => addresses.push(address),
+                Ok(_) => {
+                    let wrong = "is no address that others could reach";
+                    self.wrong::<_, ()>(
+                        given,
+                        quoted(text),
+                        wrong,
+                        "write the address that other hosts use for this one",
+                    );
+                }
+                Err(_) => {
+                    let remedy =
+                        "write address and port, as \"203.0.113.5:7400\" or \"[2001:db8::5]:7400\"";
+                    self.wrong::<_, ()>(given, quoted(text), "is not an address", remedy);
+                }
+            }
+        }
+        addresses
+    }
+
+    fn join(&mut self, given: Given<Vec<String>>) -> Vec<String> {
+        for text in &given.value {
+            if !is_join_address(text.trim()) {
+                let remedy = "write ip, ip:port, host, host:port, [v6]:port or srv+name";
+                self.wrong::<_, ()>(
+                    &given,
+                    quoted(text),
+                    "is not an address to join through",
+                    remedy,
+                );
+            }
+        }
+        given
+            .value
+            .iter()
+            .map(|text| text.trim().to_owned())
+            .collect()
+    }
+
+    fn shards(&mut self, given: &Given<i64>) -> Option<usize> {
+        self.integer(given, 1, MAX_SHARDS)
+            .map(|shards| shards as usize)
+    }
+
+    fn integer(&mut self, given: &Given<i64>, min: i64, max: i64) -> Option<i64> {
+        if (min..=max).contains(&given.value) {
+            return Some(given.value);
+        }
+        let wrong = format!("is not in {min} to {max}");
+        self.wrong(
+            given,
+            given.value,
+            &wrong,
+            "write a number in that range, or remove the key for the default",
+        )
+    }
+
+    fn poll(&mut self, given: &Given<String>) -> Option<Poll> {
+        match given.value.trim() {
+            "off" => Some(Poll::Off),
+            "adaptive" => Some(Poll::Adaptive),
+            text => match units::duration(text) {
+                Some(time) if time <= Duration::from_millis(10) => Some(Poll::For(time)),
+                Some(_) => self.wrong(
+                    given,
+                    quoted(text),
+                    "is longer than 10ms",
+                    "write a time up to 10ms, as \"50us\"",
+                ),
+                None => {
+                    let remedy = "write \"off\", \"adaptive\" or a time up to 10ms, as \"50us\"";
+                    self.wrong(given, quoted(text), "is not a way to poll", remedy)
+                }
+            },
+        }
+    }
+
+    fn profile(&mut self, given: &Given<String>) -> Option<Profile> {
+        match given.value.trim() {
+            "lan" => Some(Profile::Lan),
+            "wan" => Some(Profile::Wan),
+            "local" => Some(Profile::Local),
+            text => self.wrong(
+                given,
+                quoted(text),
+                "is not a profile",
+                "write \"lan\", \"wan\" or \"local\"",
+            ),
+        }
+    }
+
+    fn metadata(&mut self, given: &Given<Vec<(String, String)>>) -> Option<Vec<u8>> {
+        let mut lines = String::new();
+        for (key, value) in &given.value {
+            if key.contains('=') || key.chars().chain(value.chars()).any(char::is_control) {
+                let remedy = "use keys without `=` and no control characters";
+                return self.wrong(
+                    given,
+                    quoted(key),
+                    "cannot be written as a key=value line",
+                    remedy,
+                );
+            }
+            lines.push_str(&format!("{key}={value}\n"));
+        }
+        if lines.len() > MAX_METADATA {
+            let wrong = format!(
+                "takes {} bytes as key=value lines, more than {MAX_METADATA}",
+                lines.len()
+            );
+            return self.wrong(
+                given,
+                "{...}",
+                &wrong,
+                "keep metadata short: it travels with every member record",
+            );
+        }
+        Some(lines.into_bytes())
+    }
+
+    fn duration(
+        &mut self,
+        given: &Given<String>,
+        min: Duration,
+        max: Duration,
+    ) -> Option<Duration> {
+        let Some(time) = units::duration(&given.value) else {
+            let remedy = format!("write {}", units::DURATION_FORMS);
+            return self.wrong(given, quoted(&given.value), "is not a time", &remedy);
+        };
+        if (min..=max).contains(&time) {
+            return Some(time);
+        }
+        let (min, max) = (units::show_duration(min), units::show_duration(max));
+        let wrong = format!("is not in {min} to {max}");
+        self.wrong(
+            given,
+            quoted(&given.value),
+            &wrong,
+            "write a time in that range, or remove the key for the default",
+        )
+    }
+
+    fn size(&mut self, given: &Given<String>, min: u64, max: u64) -> Option<u64> {
+        let Some(size) = units::size(&given.value) else {
+            let remedy = format!("write {}", units::SIZE_FORMS);
+            return self.wrong(given, quoted(&given.value), "is not a size", &remedy);
+        };
+        if (min..=max).contains(&size) {
+            return Some(size);
+        }
+        let (min, max) = (units::show_size(min), units::show_size(max));
+        let wrong = format!("is not in {min} to {max}");
+        self.wrong(
+            given,
+            quoted(&given.value),
+            &wrong,
+            "write a size in that range, or remove the key for the default",
+        )
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+/// Some place inside a table, for a key that is missing from it.
+fn first_origin(raw: &RawOverlay, key: &str) -> Origin {
+    let places = [
+        raw.key_file.as_ref().map(|given| &given.origin),
+        raw.join.as_ref().map(|given| &given.origin),
+        raw.redelivery.as_ref().map(|given| &given.origin),
+        raw.max_message.as_ref().map(|given| &given.origin),
+        raw.retain.as_ref().map(|given| &given.origin),
+        raw.park_max.as_ref().map(|given| &given.origin),
+    ];
+    let mut origin = places
+        .into_iter()
+        .flatten()
+        .next()
+        .cloned()
+        .unwrap_or(Origin::flag("overlay"));
+    origin.key = format!("overlay.{key}");
+    origin
+}
+
+/// Whether `text` is one of the forms that `join` takes. Names are resolved later, again and again.
+fn is_join_address(text: &str) -> bool {
+    let text = text.strip_prefix("srv+").unwrap_or(text);
+    if text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    if let Some(v6) = text.strip_prefix('[') {
+        return v6
+            .strip_suffix(']')
+            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let (host, port) = text
+        .rsplit_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
+    let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let host_is_good = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    port_is_good && host_is_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read;
+
+    fn checked(text: &str) -> Result<Settings, Problems> {
+        check(read("tidings.toml", text)?, Path::new("/etc/tidings"))
+    }
+
+    fn problem(text: &str) -> String {
+        checked(text).expect_err("a mistake was taken").to_string()
+    }
+
+    #[test]
+    fn a_full_configuration_is_taken() {
+        let settings = checked(
+            r#"
+            [node]
+            name = "host-a"
+            bind = "10.0.0.1:7500"
+            advertise = ["203.0.113.5", "[2001:db8::1]:7600"]
+            data_dir = "state"
+            shards = 4
+            poll = "50us"
+            rack = "r1"
+            profile = "wan"
+            metadata = { zone = "a" }
+            [client]
+            socket = "/run/tidings.sock"
+            clients_file = "clients.toml"
+            grace = "1m"
+            [[overlay]]
+            name = "prod"
+            key_file = "prod.key"
+            join = ["host-b", "10.0.0.2:7500", "[2001:db8::2]:7400", "srv+_tidings._udp.example.org"]
+            redelivery = { attempts = 3, every = "200ms" }
+            max_message = "4MiB"
+            retain = "128MiB"
+            park_max = "1h"
+            [[overlay]]
+            name = "demo"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.node.bind, "10.0.0.1:7500".parse().unwrap());
+        assert_eq!(
+            settings.node.advertise[0],
+            "203.0.113.5:7500".parse().unwrap()
+        );
+        assert_eq!(settings.node.data_dir, Path::new("/etc/tidings/state"));
+        assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
+        assert_eq!(settings.node.metadata, b"zone=a\n");
+        let prod = &settings.overlays[0];
+        assert_eq!(prod.key, Key::File("/etc/tidings/prod.key".into()));
+        assert_eq!((prod.attempts, prod.every), (3, Duration::from_millis(200)));
+        assert_eq!((prod.max_message, prod.retain), (4 << 20, 128 << 20));
+        assert_eq!(
+            settings.overlays[1].key,
+            Key::Generated("/etc/tidings/state/demo.key".into())
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_key_that_was_meant() {
+        let text = problem("[node]\nname = \"a\"\nbindd = \"1\"\n");
+        assert!(
+            text.contains("tidings.toml:3: node.bindd: unknown key"),
+            "{text}"
+        );
+        assert!(text.contains("did you mean bind?"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_line_and_value() {
+        let text = problem("[node]\n\nshards = \"four\"\n");
+        assert!(
+            text.contains(
+                "tidings.toml:3: node.shards = \"four\": must be a whole number, is a text"
+            ),
+            "{text}"
+        );
+        let text = problem("node = 4\n");
+        assert!(text.contains("must be a table"), "{text}");
+        let text = problem("overlay = 4\n");
+        assert!(text.contains("must be a list of tables"), "{text}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_their_range() {
+        for (line, wanted) in [
+            ("[node]\nshards = 0", "node.shards = 0: is not in 1 to 16"),
+            ("[node]\npoll = \"1s\"", "is longer than 10ms"),
+            (
+                "[node]\nbind = \"nowhere\"",
+                "node.bind = \"nowhere\": is not an address",
+            ),
+            (
+                "[node]\nadvertise = [\"0.0.0.0:1\"]",
+                "is no address that others could reach",
+            ),
+            (
+                "[client]\ngrace = \"5\"",
+                "client.grace = \"5\": is not a time",
+            ),
+            (
+                "[[overlay]]\nname = \"demo\"\nmax_message = \"5MiB\"",
+                "overlay.max_message = \"5MiB\": is not in 1B to 4MiB",
+            ),
+            (
+                "[[overlay]]\nname = \"demo\"\nredelivery = { every = \"1us\" }",
+                "is not in 10ms to 1d",
+            ),
+            (
+                "[[overlay]]\nname = \"demo\"\njoin = [\"a:b:c\"]",
+                "is not an address to join through",
+            ),
+            (
+                "[[overlay]]\nname = \"prod\"",
+                "this overlay has no key file",
+            ),
+            ("[[overlay]]\njoin = []", "has no name"),
+            (
+                "[[overlay]]\nname = \"demo\"\n[[overlay]]\nname = \"demo\"",
+                "is there twice",
+            ),
+        ] {
+            let text = problem(line);
+            assert!(text.contains(wanted), "{line}\n{text}");
+            assert!(text.contains("remedy: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_and_syntax_errors_have_a_line() {
+        let text = problem("[node]\nshards = 0\nbind = \"x\"\n[client]\ngrace = \"x\"\n");
+        assert_eq!(text.matches("error: ").count(), 3, "{text}");
+        let text = problem("[node]\nname = \n");
+        assert!(text.contains("tidings.toml:2"), "{text}");
+    }
+}

@@ -1,0 +1,18 @@
+//! Configuration: what the file and the flags say (raw), what it means (checked), once, before anything starts.
+//!
+//! `read` turns TOML into [`raw::Raw`], flags are laid over it, `check` turns the result into [`Settings`]. Every
+//! mistake is a [`Problem`] that names its place, its key, its value and the remedy; all of them are reported at once.
+
+mod check;
+pub mod clients;
+mod problem;
+mod raw;
+mod read;
+mod settings;
+pub mod units;
+
+pub use check::check;
+pub use problem::{Given, Origin, Problem, Problems};
+pub use raw::{Raw, RawOverlay};
+pub use read::read;
+pub use settings::{Key, NodeSettings, OverlaySettings, Poll, Profile, Settings};

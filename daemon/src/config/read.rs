@@ -1,0 +1,398 @@
+//! From TOML to raw settings: syntax, unknown keys and wrong types are found here, each with its line.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Given, Origin, Problem, Problems};
+use super::raw::{Raw, RawClient, RawNode, RawOverlay, RawRedelivery};
+
+/// Reads the text of a configuration file. `source` is its name for messages.
+pub fn read(source: &str, text: &str) -> Result<Raw, Problems> {
+    let document = Document::new(source, text);
+    let mut problems = Problems::default();
+    let Some(table) = document.parse(&mut problems) else {
+        return Err(problems);
+    };
+    let mut raw = Raw::default();
+    let mut root = document.section("", table.get_ref(), &mut problems);
+    if let Some(mut node) = root.table("node") {
+        raw.node = RawNode {
+            name: node.text("name"),
+            bind: node.text("bind"),
+            advertise: node.texts("advertise"),
+            data_dir: node.text("data_dir"),
+            shards: node.integer("shards"),
+            poll: node.text("poll"),
+            rack: node.text("rack"),
+            profile: node.text("profile"),
+            metadata: node.pairs("metadata"),
+        };
+        node.finish();
+    }
+    if let Some(mut client) = root.table("client") {
+        raw.client = RawClient {
+            socket: client.text("socket"),
+            clients_file: client.text("clients_file"),
+            grace: client.text("grace"),
+            shard: client.integer("shard"),
+        };
+        client.finish();
+    }
+    let mut tables = root.tables("overlay");
+    while let Some(mut overlay) = tables.next() {
+        raw.overlays.push(read_overlay(&mut overlay));
+        overlay.finish();
+    }
+    root.finish();
+    problems.or(raw)
+}
+
+fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
+    let mut raw = RawOverlay {
+        name: overlay.text("name"),
+        key_file: overlay.text("key_file"),
+        join: overlay.texts("join"),
+        redelivery: None,
+        max_message: overlay.text("max_message"),
+        retain: overlay.text("retain"),
+        park_max: overlay.text("park_max"),
+        shard: overlay.integer("shard"),
+    };
+    let origin = overlay.origin_of("redelivery");
+    if let Some(mut redelivery) = overlay.table("redelivery") {
+        let value = RawRedelivery {
+            attempts: redelivery.integer("attempts"),
+            every: redelivery.text("every"),
+        };
+        redelivery.finish();
+        raw.redelivery = Some(Given { value, origin });
+    }
+    raw
+}
+
+/// A TOML text and what its errors are reported under.
+pub(super) struct Document<'a> {
+    source: Rc<str>,
+    text: &'a str,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(source: &str, text: &'a str) -> Self {
+        Self {
+            source: source.into(),
+            text,
+        }
+    }
+
+    pub(super) fn parse(&self, problems: &mut Problems) -> Option<Spanned<DeTable<'a>>> {
+        match DeTable::parse(self.text) {
+            Ok(table) => Some(table),
+            Err(error) => problems.push(Problem {
+                origin: self.origin("syntax", error.span().unwrap_or(0..0)),
+                value: String::new(),
+                wrong: error.message().to_owned(),
+                remedy: "write TOML: [table] headers and key = value lines, texts in double quotes"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn section<'s>(
+        &'s self,
+        path: &str,
+        table: &'s DeTable<'a>,
+        problems: &'s mut Problems,
+    ) -> Section<'s> {
+        Section {
+            document: self,
+            path: path.to_owned(),
+            table,
+            known: BTreeSet::new(),
+            problems,
+        }
+    }
+
+    fn origin(&self, key: &str, span: Range<usize>) -> Origin {
+        let line = self.text.as_bytes()[..span.start.min(self.text.len())]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Origin {
+            source: self.source.clone(),
+            line,
+            key: key.to_owned(),
+        }
+    }
+}
+
+/// One table that is being read: keys that are asked for become known, the others are mistakes.
+pub(super) struct Section<'s> {
+    document: &'s Document<'s>,
+    path: String,
+    table: &'s DeTable<'s>,
+    known: BTreeSet<&'static str>,
+    problems: &'s mut Problems,
+}
+
+impl<'s> Section<'s> {
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<(&'s DeValue<'s>, Origin)> {
+        self.known.insert(key);
+        let (name, value) = self.table.get_key_value(key)?;
+        Some((
+            value.get_ref(),
+            self.document.origin(&self.path_of(key), name.span()),
+        ))
+    }
+
+    /// Where `key` stands, or would.
+    pub(super) fn origin_of(&self, key: &str) -> Origin {
+        let span = self
+            .table
+            .get_key_value(key)
+            .map_or(0..0, |(name, _)| name.span());
+        self.document.origin(&self.path_of(key), span)
+    }
+
+    fn wrong_type(&mut self, origin: Origin, value: &DeValue<'_>, wanted: &str, example: &str) {
+        let found = match value.type_str() {
+            "string" => "a text",
+            "integer" => "a whole number",
+            "float" => "a number with a fraction",
+            "boolean" => "true or false",
+            "array" => "a list",
+            "table" => "a table",
+            _ => "a date or time",
+        };
+        self.problems.0.push(Problem {
+            origin,
+            value: show(value),
+            wrong: format!("must be {wanted}, is {found}"),
+            remedy: format!("write it as {example}"),
+        });
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Given<String>> {
+        let (value, origin) = self.find(key)?;
+        match value.as_str() {
+            Some(text) => Some(Given {
+                value: text.to_owned(),
+                origin,
+            }),
+            None => {
+                self.wrong_type(origin, value, "a text", &format!("{key} = \"...\""));
+                None
+            }
+        }
+    }
+
+    /// A list of texts; one text alone is a list of one.
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Given<Vec<String>>> {
+        let (value, origin) = self.find(key)?;
+        let texts: Option<Vec<String>> = match value {
+            DeValue::String(text) => Some(vec![text.to_string()]),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
+                .collect(),
+            _ => None,
+        };
+        match texts {
+            Some(value) => Some(Given { value, origin }),
+            None => {
+                self.wrong_type(
+                    origin,
+                    value,
+                    "a list of texts",
+                    &format!("{key} = [\"...\", \"...\"]"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&mut self, key: &'static str) -> Option<Given<i64>> {
+        let (value, origin) = self.find(key)?;
+        let number = value
+            .as_integer()
+            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+        match number {
+            Some(value) => Some(Given { value, origin }),
+            None => {
+                self.wrong_type(origin, value, "a whole number", &format!("{key} = 4"));
+                None
+            }
+        }
+    }
+
+    /// A table of texts.
+    pub(super) fn pairs(&mut self, key: &'static str) -> Option<Given<Vec<(String, String)>>> {
+        let (value, origin) = self.find(key)?;
+        let pairs: Option<Vec<(String, String)>> = value.as_table().and_then(|table| {
+            let pair = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+                let name: &std::borrow::Cow<'_, str> = name.get_ref();
+                value
+                    .get_ref()
+                    .as_str()
+                    .map(|value| (name.to_string(), value.to_owned()))
+            };
+            table.iter().map(pair).collect()
+        });
+        match pairs {
+            Some(value) => Some(Given { value, origin }),
+            None => {
+                self.wrong_type(
+                    origin,
+                    value,
+                    "a table of texts",
+                    &format!("{key} = {{ zone = \"a\" }}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A table.
+    pub(super) fn table<'t>(&'t mut self, key: &'static str) -> Option<Section<'t>> {
+        let (value, origin) = self.find(key)?;
+        let path = self.path_of(key);
+        match value.as_table() {
+            Some(table) => Some(Section {
+                document: self.document,
+                path,
+                table,
+                known: BTreeSet::new(),
+                problems: self.problems,
+            }),
+            None => {
+                self.wrong_type(
+                    origin,
+                    value,
+                    "a table",
+                    &format!("[{path}] with its keys below"),
+                );
+                None
+            }
+        }
+    }
+
+    /// An array of tables, one after the other.
+    pub(super) fn tables<'t>(&'t mut self, key: &'static str) -> Tables<'t, 's> {
+        let path = self.path_of(key);
+        let items = match self.find(key) {
+            None => Vec::new(),
+            Some((value, origin)) => {
+                let tables: Option<Vec<&'s DeTable<'s>>> = value
+                    .as_array()
+                    .and_then(|items| items.iter().map(|item| item.get_ref().as_table()).collect());
+                tables.unwrap_or_else(|| {
+                    self.wrong_type(
+                        origin,
+                        value,
+                        "a list of tables",
+                        &format!("[[{path}]] with its keys below"),
+                    );
+                    Vec::new()
+                })
+            }
+        };
+        Tables {
+            section: self,
+            path,
+            items: items.into_iter(),
+        }
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
+        for (name, _) in self.table.iter() {
+            let key: &str = name.get_ref();
+            if self.known.contains(key) {
+                continue;
+            }
+            let all = self.known.iter().copied().collect::<Vec<_>>().join(", ");
+            let remedy = match nearest(key, &self.known) {
+                Some(known) => format!("did you mean {known}? Known here: {all}"),
+                None => format!("remove it; known here: {all}"),
+            };
+            self.problems.0.push(Problem {
+                origin: self.document.origin(&self.path_of(key), name.span()),
+                value: String::new(),
+                wrong: "unknown key".to_owned(),
+                remedy,
+            });
+        }
+    }
+}
+
+/// The tables of an array.
+pub(super) struct Tables<'t, 's> {
+    section: &'t mut Section<'s>,
+    path: String,
+    items: std::vec::IntoIter<&'s DeTable<'s>>,
+}
+
+impl Tables<'_, '_> {
+    /// The next table.
+    pub(super) fn next(&mut self) -> Option<Section<'_>> {
+        Some(Section {
+            document: self.section.document,
+            path: self.path.clone(),
+            table: self.items.next()?,
+            known: BTreeSet::new(),
+            problems: self.section.problems,
+        })
+    }
+}
+
+fn show(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "[...]".to_owned(),
+        DeValue::Table(_) => "{...}".to_owned(),
+    }
+}
+
+/// The known key that `key` is most likely a slip of: at most two edits away.
+fn nearest(key: &str, known: &BTreeSet<&'static str>) -> Option<&'static str> {
+    known
+        .iter()
+        .map(|name| (distance(key, name), *name))
+        .filter(|(edits, _)| *edits <= 2)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,294 @@
+//! What the daemon answers to questions of local clients, as JSON, and how it obeys their commands.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use tidings_engine::gateway::{Control, Refused};
+use tidings_engine::{Engine, EngineError, Member, OverlayId, OverlayStats, ShardStats};
+use tidings_wire::client::ErrorCode;
+use tidings_wire::client::query::Topic;
+use tidings_wire::digest::MemberState;
+
+use super::signals::Stop;
+
+/// What does not change while the node runs.
+pub struct Facts {
+    /// The node's label.
+    pub name: String,
+    /// The clients' socket.
+    pub socket: PathBuf,
+    /// Where its state is.
+    pub data_dir: PathBuf,
+    /// When it started.
+    pub since: Instant,
+    /// Cipher by overlay.
+    pub suites: Vec<(String, &'static str)>,
+}
+
+/// The daemon, as its clients see it.
+pub struct NodeControl {
+    engine: Weak<Engine>,
+    facts: Facts,
+    stop: SyncSender<Stop>,
+}
+
+impl NodeControl {
+    /// For the clients of `engine`, which it does not keep alive.
+    pub fn new(engine: &Arc<Engine>, facts: Facts, stop: SyncSender<Stop>) -> Self {
+        Self {
+            engine: Arc::downgrade(engine),
+            facts,
+            stop,
+        }
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, Refused> {
+        self.engine
+            .upgrade()
+            .ok_or(refused(ErrorCode::Leaving, "the daemon is stopping"))
+    }
+
+    fn node(&self, engine: &Engine) -> Value {
+        json!({
+            "name": self.facts.name,
+            "id": engine.node().to_string(),
+            "boot": engine.boot().to_string(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_s": self.facts.since.elapsed().as_secs(),
+            "bind": engine.local_addr().to_string(),
+            "advertised": engine.advertised().iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
+            "socket": self.facts.socket,
+            "data_dir": self.facts.data_dir,
+        })
+    }
+
+    fn overlays(&self, engine: &Engine) -> Result<Value, Refused> {
+        let mut list = Vec::new();
+        for entry in engine.overlays() {
+            let members = engine.members(entry.id).map_err(explain)?;
+            let alive = members
+                .iter()
+                .filter(|member| member.state == MemberState::Alive)
+                .count();
+            let suite = self
+                .facts
+                .suites
+                .iter()
+                .find(|(name, _)| *name == entry.name)
+                .map(|(_, suite)| *suite);
+            list.push(json!({
+                "name": entry.name,
+                "id": entry.id.to_string(),
+                "shard": entry.shard,
+                "members": members.len(),
+                "alive": alive,
+                "synced": engine.is_synced(entry.id).map_err(explain)?,
+                "suite": suite,
+            }));
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn stats(&self, engine: &Engine) -> Result<Value, Refused> {
+        let stats = engine.stats().map_err(explain)?;
+        let mut overlays = Vec::new();
+        for overlay in &stats.overlays {
+            let members = engine.members(overlay.id).map_err(explain)?;
+            overlays.push(overlay_stats(overlay, &members));
+        }
+        let shards = stats
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(index, shard)| shard_stats(index, shard));
+        Ok(json!({
+            "node": self.node(engine),
+            "shards": shards.collect::<Vec<_>>(),
+            "overlays": overlays,
+        }))
+    }
+}
+
+impl Control for NodeControl {
+    fn answer(&self, what: Topic, overlay: &str) -> Result<String, Refused> {
+        let engine = self.engine()?;
+        let answer = match what {
+            Topic::Members => {
+                let members = engine.members(find(&engine, overlay)?).map_err(explain)?;
+                Value::Array(members.iter().map(member).collect())
+            }
+            Topic::Overlays => self.overlays(&engine)?,
+            Topic::Stats => self.stats(&engine)?,
+            Topic::Node => self.node(&engine),
+        };
+        Ok(answer.to_string())
+    }
+
+    fn leave(&self, overlay: &str) -> Result<(), Refused> {
+        if overlay.is_empty() {
+            // A full queue means that somebody asked already.
+            let _ = self.stop.try_send(Stop::Command);
+            return Ok(());
+        }
+        let engine = self.engine()?;
+        engine
+            .remove_overlay(find(&engine, overlay)?)
+            .map_err(explain)?;
+        tracing::info!(overlay, "left, as a client asked");
+        Ok(())
+    }
+}
+
+fn refused(code: ErrorCode, text: impl Into<String>) -> Refused {
+    Refused {
+        code,
+        text: text.into(),
+    }
+}
+
+fn explain(error: EngineError) -> Refused {
+    let code = match error {
+        EngineError::Unknown => ErrorCode::NoOverlay,
+        EngineError::Stopped => ErrorCode::Leaving,
+        EngineError::TooMany => ErrorCode::TooMany,
+        _ => ErrorCode::Failed,
+    };
+    refused(code, error.to_string())
+}
+
+fn find(engine: &Engine, overlay: &str) -> Result<OverlayId, Refused> {
+    let entries = engine.overlays();
+    if let Some(entry) = entries.iter().find(|entry| entry.name == overlay) {
+        return Ok(entry.id);
+    }
+    let names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+    let here = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    Err(refused(
+        ErrorCode::NoOverlay,
+        format!("no overlay named {overlay:?}: this node runs {here}"),
+    ))
+}
+
+fn state(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Alive => "alive",
+        MemberState::Suspect => "suspect",
+        MemberState::Dead => "dead",
+        MemberState::Left => "left",
+    }
+}
+
+fn member(member: &Member) -> Value {
+    json!({
+        "name": member.name,
+        "id": member.node.to_string(),
+        "boot": member.boot.to_string(),
+        "address": member.addresses.first().map(SocketAddr::to_string),
+        "addresses": member.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
+        "state": state(member.state),
+        "self": member.is_self,
+        "reached": member.reached,
+        "rack": member.rack,
+        "metadata": metadata(&member.metadata),
+        "generation": member.generation,
+        "incarnation": member.incarnation,
+        "app_version": member.app_version,
+        "rtt_us": member.rtt.map(|rtt| rtt / 1_000),
+    })
+}
+
+/// `key=value` lines as an object.
+fn metadata(bytes: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(bytes);
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    Value::Object(
+        pairs
+            .map(|(key, value)| (key.to_owned(), Value::from(value)))
+            .collect(),
+    )
+}
+
+fn shard_stats(index: usize, shard: &ShardStats) -> Value {
+    let counters: Map<String, Value> = shard
+        .counters
+        .each()
+        .map(|(name, _, value)| (name.to_owned(), Value::from(value)))
+        .collect();
+    json!({
+        "shard": index,
+        "waits_by": shard.waiting.map(|waiting| format!("{waiting:?}").to_lowercase()),
+        "rcvbuf": shard.rcvbuf,
+        "clients": shard.sessions,
+        "counters": counters,
+    })
+}
+
+fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> Value {
+    let refusals: Map<String, Value> = overlay
+        .refusals
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect();
+    let peers = members
+        .iter()
+        .filter(|member| !member.is_self)
+        .map(|member| {
+            json!({
+                "name": member.name,
+                "id": member.node.to_string(),
+                "state": state(member.state),
+                "rtt_us": member.rtt.map(|rtt| rtt / 1_000),
+            })
+        });
+    json!({
+        "name": overlay.name,
+        "shard": overlay.shard,
+        "members": overlay.members,
+        "synced": overlay.synced,
+        "publish": publish_counters(overlay),
+        "receive": receive_counters(overlay),
+        "refused": refusals,
+        "peers": peers.collect::<Vec<_>>(),
+    })
+}
+
+macro_rules! fields {
+    ($counters:expr, $($field:ident)*) => { json!({ $(stringify!($field): $counters.$field),* }) };
+}
+
+fn publish_counters(overlay: &OverlayStats) -> Value {
+    fields!(
+        overlay.publish,
+        accepted accepted_bytes unowed would_block sealed sent sent_bytes repairs lost spurious delivered failed
+        redeliveries catchup behind beats
+    )
+}
+
+fn receive_counters(overlay: &OverlayStats) -> Value {
+    fields!(
+        overlay.receive,
+        delivered delivered_bytes duplicates missed held gaps refused again evicted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_becomes_an_object_and_other_text_is_left_out() {
+        assert_eq!(
+            metadata(b"zone=a\nnonsense\nrole=b=c\n"),
+            json!({ "zone": "a", "role": "b=c" })
+        );
+    }
+}

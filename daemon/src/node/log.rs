@@ -1,0 +1,105 @@
+//! The log on standard error: one line per change of state, no line more often than a person could read.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::{Event, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Environment variable that chooses what is logged, as `debug` or `tidings_engine=trace`.
+const VARIABLE: &str = "TIDINGS_LOG";
+/// Lines of one place in the code that are told within [`WINDOW`].
+const LINES: u32 = 20;
+/// See [`LINES`].
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Starts the log.
+pub fn start() {
+    let wanted = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_filter(RateLimit::default());
+    tracing_subscriber::registry()
+        .with(wanted)
+        .with(lines)
+        .init();
+}
+
+/// How often one place has logged lately.
+struct Place {
+    since: Instant,
+    lines: u32,
+}
+
+/// Lets each place in the code log [`LINES`] lines within [`WINDOW`]; what is left out is counted and told afterwards.
+#[derive(Default)]
+struct RateLimit(Mutex<HashMap<Identifier, Place>>);
+
+impl RateLimit {
+    /// Whether a line may pass now, and how many before it did not.
+    fn admits(&self, place: Identifier, now: Instant) -> (bool, u32) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(place).or_insert(Place {
+            since: now,
+            lines: 0,
+        });
+        let mut left_out = 0;
+        if now.duration_since(place.since) >= WINDOW {
+            left_out = place.lines.saturating_sub(LINES);
+            *place = Place {
+                since: now,
+                lines: 0,
+            };
+        }
+        place.lines = place.lines.saturating_add(1);
+        (place.lines <= LINES, left_out)
+    }
+}
+
+impl<S> Filter<S> for RateLimit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let (admitted, left_out) = self.admits(event.metadata().callsite(), Instant::now());
+        if left_out > 0 {
+            eprintln!("({left_out} lines like the next were left out)");
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_logs_too_much_is_silenced_and_counted() {
+        struct Callsite;
+        impl tracing::callsite::Callsite for Callsite {
+            fn set_interest(&self, _: tracing::subscriber::Interest) {}
+            fn metadata(&self) -> &Metadata<'_> {
+                unreachable!("nobody asks")
+            }
+        }
+        static CALLSITE: Callsite = Callsite;
+        let limit = RateLimit::default();
+        let start = Instant::now();
+        let passed = (0..50)
+            .filter(|_| limit.admits(Identifier(&CALLSITE), start).0)
+            .count();
+        assert_eq!(passed, LINES as usize);
+        assert_eq!(
+            limit.admits(Identifier(&CALLSITE), start + WINDOW),
+            (true, 30)
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! From checked settings to a running node, and from a signal to a left one.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
+use tidings_engine::{
+    Engine, EngineBuilder, Keyring, Notice, OverlayConfig, OverlayId, Poll, Profile, Redelivery,
+    Seed, StartError, StorageError, Suite,
+};
+use tidings_wire::Pattern;
+
+use super::banner::banner;
+use super::control::{Facts, NodeControl};
+use super::signals::{self, Stop};
+use super::{log, roster};
+use crate::config::clients::ClientGrant;
+use crate::config::{self, Key, NodeSettings, OverlaySettings, Settings};
+use crate::load::{Loaded, generate_key};
+use crate::output::Failure;
+
+/// How long the answer to a client's `leave` may take to reach it before its connection goes.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Runs a node until it is told to stop.
+pub fn run(loaded: Loaded) -> Result<(), Failure> {
+    log::start();
+    raise_file_limit();
+    let (stop, stopped) = signals::listen().map_err(Failure::new)?;
+    let Loaded {
+        settings,
+        keyrings,
+        clients,
+    } = loaded;
+    let engine = Arc::new(start_engine(&settings.node)?);
+    let mut suites = Vec::new();
+    for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
+        let suite = start_overlay(&engine, &settings, overlay, keyring)?;
+        suites.push((overlay.name.clone(), suite));
+    }
+    let gateway = open_door(&engine, &settings, clients, suites, stop)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    roster::tell(&engine, &stopping);
+    // Whoever started the node may have closed its standard output: it runs all the same.
+    let _ = writeln!(std::io::stdout(), "{}", banner(&engine, &settings));
+    wait(&stopped);
+    stopping.store(true, Ordering::Release);
+    drop(gateway);
+    leave(engine);
+    tracing::info!("left and stopped");
+    Ok(())
+}
+
+fn wait(stopped: &Receiver<Stop>) {
+    match stopped.recv() {
+        Ok(Stop::Command) => {
+            tracing::info!("leaving, as a client asked");
+            std::thread::sleep(LAST_WORDS);
+        }
+        Ok(Stop::Signal(signal)) => {
+            tracing::info!(signal, "leaving; another signal stops at once");
+        }
+        // The thread of the signals is gone, which it never is.
+        Err(_) => tracing::warn!("signals can no longer be heard; leaving"),
+    }
+}
+
+/// Leaves every overlay. The engine may still be looked at by a thread that is about to end.
+fn leave(engine: Arc<Engine>) {
+    match Arc::try_unwrap(engine) {
+        Ok(engine) => engine.shutdown(),
+        Err(shared) => shared.leave(),
+    }
+}
+
+/// Each client takes a descriptor: the soft limit is raised to the hard one.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn start_engine(node: &NodeSettings) -> Result<Engine, Failure> {
+    let mut builder = Engine::builder()
+        .data_dir(&node.data_dir)
+        .bind(node.bind)
+        .advertise(node.advertise.clone())
+        .name(node.name.clone())
+        .rack(node.rack.clone())
+        .metadata(node.metadata.clone())
+        .profile(profile(node.profile))
+        .on_notice(notice);
+    builder = with_poll(builder, node.poll);
+    if let Some(shards) = node.shards {
+        builder = builder.shards(shards);
+    }
+    builder.start().map_err(|error| explain(error, node))
+}
+
+fn with_poll(builder: EngineBuilder, poll: config::Poll) -> EngineBuilder {
+    match poll {
+        config::Poll::Default => builder,
+        config::Poll::Off => builder.poll(Poll::Off),
+        config::Poll::Adaptive => builder.poll(Poll::Adaptive),
+        config::Poll::For(time) => builder.poll(Poll::For(time)),
+    }
+}
+
+fn profile(profile: config::Profile) -> Profile {
+    match profile {
+        config::Profile::Lan => Profile::LAN,
+        config::Profile::Wan => Profile::WAN,
+        config::Profile::Local => Profile::LOCAL,
+    }
+}
+
+fn explain(error: StartError, node: &NodeSettings) -> Failure {
+    let remedy = match &error {
+        StartError::Storage(StorageError::Held { .. }) => {
+            format!(
+                "stop that node, or give this one another directory than {} with --data-dir DIR",
+                node.data_dir.display()
+            )
+        }
+        StartError::Storage(_) => {
+            "choose another directory with --data-dir DIR, or mend this one".to_owned()
+        }
+        StartError::Bind(addr, _) => format!(
+            "another process may hold port {}: stop it, or choose another address with --bind {}:PORT",
+            addr.port(),
+            addr.ip()
+        ),
+        StartError::Setting(_) | StartError::Shard(_) => {
+            "look at the configuration and at the limits of this user".to_owned()
+        }
+    };
+    Failure::Usage(format!("error: {error}\n  remedy: {remedy}"))
+}
+
+fn start_overlay(
+    engine: &Engine,
+    settings: &Settings,
+    overlay: &OverlaySettings,
+    keyring: Option<Keyring>,
+) -> Result<&'static str, Failure> {
+    let failed = |what: String| Failure::Failed(format!("overlay {:?}: {what}", overlay.name));
+    let keyring = match (keyring, &overlay.key) {
+        (Some(keyring), _) => keyring,
+        (None, Key::Generated(path) | Key::File(path)) => {
+            generate_key(overlay, path).map_err(|error| {
+                failed(format!(
+                    "its key cannot be made at {}: {error}",
+                    path.display()
+                ))
+            })?
+        }
+    };
+    let suite = keyring
+        .suite(keyring.primary_slot())
+        .map_or("", Suite::name);
+    let mut config = OverlayConfig::new(&overlay.name, keyring);
+    for text in &overlay.join {
+        let seed: Seed = text
+            .parse()
+            .map_err(|_| failed(format!("{text:?} is no address to join through")))?;
+        config.join.push(seed);
+    }
+    config.max_message = overlay.max_message;
+    config.retain = overlay.retain;
+    config.shard = overlay.shard;
+    config.park_max = nanos(overlay.park_max);
+    config.client_grace = nanos(settings.client_grace);
+    engine
+        .add_overlay(config)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(suite)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn open_door(
+    engine: &Arc<Engine>,
+    settings: &Settings,
+    clients: Vec<ClientGrant>,
+    suites: Vec<(String, &'static str)>,
+    stop: SyncSender<Stop>,
+) -> Result<Gateway, Failure> {
+    let redelivery = settings.overlays.iter().map(|overlay| {
+        let every_ms = u32::try_from(overlay.every.as_millis()).unwrap_or(u32::MAX);
+        (
+            overlay.name.clone(),
+            Redelivery {
+                attempts: overlay.attempts,
+                every_ms,
+            },
+        )
+    });
+    let config = GatewayConfig {
+        socket: settings.socket.clone(),
+        node_name: settings.node.name.clone(),
+        grants: clients.into_iter().map(grant).collect(),
+        redelivery: redelivery.collect::<HashMap<_, _>>(),
+        shard: settings.client_shard,
+    };
+    let facts = Facts {
+        name: settings.node.name.clone(),
+        socket: settings.socket.clone(),
+        data_dir: settings.node.data_dir.clone(),
+        since: Instant::now(),
+        suites,
+    };
+    let control = NodeControl::new(engine, facts, stop);
+    Gateway::start(engine, config, Box::new(control)).map_err(|error| {
+        Failure::Usage(format!(
+            "error: clients cannot attach at {}: {error}\n  remedy: choose another path with --socket PATH",
+            settings.socket.display()
+        ))
+    })
+}
+
+fn grant(client: ClientGrant) -> Grant {
+    // The client file was checked: what is no pattern is not in it.
+    let patterns = |texts: Vec<String>| {
+        texts
+            .iter()
+            .filter_map(|text| Pattern::parse(text).ok())
+            .collect()
+    };
+    Grant {
+        name: client.name,
+        secret: client.secret,
+        overlays: client.overlays,
+        publish: patterns(client.publish),
+        subscribe: patterns(client.subscribe),
+    }
+}
+
+/// Trouble and settled matters of the engine, for the log.
+fn notice(overlay: OverlayId, notice: &Notice) {
+    match notice {
+        Notice::Generation(generation) => tracing::debug!(%overlay, generation, "generation kept"),
+        Notice::Synced { complete: true } => {
+            tracing::info!(%overlay, "synced: every member's subscriptions are known")
+        }
+        Notice::Synced { complete: false } => {
+            tracing::warn!(%overlay, "not synced in time: some members' subscriptions are not known yet");
+        }
+        Notice::IdConflict => {
+            tracing::error!(%overlay, "another live node has this node's id; this one was taken out of the overlay. Was its data directory copied?");
+        }
+        Notice::Foreign { reason, from } => {
+            tracing::warn!(%overlay, %from, reason, "somebody with another key or overlay speaks to this node");
+        }
+    }
+}
