@@ -310,6 +310,7 @@ impl Engine {
                 let of_shard = ShardStats {
                     waiting,
                     rcvbuf: shard.rcvbuf(),
+                    queued: shard.queued(),
                     sessions: shard.sessions.len(),
                     counters: shard.counters(),
                 };

@@ -26,6 +26,8 @@ pub mod limits;
 #[cfg(not(loom))]
 pub mod metrics;
 #[cfg(not(loom))]
+mod number_map;
+#[cfg(not(loom))]
 mod on_shard;
 #[cfg(not(loom))]
 mod open;

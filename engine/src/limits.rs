@@ -21,8 +21,8 @@ pub const SLOTS_CONTROL_MAX: usize = 8;
 pub const SLOTS_HELLO: usize = 16;
 /// Full batches of one socket in a turn before the other inputs get their turn.
 pub const BATCHES_PER_TURN_MAX: usize = 4;
-/// Batches in a row that came at most a quarter full before the slots are halved.
-pub const SHRINK_AFTER_BATCHES: u32 = 4_096;
+/// How often a shard whose receive pools have grown looks whether they may shrink.
+pub const RELAX_NS: u64 = SECOND_NS;
 
 /// Messages of one `sendmmsg`.
 pub const SEND_BATCH_MAX: usize = 64;

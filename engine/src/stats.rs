@@ -23,6 +23,8 @@ pub struct ShardStats {
     pub waiting: Option<Waiting>,
     /// Receive buffer of its data socket in bytes, as the kernel granted it.
     pub rcvbuf: usize,
+    /// Commands, bells and ports that wait for it.
+    pub queued: usize,
     /// Sessions on it.
     pub sessions: usize,
     /// Its counters.
@@ -42,6 +44,14 @@ pub struct OverlayStats {
     pub members: usize,
     /// Whether the subscriptions of all members held alive are known.
     pub synced: bool,
+    /// Publishers and subscribers of other threads.
+    pub ports: usize,
+    /// Bytes kept for messages: accepted ones in the store; held back or partly received ones.
+    pub bytes: (usize, usize),
+    /// Streams: to publish, open here for receiving.
+    pub streams: (usize, usize),
+    /// Subscriptions of this node, and the version of their table.
+    pub subscriptions: (usize, u64),
     /// The publishing side.
     pub publish: PublishCounters,
     /// The receiving side.
@@ -58,6 +68,13 @@ impl OverlayStats {
             shard,
             members: overlay.members().len(),
             synced: overlay.is_synced(),
+            ports: overlay.port_count(),
+            bytes: overlay.core.memory(),
+            streams: overlay.core.stream_counts(),
+            subscriptions: {
+                let (version, count) = overlay.core.table();
+                (count, version)
+            },
             publish: overlay.core.publish_counters(),
             receive: overlay.core.receive_counters(),
             refusals: overlay.core.refusals().clone(),

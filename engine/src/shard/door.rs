@@ -119,6 +119,11 @@ impl Door {
         self.alarm.load(Ordering::Acquire) && self.alarm.swap(false, Ordering::AcqRel)
     }
 
+    /// Commands and bells that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.commands.len() + self.bells.len()
+    }
+
     pub(crate) fn has_mail(&self) -> bool {
         !self.commands.is_empty() || !self.bells.is_empty() || self.alarm.load(Ordering::Acquire)
     }

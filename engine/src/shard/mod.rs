@@ -77,6 +77,8 @@ pub(crate) struct Shard {
     set: WaitSet,
     door: Arc<Door>,
     poller: Poller,
+    /// When the receive pools are looked at again, while they are larger than at start.
+    relax_at: Option<u64>,
     stopping: bool,
 }
 
@@ -100,6 +102,7 @@ impl Shard {
             set,
             door,
             poller: Poller::new(parts.poll),
+            relax_at: None,
             stopping: false,
         })
     }
@@ -115,6 +118,15 @@ impl Shard {
             counters.client_crossed_in += counts.crossed_in;
         }
         counters
+    }
+
+    /// Commands, bells and ports that wait for this shard.
+    pub(crate) fn queued(&self) -> usize {
+        let overlays = self.yard.slots.iter().flatten();
+        self.door.queued()
+            + overlays
+                .map(|overlay| overlay.active_count())
+                .sum::<usize>()
     }
 
     /// Receive buffer of the data socket in bytes, as the kernel granted it.

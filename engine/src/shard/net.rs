@@ -46,6 +46,17 @@ impl Net {
         }
     }
 
+    /// Lets receive pools shrink that were mostly empty since the last call. Returns whether any may shrink further.
+    pub(crate) fn relax(&mut self) -> bool {
+        let control = self.control.relax();
+        self.data.relax() || control
+    }
+
+    /// Whether a receive pool is larger than at start.
+    pub(crate) fn is_grown(&self) -> bool {
+        self.control.is_grown() || self.data.is_grown()
+    }
+
     /// Puts the sockets into the set of what the shard waits for.
     pub(crate) fn watch(&self, set: &WaitSet) -> io::Result<()> {
         set.add_socket(Input::Control, self.sockets.control.as_fd())?;

@@ -1,7 +1,7 @@
 //! Where a core's output goes: rings of the embedder's threads, sessions on this shard. Called from inside the core, so it
 //! only copies and takes notes; threads are woken and sessions flushed at the end of the turn.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Taken};
@@ -9,6 +9,7 @@ use tidings_wire::NodeId;
 
 use super::notice::{Notice, Notices};
 use crate::limits::{GAPS_WAITING_MAX, OUTCOMES_WAITING_MAX};
+use crate::number_map::NumberMap;
 use crate::publisher::PublisherShared;
 use crate::queue::ring::Producer;
 use crate::record::{self, Gap, OutcomeRange};
@@ -220,8 +221,8 @@ pub(crate) struct OutletCounts {
 
 /// All outlets of one overlay.
 pub(crate) struct Outlets {
-    pub(crate) sinks: HashMap<u32, Sink>,
-    pub(crate) publishers: HashMap<u32, PublisherSink>,
+    pub(crate) sinks: NumberMap<Sink>,
+    pub(crate) publishers: NumberMap<PublisherSink>,
     /// Who hears of presence.
     pub(crate) watchers: Vec<Sink>,
     /// By port.
@@ -246,8 +247,8 @@ pub(crate) struct Outlets {
 impl Outlets {
     pub(crate) fn new(shared: Arc<OverlayShared>, notices: Arc<Notices>) -> Self {
         Self {
-            sinks: HashMap::new(),
-            publishers: HashMap::new(),
+            sinks: NumberMap::default(),
+            publishers: NumberMap::default(),
             watchers: Vec::new(),
             rings: Vec::new(),
             outcomes: Vec::new(),

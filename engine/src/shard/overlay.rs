@@ -238,6 +238,16 @@ impl ShardOverlay {
         }
     }
 
+    /// Publishers and subscribers of other threads.
+    pub(crate) fn port_count(&self) -> usize {
+        self.ports.iter().flatten().count()
+    }
+
+    /// Ports that have something to be served.
+    pub(crate) fn active_count(&self) -> usize {
+        self.active.len() + self.blocked.len()
+    }
+
     pub(crate) fn has_active(&self) -> bool {
         !self.active.is_empty()
     }

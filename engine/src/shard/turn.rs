@@ -5,7 +5,7 @@ use std::io;
 
 use super::Shard;
 use crate::clock;
-use crate::limits::{BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX};
+use crate::limits::{BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, RELAX_NS};
 use crate::queue::mesh;
 use crate::wait::{Input, Ready, Sleep};
 
@@ -25,6 +25,7 @@ impl Shard {
         busy |= self.fire_timers();
         self.flush();
         self.part();
+        self.keep_house();
         busy
     }
 
@@ -197,6 +198,18 @@ impl Shard {
         }
     }
 
+    /// Once a second while receive pools are larger than they must be.
+    fn keep_house(&mut self) {
+        match self.relax_at {
+            None if self.net.is_grown() => self.relax_at = Some(self.now + RELAX_NS),
+            Some(at) if at <= self.now => {
+                let more = self.net.relax();
+                self.relax_at = more.then_some(self.now + RELAX_NS);
+            }
+            _ => {}
+        }
+    }
+
     /// Between two turns: goes on at once, polls, or sleeps until something is ready or due.
     pub(super) async fn pause(
         &mut self,
@@ -252,7 +265,10 @@ impl Shard {
             let leave_by = overlay.leaving.is_some().then_some(overlay.leave_by);
             overlay.deadline.into_iter().chain(leave_by)
         });
-        cores.chain(self.sessions.deadline).min()
+        cores
+            .chain(self.sessions.deadline)
+            .chain(self.relax_at)
+            .min()
     }
 
     /// The last act: whoever waits for this shard is told that it is gone.

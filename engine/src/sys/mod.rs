@@ -2,6 +2,7 @@
 //! the header bytes by which the kernel steers. Almost all `unsafe` of this crate lives here, each call wrapped once.
 
 pub(crate) mod addr;
+pub(crate) mod affinity;
 pub(crate) mod bpf;
 pub(crate) mod epoll;
 pub(crate) mod errqueue;

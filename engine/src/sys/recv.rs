@@ -1,7 +1,7 @@
 //! Receiving in batches: `recvmmsg` into a pool of slots, runs of coalesced datagrams split into single ones.
 //!
-//! The pool starts small, doubles while batches come full and halves after a long time of scarce ones, so an idle node
-//! keeps 128 KiB and a busy one whole batches.
+//! The pool starts small, doubles while batches come full and halves each time it is asked to relax and was mostly empty
+//! since, so an idle node keeps 128 KiB and a busy one whole batches.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use super::addr::{RAW_ADDR_LEN, RawAddr};
 use super::option::UDP_GRO;
 use super::socket::UdpSocket;
-use crate::limits::SHRINK_AFTER_BATCHES;
 
 /// Room for one control message with an int: header 16, int 4, padded; with space for one more that nobody asked for.
 #[derive(Clone, Copy)]
@@ -54,8 +53,8 @@ pub(crate) struct Receiver {
     filled: usize,
     /// Whether the last batch asks for more slots.
     wants_more: bool,
-    /// Batches in a row that used at most a quarter of the slots.
-    scarce: u32,
+    /// The fullest batch since the pool last relaxed.
+    fullest: usize,
 }
 
 impl Receiver {
@@ -72,7 +71,7 @@ impl Receiver {
             controls: vec![Control([0; 64]); slots_max],
             filled: 0,
             wants_more: false,
-            scarce: 0,
+            fullest: 0,
         };
         receiver.resize(slots_min);
         receiver
@@ -82,7 +81,6 @@ impl Receiver {
     fn resize(&mut self, slots: usize) {
         debug_assert_eq!(self.filled, 0, "a resize would lose messages");
         self.slots = slots;
-        self.scarce = 0;
         self.buffer = vec![0; slots * self.slot_bytes];
         self.vectors.clear();
         self.headers.clear();
@@ -109,13 +107,25 @@ impl Receiver {
         self.slots
     }
 
+    /// Whether the pool is larger than at start.
+    pub(crate) fn is_grown(&self) -> bool {
+        self.slots > self.slots_min
+    }
+
+    /// Called about once a second: halves a pool that was at most a quarter full since. Returns whether it may shrink on.
+    pub(crate) fn relax(&mut self) -> bool {
+        let fullest = std::mem::take(&mut self.fullest);
+        if self.filled == 0 && self.slots > self.slots_min && fullest * 4 <= self.slots {
+            self.resize((self.slots / 2).max(self.slots_min));
+        }
+        self.slots > self.slots_min
+    }
+
     /// One `recvmmsg`. What an earlier call brought must have been taken.
     pub(crate) fn recv(&mut self, socket: &UdpSocket) -> Received {
         assert_eq!(self.filled, 0, "take comes between two receives");
         if self.wants_more && self.slots < self.slots_max {
             self.resize((self.slots * 2).min(self.slots_max));
-        } else if self.scarce >= SHRINK_AFTER_BATCHES && self.slots > self.slots_min {
-            self.resize((self.slots / 2).max(self.slots_min));
         }
         for header in &mut self.headers {
             header.msg_hdr.msg_namelen = RAW_ADDR_LEN;
@@ -141,11 +151,7 @@ impl Receiver {
         };
         self.filled = n;
         self.wants_more = n == self.slots;
-        self.scarce = if n * 4 <= self.slots {
-            self.scarce + 1
-        } else {
-            0
-        };
+        self.fullest = self.fullest.max(n);
         if n == 0 {
             Received::Nothing
         } else {
@@ -259,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_doubles_while_batches_come_full_and_shrinks_after_scarce_ones() {
+    fn the_pool_doubles_while_batches_come_full_and_shrinks_when_they_do_not() {
         let (tx, rx) = (socket(), socket());
         let to = rx.local_addr().unwrap();
         let mut receiver = Receiver::new(SLOT_BYTES_HELLO, 2, 8);
@@ -279,21 +285,11 @@ mod tests {
             batches.push(receiver.take(|_, _| ()).datagrams);
         }
         assert_eq!(batches, [2, 4, 8]);
-        for _ in 0..=SHRINK_AFTER_BATCHES {
-            sender.send(
-                &tx,
-                0,
-                [Datagrams {
-                    to,
-                    segment: 100,
-                    bytes: &payload,
-                }],
-            );
-            assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
-            receiver.take(|_, _| ());
-        }
-        receiver.recv(&rx);
+        assert!(receiver.relax(), "full a moment ago: it stays");
+        assert_eq!(receiver.slots(), 8);
+        assert!(receiver.relax());
         assert_eq!(receiver.slots(), 4);
+        assert!(!receiver.relax(), "at its smallest");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use super::Waiting;
 use crate::limits::URING_DEPTH;
+use crate::sys::affinity;
 use crate::sys::epoll::Epoll;
 
 /// Sleeps until the set has something ready, and takes it from the set.
@@ -52,9 +53,13 @@ pub(crate) trait Life {
 /// Runs a life on this thread: on an executor with a small ring and no registered memory, or without where the system
 /// refuses one. `force_epoll`: do not even ask.
 pub(crate) fn run(life: impl Life + 'static, cpu: Option<usize>, force_epoll: bool) {
-    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    if let Some(cpu) = cpu
+        && let Err(error) = affinity::pin(cpu)
+    {
+        tracing::warn!(cpu, %error, "a shard cannot be pinned");
+    }
     if !force_epoll {
-        let executor = LocalExecutorBuilder::new(placement)
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
             .io_memory(0)
             .ring_depth(URING_DEPTH)
             .make();
