@@ -201,12 +201,13 @@ impl Publisher {
         payload: &[u8],
         timeout: Duration,
     ) -> Result<Published, PublishRefusal> {
-        let deadline = Instant::now() + timeout;
+        let mut deadline = None;
         loop {
             match self.publish(payload) {
                 Err(PublishRefusal::WouldBlock) => {}
                 other => return other,
             }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !self.wait_for_room(left) {
                 return self.publish(payload);
