@@ -451,8 +451,29 @@ impl Inner {
         self.map.placement.replace(placement);
     }
 
+    /// Addresses of the other members of an overlay, best first each.
+    pub(crate) fn peers(&self, id: OverlayId) -> Result<Vec<SocketAddr>, EngineError> {
+        let me = self.node;
+        self.ask(id, move |_, overlay| overlay.peer_addresses(me))
+    }
+
+    /// Keeps members' addresses on disk, for a start without seeds. Nobody known is no reason to forget those of before.
+    pub(crate) fn keep_peers(&self, id: OverlayId, peers: &[SocketAddr]) {
+        if peers.is_empty() {
+            return;
+        }
+        if let Err(error) = self.storage.keep_peers(id, peers) {
+            tracing::warn!(overlay = %id, %error, "members' addresses cannot be kept");
+        }
+    }
+
     /// Has overlays say farewell, all at once, and waits until they have.
     fn leave(&self, running: &[Running]) {
+        for Running { shared, .. } in running {
+            // An overlay whose shard does not answer has nobody to keep.
+            let peers = self.peers(shared.id).unwrap_or_default();
+            self.keep_peers(shared.id, &peers);
+        }
         let (tx, rx) = channel();
         let mut asked = 0;
         for Running { shared, slot, .. } in running {

@@ -14,7 +14,7 @@ use tidings_wire::OverlayId;
 use crate::builder::NoticeHandler;
 use crate::engine::Inner;
 use crate::join::{self, Seed};
-use crate::limits::{CACHED_PEERS_MAX, KEEP_PEERS, RESOLVE_AGAIN};
+use crate::limits::{KEEP_PEERS, RESOLVE_AGAIN};
 use crate::queue::notify::block_until;
 use crate::shard::notice::Notice;
 
@@ -108,21 +108,13 @@ impl Keeper {
     fn keep_peers(&mut self) {
         for running in self.inner.all_running() {
             let id = running.shared.id;
-            let me = self.inner.node;
-            let members = self
-                .inner
-                .ask(id, move |_, overlay| overlay.peer_addresses(me));
             // The overlay may be gone again.
-            let Ok(mut peers) = members else { continue };
-            peers.truncate(CACHED_PEERS_MAX);
-            if peers.is_empty() || self.kept.get(&id) == Some(&peers) {
+            let Ok(peers) = self.inner.peers(id) else {
                 continue;
-            }
-            match self.inner.storage.keep_peers(id, &peers) {
-                Ok(()) => drop(self.kept.insert(id, peers)),
-                Err(error) => {
-                    tracing::warn!(overlay = %id, %error, "members' addresses cannot be kept")
-                }
+            };
+            if self.kept.get(&id) != Some(&peers) {
+                self.inner.keep_peers(id, &peers);
+                self.kept.insert(id, peers);
             }
         }
     }

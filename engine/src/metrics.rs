@@ -53,11 +53,11 @@ counters! {
         commands: "Commands of other threads",
         messages_published: "Messages accepted from local publishers",
         messages_delivered: "Messages handed to local subscribers",
+        messages_crossed_in: "Messages of clients whose connection is on another shard",
+        messages_crossed_out: "Messages of clients here passed on to the shard of their overlay",
         deliver_full: "Deliveries refused because the subscriber's queue was full",
         publish_blocked: "Times a publisher's queue had to wait for its overlay",
         outcomes_waiting: "Outcome ranges that had to wait for a full outcome queue",
-        client_crossed_out: "Messages of clients served here that went to an overlay on another shard",
-        client_crossed_in: "Messages of clients served on another shard that came to an overlay here",
     }
 }
 

@@ -185,7 +185,9 @@ impl Engine {
         overlay: OverlayId,
         make: impl FnOnce() -> Box<dyn Session> + Send + 'static,
     ) -> Result<(), EngineError> {
-        self.with_session(overlay, move |shard, slot| shard.seat(slot, make(), |_| ()))
+        self.with_session(overlay, move |shard, slot| {
+            shard.seat_at(slot, overlay, make()).then_some(())
+        })
     }
 
     fn with_session<R: Send + 'static>(

@@ -110,14 +110,14 @@ impl Seat<'_> {
         self.overlay.shared.routes.read(|routes| routes.owed(topic))
     }
 
-    /// Counts messages of this session's client that went to an overlay on another shard.
-    pub(crate) fn count_crossed_out(&mut self, messages: u64) {
-        self.overlay.outlets.counts.crossed_out += messages;
+    /// Counts messages that came over from a connection on another shard.
+    pub fn count_crossed_in(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_in += messages;
     }
 
-    /// Counts messages that came from a client served on another shard.
-    pub(crate) fn count_crossed_in(&mut self, messages: u64) {
-        self.overlay.outlets.counts.crossed_in += messages;
+    /// Counts messages passed on to an overlay on another shard.
+    pub fn count_crossed_out(&mut self, messages: u64) {
+        self.overlay.outlets.counts.crossed_out += messages;
     }
 
     /// Largest message in bytes.

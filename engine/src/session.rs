@@ -46,8 +46,7 @@ pub trait Session {
     /// Outcomes of its publishers, gaps and effect of its subscriptions; presence if it watches.
     fn event(&self, event: &Event<'_>);
 
-    /// Whether it holds messages that found no room in the overlay's store: then it hears of [`Event::Writable`] without
-    /// having to pause, and may publish them in the flush that follows.
+    /// Whether it holds messages back until the overlay has room: it hears of [`Event::Writable`] then, paused or not.
     fn waits_for_room(&self) -> bool {
         false
     }

@@ -51,6 +51,8 @@ impl std::error::Error for StorageError {}
 pub(crate) struct Storage {
     dir: Option<PathBuf>,
     node: NodeId,
+    /// The id was drawn just now, so no overlay can know an earlier life of it.
+    fresh: bool,
     /// Holds the lock for as long as it lives.
     _lock: Option<File>,
 }
@@ -61,6 +63,7 @@ impl Storage {
         Self {
             dir: None,
             node: NodeId(entropy::bytes()),
+            fresh: true,
             _lock: None,
         }
     }
@@ -70,7 +73,9 @@ impl Storage {
         make_dir(dir)?;
         let lock = take_lock(&dir.join("lock"))?;
         let path = dir.join("node");
-        let node = match read(&path)? {
+        let kept = read(&path)?;
+        let fresh = kept.is_none();
+        let node = match kept {
             Some(text) => NodeId::from_hex(text.trim()).ok_or(StorageError::Damaged(path))?,
             None => {
                 let node = NodeId(entropy::bytes());
@@ -81,6 +86,7 @@ impl Storage {
         Ok(Self {
             dir: Some(dir.to_owned()),
             node,
+            fresh,
             _lock: Some(lock),
         })
     }
@@ -90,20 +96,23 @@ impl Storage {
     }
 
     /// The generation for this start of the node in an overlay: one above the last, on disk before it is used. `None`:
-    /// none was kept, so one is adopted from a peer or begun.
+    /// none was kept though the node is not new, so one is adopted from a peer or begun.
     pub(crate) fn raise_generation(&self, overlay: OverlayId) -> Result<Option<u64>, StorageError> {
-        let Some(path) = self.file(overlay, "generation")? else {
-            return Ok(None);
+        let path = self.file(overlay, "generation")?;
+        let kept = match &path {
+            Some(path) => read(path)?,
+            None => None,
         };
-        let Some(text) = read(&path)? else {
-            return Ok(None);
+        let last: u64 = match (&path, kept) {
+            (Some(path), Some(text)) => {
+                let number = text.trim().parse();
+                number.map_err(|_| StorageError::Damaged(path.clone()))?
+            }
+            _ if self.fresh => 0,
+            _ => return Ok(None),
         };
-        let last: u64 = text
-            .trim()
-            .parse()
-            .map_err(|_| StorageError::Damaged(path.clone()))?;
         let raised = last.saturating_add(1);
-        replace(&path, format!("{raised}\n").as_bytes())?;
+        self.keep_generation(overlay, raised)?;
         Ok(Some(raised))
     }
 
@@ -238,10 +247,11 @@ mod tests {
     #[test]
     fn the_id_stays_and_each_start_raises_the_generation() {
         let dir = tempfile::tempdir().unwrap();
-        let overlay = OverlayId::from_name("a");
+        let (overlay, later) = (OverlayId::from_name("a"), OverlayId::from_name("b"));
         let node = {
             let storage = Storage::open(dir.path()).unwrap();
-            assert_eq!(storage.raise_generation(overlay).unwrap(), None);
+            let first = storage.raise_generation(overlay).unwrap();
+            assert_eq!(first, Some(1), "a new node has no earlier life");
             storage.keep_generation(overlay, 41).unwrap();
             storage.node()
         };
@@ -249,6 +259,10 @@ mod tests {
         assert_eq!(storage.node(), node);
         assert_eq!(storage.raise_generation(overlay).unwrap(), Some(42));
         assert_eq!(storage.raise_generation(overlay).unwrap(), Some(43));
+        let unknown = storage.raise_generation(later).unwrap();
+        assert_eq!(unknown, None, "it may have been lost");
+        let ephemeral = Storage::ephemeral().raise_generation(later).unwrap();
+        assert_eq!(ephemeral, Some(1));
     }
 
     #[test]

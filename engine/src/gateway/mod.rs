@@ -19,7 +19,8 @@
 //! 4. [`Session::flush`] once at the end of a turn in which anything of the above happened, and when a blocked descriptor
 //!    became writable: write what is buffered, answer [`Flushed::Blocked`] if the descriptor takes no more. When room
 //!    returns in the buffer, call [`Seat::ready`] for each subscription that had been answered `Full`.
-//! 5. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
+//! 5. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
+//! 6. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's

@@ -53,7 +53,16 @@ impl Door {
         self.parker.wake();
     }
 
-    /// Queues a command without waiting for it.
+    /// Queues a command if there is room now. `false`: there is not, or the shard has stopped.
+    pub(crate) fn try_send(&self, command: Command) -> bool {
+        let sent = !self.is_stopped() && self.commands.push(command).is_ok();
+        if sent {
+            self.parker.wake();
+        }
+        sent
+    }
+
+    /// Queues a command without waiting for it to be done.
     pub(crate) fn send(&self, command: Command) -> Result<(), Gone> {
         let mut command = command;
         for _ in 0..COMMAND_WAIT.as_millis() {
@@ -70,15 +79,6 @@ impl Door {
             std::thread::sleep(Duration::from_millis(1));
         }
         Err(Gone)
-    }
-
-    /// Queues a command if there is room. Never waits: shards use it towards each other.
-    pub(crate) fn try_send(&self, command: Command) -> bool {
-        let sent = !self.is_stopped() && self.commands.push(command).is_ok();
-        if sent {
-            self.parker.wake();
-        }
-        sent
     }
 
     /// Has `question` answered on the shard's thread and waits for the answer.

@@ -114,8 +114,8 @@ impl Shard {
             counters.messages_delivered += counts.delivered;
             counters.deliver_full += counts.full;
             counters.outcomes_waiting += counts.outcomes_waiting;
-            counters.client_crossed_out += counts.crossed_out;
-            counters.client_crossed_in += counts.crossed_in;
+            counters.messages_crossed_in += counts.crossed_in;
+            counters.messages_crossed_out += counts.crossed_out;
         }
         counters
     }
@@ -151,26 +151,23 @@ impl Shard {
         }))
     }
 
-    /// Seats a session at an overlay if that is still the one in the slot.
-    pub(crate) fn seat_at(&mut self, slot: u16, id: OverlayId, session: Box<dyn Session>) {
-        let there = self
+    /// The same for an overlay that may have made way for another in its slot. `false`: it has, or there is no room.
+    pub(crate) fn seat_at(&mut self, slot: u16, id: OverlayId, session: Box<dyn Session>) -> bool {
+        let overlay = self
             .yard
             .slots
             .get(usize::from(slot))
             .and_then(Option::as_ref);
-        if there.is_some_and(|overlay| overlay.shared.id == id) {
-            self.seat(slot, session, |_| ());
+        if overlay.is_none_or(|overlay| overlay.shared.id != id) {
+            return false;
         }
+        self.seat(slot, session, |_| ()).is_some()
     }
 
-    /// Another thread has something for a session: it is called as if its descriptor were readable.
+    /// Lets a session look at its input though no descriptor of it is ready: another thread has mail for it.
     pub(crate) fn nudge(&mut self, session: u32) {
-        let interest = Interest {
-            readable: true,
-            writable: false,
-        };
         self.sessions
-            .on_ready(self.now, session, interest, &mut self.yard, &self.set);
+            .on_ready(self.now, session, Interest::READ, &mut self.yard, &self.set);
     }
 
     /// The loop ends after this turn; every overlay is dropped as it is.

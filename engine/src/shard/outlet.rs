@@ -215,8 +215,8 @@ pub(crate) struct OutletCounts {
     pub(crate) delivered: u64,
     pub(crate) full: u64,
     pub(crate) outcomes_waiting: u64,
-    pub(crate) crossed_out: u64,
     pub(crate) crossed_in: u64,
+    pub(crate) crossed_out: u64,
 }
 
 /// All outlets of one overlay.
@@ -381,7 +381,7 @@ impl Outlets {
         self.writable = true;
         for sink in self.publishers.values() {
             if let PublisherSink::Session(cell) = sink
-                && cell.paused.get()
+                && (cell.paused.get() || cell.session.waits_for_room())
             {
                 cell.session.event(event);
                 mark(&mut self.dirty_sessions, cell);

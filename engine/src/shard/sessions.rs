@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use tidings_protocol::Event;
-
 use super::dispatch::Yard;
 use super::overlay::ShardOverlay;
 use crate::limits::SESSIONS_MAX;
@@ -236,14 +234,7 @@ impl Sessions {
             let Some(cell) = self.cell(index) else {
                 continue;
             };
-            if cell.overlay != overlay.slot {
-                continue;
-            }
-            if cell.session.waits_for_room() {
-                cell.session.event(&Event::Writable);
-                super::outlet::mark(&mut overlay.outlets.dirty_sessions, &cell);
-            }
-            if cell.paused.replace(false) {
+            if cell.overlay == overlay.slot && cell.paused.replace(false) {
                 watch(&cell, set);
                 self.read(now, &cell, overlay, set);
             }

@@ -1,0 +1,179 @@
+//! Handlers and sessions on the shard itself.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{builder, pair, wait_for};
+use tidings_engine::{
+    Delivery, Event, Flushed, PublisherOptions, Received, Seat, Session, SubSpec,
+    SubscriberOptions, Taken, Verdict,
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_handler_answers_from_the_shard_and_a_source_publishes_from_it() {
+    const COUNT: u64 = 5_000;
+    let (a, b, overlay) = pair("echo", builder);
+    b.on_shard(overlay, |desk| {
+        let pong = desk.publisher("pong").unwrap();
+        desk.subscribe(SubSpec::new("ping"), move |message, outbox| {
+            match outbox.publish(pong, message.payload) {
+                true => Taken::Acked,
+                false => Taken::Full,
+            }
+        })
+        .unwrap();
+    })
+    .unwrap();
+    let mut pongs = a
+        .subscribe(overlay, &["pong"], SubscriberOptions::default())
+        .unwrap();
+    wait_for("the echo is known", || {
+        a.owed(overlay, "ping").unwrap() == 1
+    });
+    wait_for("the answers are owed", || {
+        b.owed(overlay, "pong").unwrap() == 1
+    });
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    a.on_shard(overlay, move |desk| {
+        let ping = desk.publisher("ping").unwrap();
+        desk.each_turn(move |seat| {
+            let number = counter.load(Ordering::Relaxed);
+            if number < COUNT && seat.publish(ping, &number.to_le_bytes()).is_ok() {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            number < COUNT
+        });
+    })
+    .unwrap();
+    for expected in 0..COUNT {
+        let (sub, id) = match pongs.next_within(WAIT) {
+            Some(Received::Message(message)) => {
+                assert_eq!(message.payload, expected.to_le_bytes());
+                (message.sub, message.id)
+            }
+            other => panic!("at {expected}: {other:?}"),
+        };
+        pongs.ack(sub, id);
+    }
+    assert_eq!(sent.load(Ordering::Relaxed), COUNT);
+}
+
+/// A session that publishes each byte it reads on "bytes" and writes each message of "bytes" back: its own included.
+struct Bytes {
+    stream: UnixStream,
+    publisher: RefCell<Option<u32>>,
+    output: RefCell<Vec<u8>>,
+}
+
+impl Session for Bytes {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stream.as_fd())
+    }
+
+    fn on_turn(&self, seat: &mut Seat<'_>) -> bool {
+        let publisher = seat.open_publisher("bytes").unwrap();
+        *self.publisher.borrow_mut() = Some(publisher);
+        seat.subscribe(SubSpec::new("bytes")).unwrap();
+        false
+    }
+
+    fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict {
+        let mut buffer = [0; 64];
+        match (&self.stream).read(&mut buffer) {
+            Ok(0) => Verdict::Close,
+            Ok(read) => {
+                let publisher = self.publisher.borrow().unwrap();
+                for byte in &buffer[..read] {
+                    seat.publish(publisher, &[*byte]).unwrap();
+                }
+                Verdict::Stay
+            }
+            Err(_) => Verdict::Stay,
+        }
+    }
+
+    fn deliver(&self, _sub: u32, message: &Delivery<'_>) -> Taken {
+        self.output.borrow_mut().extend_from_slice(message.payload);
+        Taken::Acked
+    }
+
+    fn event(&self, _event: &Event<'_>) {}
+
+    fn flush(&self, _seat: &mut Seat<'_>) -> Flushed {
+        let mut output = self.output.borrow_mut();
+        match (&self.stream).write(&output) {
+            Ok(written) => drop(output.drain(..written)),
+            Err(_) => return Flushed::Blocked,
+        }
+        if output.is_empty() {
+            Flushed::Done
+        } else {
+            Flushed::Blocked
+        }
+    }
+
+    fn on_close(&self, seat: &mut Seat<'_>) {
+        let publisher = self.publisher.borrow_mut().take().unwrap();
+        seat.close_publisher(publisher);
+    }
+}
+
+#[test]
+fn a_session_serves_a_descriptor_and_hears_what_it_publishes() {
+    let (a, b, overlay) = pair("session", builder);
+    let mut elsewhere = b
+        .subscribe(overlay, &["bytes"], SubscriberOptions::default())
+        .unwrap();
+    wait_for("subscription known", || {
+        a.owed(overlay, "bytes").unwrap() == 1
+    });
+    let (mut client, served) = UnixStream::pair().unwrap();
+    served.set_nonblocking(true).unwrap();
+    client.set_read_timeout(Some(WAIT)).unwrap();
+    a.attach_session(overlay, move || {
+        Box::new(Bytes {
+            stream: served,
+            publisher: RefCell::default(),
+            output: RefCell::default(),
+        })
+    })
+    .unwrap();
+    wait_for("the session has subscribed", || {
+        a.owed(overlay, "bytes").unwrap() == 2
+    });
+    client.write_all(b"tidings").unwrap();
+    let mut back = [0; 7];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"tidings");
+    for expected in b"tidings" {
+        match elsewhere.next_within(WAIT) {
+            Some(Received::Message(message)) => assert_eq!(message.payload, [*expected]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(a.stats().unwrap().shards[0].sessions, 1);
+    drop(client);
+    wait_for("the session has ended", || {
+        a.stats().unwrap().shards[0].sessions == 0
+    });
+    // Publishers of other threads are not disturbed.
+    let mut publisher = a
+        .publisher(overlay, "bytes", PublisherOptions::default())
+        .unwrap();
+    publisher.publish(b"x").unwrap();
+    assert!(matches!(
+        elsewhere.next_within(WAIT),
+        Some(Received::Message(_))
+    ));
+}
