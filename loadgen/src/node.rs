@@ -1,0 +1,83 @@
+//! The embedded node of one side.
+
+use std::net::SocketAddr;
+
+use tidings_engine::{Engine, KeyRecord, Keyring, OverlayConfig, OverlayId, Seed, Suite};
+
+use crate::error::{Error, While};
+use crate::plan::{OVERLAY, Place, Plan, Side};
+
+/// No secret: whoever runs the other side needs the same.
+const KEY: [u8; 32] = *b"tidings-loadgen: not a secret...";
+
+/// The key of a run's overlay: AES-256-GCM.
+pub(crate) fn keyring() -> Result<Keyring, Error> {
+    let record = KeyRecord::new(0, Suite::Aes256Gcm, KEY);
+    Keyring::new(OverlayId::from_name(OVERLAY), vec![record], 0).during("make the key")
+}
+
+/// A node and its one overlay.
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) overlay: OverlayId,
+}
+
+impl Node {
+    /// Starts it.
+    pub(crate) fn start(plan: &Plan, place: &Place, side: Side) -> Result<Self, Error> {
+        let mut builder = Engine::builder()
+            .name(match side {
+                Side::Publishing => "publisher",
+                Side::Subscribing => "subscriber",
+            })
+            .bind(place.bind)
+            .shards(1);
+        if let Some(cpu) = plan.cpu(side) {
+            builder = builder.cpus([cpu]);
+        }
+        if let Some(poll) = plan.poll {
+            builder = builder.poll(poll.into());
+        }
+        let engine = builder.start().during("start a node")?;
+        let config = OverlayConfig::new(OVERLAY, keyring()?).join(place.join.map(Seed::Address));
+        let overlay = engine.add_overlay(config).during("start the overlay")?;
+        Ok(Self { engine, overlay })
+    }
+
+    /// Where it can be joined.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.engine.local_addr()
+    }
+
+    /// Counters of its shard and overlay, those that are not zero.
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        let Ok(stats) = self.engine.stats() else {
+            return Vec::new();
+        };
+        let shards = stats.shards.iter().flat_map(|shard| {
+            let counters = shard.counters.each();
+            counters.map(|(name, _, value)| (name.to_owned(), value))
+        });
+        let overlays = stats.overlays.iter().flat_map(|overlay| {
+            let publish = &overlay.publish;
+            let named = [
+                ("would_block", publish.would_block),
+                ("repairs", publish.repairs),
+                ("lost", publish.lost),
+                ("spurious", publish.spurious),
+                ("catchup", publish.catchup),
+                ("behind", publish.behind),
+                ("missed", overlay.receive.missed),
+                ("held", overlay.receive.held),
+            ];
+            let refusals = overlay.refusals.iter();
+            let refused = refusals.map(|(name, value)| (format!("refused_{name}"), value));
+            let named = named.into_iter();
+            named
+                .map(|(name, value)| (name.to_owned(), value))
+                .chain(refused.collect::<Vec<_>>())
+        });
+        let all = shards.chain(overlays);
+        all.filter(|(_, value)| *value > 0).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! When messages are due. Open loop: message i is due at i/rate after the start, whatever became of those before it.
+
+use crate::plan::Plan;
+
+/// The schedule of a run, in ns of [`crate::clock`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    start: u64,
+    rate: Option<f64>,
+    measure_from: u64,
+    end: u64,
+}
+
+/// What the schedule says of the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Publish it, with this due time and whether it counts.
+    Now { at: u64, counts: bool },
+    /// Not before then.
+    At(u64),
+    /// There is no further one.
+    Never,
+}
+
+impl Schedule {
+    pub(crate) fn new(plan: &Plan, start: u64) -> Self {
+        let ns = |seconds: f64| (seconds * 1e9) as u64;
+        let measure_from = start + ns(plan.warmup);
+        Self {
+            start,
+            rate: plan.rate,
+            measure_from,
+            end: measure_from + ns(plan.seconds),
+        }
+    }
+
+    /// When the first message is due.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The part that counts.
+    pub(crate) fn measured(&self) -> std::ops::Range<u64> {
+        self.measure_from..self.end
+    }
+
+    /// What is to be done with message `number` at `now`.
+    pub(crate) fn due(&self, number: u64, now: u64) -> Due {
+        let Some(rate) = self.rate else {
+            return match now {
+                now if now < self.start => Due::At(self.start),
+                now if now < self.end => Due::Now {
+                    at: 0,
+                    counts: false,
+                },
+                _ => Due::Never,
+            };
+        };
+        let at = self.start + (number as f64 * 1e9 / rate) as u64;
+        if at >= self.end {
+            Due::Never
+        } else if at > now {
+            Due::At(at)
+        } else {
+            Due::Now {
+                at,
+                counts: at >= self.measure_from,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Attach;
+
+    fn plan(rate: Option<f64>) -> Plan {
+        Plan {
+            attach: Attach::OnShard,
+            size: 64,
+            rate,
+            seconds: 2.0,
+            warmup: 1.0,
+            drain: 1.0,
+            ordered: false,
+            pin: Vec::new(),
+            poll: None,
+        }
+    }
+
+    #[test]
+    fn at_a_rate_lateness_moves_nothing() {
+        let s = 1_000_000_000;
+        let schedule = Schedule::new(&plan(Some(10.0)), s);
+        let late = 100 * s;
+        assert_eq!(schedule.due(0, s - 1), Due::At(s));
+        assert_eq!(
+            schedule.due(9, late),
+            Due::Now {
+                at: s + 9 * s / 10,
+                counts: false
+            }
+        );
+        assert_eq!(
+            schedule.due(10, late),
+            Due::Now {
+                at: 2 * s,
+                counts: true
+            }
+        );
+        assert_eq!(schedule.due(30, late), Due::Never);
+    }
+
+    #[test]
+    fn flat_out_lasts_from_start_to_end() {
+        let s = 1_000_000_000;
+        let schedule = Schedule::new(&plan(None), s);
+        assert_eq!(schedule.due(0, 0), Due::At(s));
+        assert!(matches!(schedule.due(1 << 40, 2 * s), Due::Now { .. }));
+        assert_eq!(schedule.due(5, 4 * s), Due::Never);
+    }
+}

@@ -1,0 +1,90 @@
+//! A subscriber that is a client of a daemon.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tidings_client::{Client, Event, Options, Order, SubscribeOptions};
+
+use super::Sink;
+use crate::error::{Error, While};
+use crate::plan::{OVERLAY, Place, Plan, TOPIC};
+use crate::tally::{Seen, Tallied, Tally};
+
+/// How often the reader looks whether it is over.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) struct Daemon {
+    stop: Arc<AtomicBool>,
+    reader: JoinHandle<Result<Tallied, Error>>,
+}
+
+impl Daemon {
+    pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
+        let socket = place
+            .socket
+            .clone()
+            .ok_or_else(|| Error::Usage("--attach daemon needs --socket here".to_owned()))?;
+        let mut client = Client::connect(Options::new(socket)).during("attach to the daemon")?;
+        let options = SubscribeOptions {
+            order: if plan.ordered {
+                Order::Ordered
+            } else {
+                Order::Unordered
+            },
+            ..SubscribeOptions::default()
+        };
+        client
+            .subscribe(OVERLAY, TOPIC, options)
+            .during("subscribe")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&stop);
+        let reader = thread::Builder::new()
+            .name("subscriber".to_owned())
+            .spawn(move || read(client, &seen, &over))
+            .during("start the reader")?;
+        Ok(Self { stop, reader })
+    }
+}
+
+fn read(mut client: Client, seen: &Arc<Seen>, stop: &AtomicBool) -> Result<Tallied, Error> {
+    let mut tally = Tally::new(Arc::clone(seen));
+    while !stop.load(Relaxed) {
+        let done = match client.next(Some(LOOK)).during("read")? {
+            Some(Event::Messages(messages)) => {
+                for payload in messages.payloads {
+                    tally.take(payload, messages.again);
+                }
+                messages.all()
+            }
+            Some(Event::Gap { count, .. }) => {
+                seen.gaps.fetch_add(count, Relaxed);
+                continue;
+            }
+            Some(Event::Lost { why }) => {
+                return Err(Error::Failed(format!("the daemon is lost: {why}")));
+            }
+            Some(_) | None => continue,
+        };
+        client.acknowledge(&done);
+    }
+    Ok(tally.finish())
+}
+
+impl Sink for Daemon {
+    fn addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn counters(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tallied, Error> {
+        self.stop.store(true, Relaxed);
+        let tallied = self.reader.join();
+        tallied.map_err(|_| Error::Failed("the reader panicked".to_owned()))?
+    }
+}

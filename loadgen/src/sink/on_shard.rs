@@ -1,0 +1,83 @@
+//! A subscriber whose handler runs on the shard: it acknowledges by returning.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use tidings_engine::{Event, SubSpec, Taken};
+
+use super::Sink;
+use crate::error::{Error, While};
+use crate::node::Node;
+use crate::plan::{Place, Plan, Side, TOPIC};
+use crate::tally::{Seen, Tallied, Tally};
+
+/// How long the shard may take to drop its handlers.
+const END: Duration = Duration::from_secs(10);
+
+/// Sends its tally when the shard drops the handler.
+struct Book {
+    tally: Option<Tally>,
+    results: Sender<Tallied>,
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        if let Some(tally) = self.tally.take() {
+            // Nobody waits any more: nothing to tell.
+            let _ = self.results.send(tally.finish());
+        }
+    }
+}
+
+pub(crate) struct OnShard {
+    node: Node,
+    results: Receiver<Tallied>,
+}
+
+impl OnShard {
+    pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
+        let node = Node::start(plan, place, Side::Subscribing)?;
+        let (tx, results) = channel();
+        let mut spec = SubSpec::new(TOPIC);
+        spec.ordered = plan.ordered;
+        let subscribed = node.engine.on_shard(node.overlay, move |desk| {
+            let mut book = Book {
+                tally: Some(Tally::new(Arc::clone(&seen))),
+                results: tx,
+            };
+            desk.on_event(move |event, _| {
+                if let Event::Gap { from, to, .. } = event {
+                    seen.gaps.fetch_add(to - from, Relaxed);
+                }
+            });
+            desk.subscribe(spec, move |message, _| {
+                if let Some(tally) = &mut book.tally {
+                    tally.take(message.payload, message.again);
+                }
+                Taken::Acked
+            })
+        });
+        let refused = |error| Error::Failed(format!("subscribe: {error:?}"));
+        subscribed.during("subscribe")?.map_err(refused)?;
+        Ok(Self { node, results })
+    }
+}
+
+impl Sink for OnShard {
+    fn addr(&self) -> Option<SocketAddr> {
+        Some(self.node.addr())
+    }
+
+    fn counters(&self) -> Vec<(String, u64)> {
+        self.node.counters()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Tallied, Error> {
+        self.node.engine.shutdown();
+        let late = |_| Error::Late("the subscriber's handler ends");
+        self.results.recv_timeout(END).map_err(late)
+    }
+}

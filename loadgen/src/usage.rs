@@ -1,0 +1,76 @@
+//! CPU time and memory of processes, from /proc.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a process used until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    /// CPU time of its living threads, in ns.
+    pub(crate) cpu_ns: u64,
+    /// Resident memory, now and at its highest, in bytes.
+    pub(crate) rss: u64,
+    pub(crate) rss_peak: u64,
+}
+
+impl Usage {
+    /// Of a process; zeros if it is gone.
+    pub(crate) fn of(pid: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        Self {
+            cpu_ns: cpu_ns(pid),
+            rss: kib(&status, "VmRSS:") * 1024,
+            rss_peak: kib(&status, "VmHWM:") * 1024,
+        }
+    }
+
+    /// Of this process.
+    pub(crate) fn own() -> Self {
+        Self::of(std::process::id())
+    }
+
+    /// CPU time since an earlier look.
+    pub(crate) fn cpu_since(&self, earlier: &Self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.saturating_sub(earlier.cpu_ns))
+    }
+}
+
+/// The scheduler's own sum for each thread: exact to the ns, where the ticks of `stat` are 10 ms.
+fn cpu_ns(pid: u32) -> u64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    let times = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    times.sum()
+}
+
+fn kib(status: &str, key: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_shows_and_memory_is_there() {
+        let before = Usage::own();
+        let start = std::time::Instant::now();
+        let mut sum = 0u64;
+        while start.elapsed() < Duration::from_millis(50) {
+            sum = std::hint::black_box(sum + 1);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        let after = Usage::own();
+        assert!(after.cpu_since(&before) > Duration::from_millis(5));
+        assert!(after.rss > 0 && after.rss_peak >= after.rss);
+        assert_eq!(Usage::of(u32::MAX), Usage::default());
+    }
+}
