@@ -233,6 +233,13 @@ impl Link {
         self.path.restart(now);
     }
 
+    /// Nothing is acknowledged any more: it may be the size (a black hole, RFC 8899 4.4).
+    pub(crate) fn suspect_size(&mut self, now: u64) {
+        if self.datagram > MIN_DATAGRAM_SIZE {
+            self.shrink(now);
+        }
+    }
+
     /// Whether `counter` towards `index` is one of the last seconds, so that an ICMP error that quotes it is evidence.
     pub(crate) fn sent_lately(&self, now: u64, index: u32, counter: u64) -> bool {
         let session = self.sessions.used_ref();
@@ -281,7 +288,11 @@ impl Link {
             paced,
             capped,
         ];
-        let idle = self.last_used + IDLE_NS;
+        let idle = if self.is_idle(now) {
+            now
+        } else {
+            self.last_used
+        } + IDLE_NS;
         all.into_iter().flatten().fold(idle, u64::min)
     }
 }

@@ -31,7 +31,7 @@ impl Loose {
     /// Appends what `write` puts, unless it answers false.
     pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
         let start = self.bytes.len();
-        if start + PAIR_BODY > QUEUE_MAX + PAIR_BODY {
+        if start >= QUEUE_MAX {
             return false;
         }
         self.bytes.resize(start + PAIR_BODY, 0);

@@ -392,6 +392,7 @@ impl Links {
         let (at, stuck) = (link.deadline(now).max(now + 1), link.is_stuck());
         self.timers.arm(Timer::Link(peer), at);
         if stuck {
+            link.suspect_size(now);
             self.redial(peer, false);
         }
     }

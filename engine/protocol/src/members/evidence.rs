@@ -15,6 +15,8 @@ const GONE_OBSERVERS: usize = 2;
 const AGAIN_NS: u64 = SECOND;
 /// A member heard within this time is not taken for dead on another's word.
 const HEARD_NS: u64 = SECOND;
+/// Suspects tried at once when a link comes up.
+const SUSPECTS_ASKED: usize = 16;
 /// The brake needs a view of this many, ourselves included, and more than 3 in 10 of it suspect or freshly dead.
 const BRAKE_VIEW_MIN: usize = 8;
 const BRAKE_TENTHS: usize = 3;
@@ -115,6 +117,32 @@ impl Members {
         self.tell(ctx, &said);
     }
 
+    /// A suspect hears that it is one.
+    pub(super) fn tell_suspect(&self, ctx: &mut Ctx<'_>, peer: PeerIx) {
+        if let Some(entry) = self.table.get(peer) {
+            let said = rumour(entry.id, entry.stand, MemberState::Suspect, self.me, false);
+            ctx.links.push(peer, |writer| writer.put(&said));
+        }
+    }
+
+    /// A link came up while others are suspect: perhaps it was we who were away. Some of them are tried at once.
+    pub(super) fn ask_suspects(&self, ctx: &mut Ctx<'_>, but: PeerIx) {
+        let suspects = self.table.live().iter().copied().filter(|peer| {
+            *peer != but
+                && self
+                    .table
+                    .get(*peer)
+                    .is_some_and(|entry| entry.state == MemberState::Suspect)
+        });
+        for peer in suspects.take(SUSPECTS_ASKED) {
+            if ctx.links.is_up(peer) {
+                ctx.links.redial(peer, false);
+            } else {
+                self.reach(ctx, peer);
+            }
+        }
+    }
+
     /// Somebody passes on a verdict.
     pub(super) fn on_dead(
         &mut self,
@@ -156,11 +184,18 @@ impl Members {
             return;
         }
         let (stand, since) = (entry.stand, suspicion.since);
+        let awake_at = self
+            .woke_at
+            .map_or(0, |at| at + self.timing.suspicion_min / 2);
+        if ctx.now < awake_at {
+            // We were asleep: the refutation may lie in our sockets.
+            self.timers.arm(Timer::Suspicion(peer), awake_at);
+            return;
+        }
         // The brake is no pardon: after twice the longest suspicion it yields.
         let braked = ctx.now < since + 2 * suspicion.longest() && self.is_cut_off(ctx, since);
         if self.is_heard(ctx, peer, self.timing.suspicion_min / 2) {
-            let said = rumour(entry.id, stand, MemberState::Suspect, self.me, false);
-            ctx.links.push(peer, |writer| writer.put(&said));
+            self.tell_suspect(ctx, peer);
         } else if braked {
             self.tally.braked += 1;
             self.probing.worsen(u32::MAX);

@@ -49,6 +49,8 @@ const GOSSIP_BYTES: usize = 1100;
 const LEAVE_NS: u64 = SECOND;
 /// A node that lost its generation and is known nowhere takes 1 after this long on its first link.
 const ASSUME_NS: u64 = SECOND;
+/// A timer that is looked at this late shows that we were stopped, not that others are silent.
+const ASLEEP_NS: u64 = SECOND;
 /// Head flag of RUMOUR: the accuser saw the member's port closed.
 const GONE: u8 = 1;
 
@@ -134,6 +136,8 @@ pub(crate) struct Members {
     /// Generations taken because another life of ours was heard of.
     claims: u32,
     leaving_since: Option<u64>,
+    /// When we last found that we had not been running for a while.
+    woke_at: Option<u64>,
     pub(crate) tally: Tally,
 }
 
@@ -168,6 +172,7 @@ impl Members {
             started: now,
             claims: 0,
             leaving_since: None,
+            woke_at: None,
             tally: Tally::default(),
         }
     }
@@ -297,6 +302,13 @@ impl Members {
 
     /// Does what is due.
     pub(crate) fn on_timeout(&mut self, ctx: &mut Ctx<'_>) {
+        if self
+            .timers
+            .next()
+            .is_some_and(|due| ctx.now > due + ASLEEP_NS)
+        {
+            self.woke_at = Some(ctx.now);
+        }
         while let Some(timer) = self.timers.pop_due(ctx.now) {
             match timer {
                 Timer::Period => self.on_period(ctx),
@@ -382,15 +394,16 @@ impl Members {
         if self.own.generation().is_none() {
             self.timers.arm(Timer::Assume, ctx.now + ASSUME_NS);
         }
-        if let Some((state, record)) = &known {
-            if generation == 0 {
-                // It lost its generation: its own old record tells it.
-                ctx.links.push(peer, |writer| writer.put_encoded(record));
-            }
-            if *state == MemberState::Dead {
-                self.tell_dead(ctx, peer);
-            }
+        if let Some((_, record)) = known.as_ref().filter(|_| generation == 0) {
+            // It lost its generation: its own old record tells it.
+            ctx.links.push(peer, |writer| writer.put_encoded(record));
         }
+        match known.as_ref().map(|(state, _)| *state) {
+            Some(MemberState::Dead) => self.tell_dead(ctx, peer),
+            Some(MemberState::Suspect) => self.tell_suspect(ctx, peer),
+            _ => {}
+        }
+        self.ask_suspects(ctx, peer);
         let live = known
             .is_some_and(|(state, _)| matches!(state, MemberState::Alive | MemberState::Suspect));
         if !self.sync.is_settled(ctx.now) || (!live && initiated) {

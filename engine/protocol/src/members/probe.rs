@@ -185,6 +185,10 @@ impl Members {
             .is_some_and(|link| link.last_heard > sent_at)
         {
             self.succeed(no);
+        } else if self.woke_at == Some(ctx.now) {
+            // We were asleep, not the peer: what lies in our sockets may be its answer.
+            self.probing.probes.remove(&no);
+            self.probing.worsen(1);
         } else if ctx.now >= probe.until {
             self.fail(ctx, no);
         } else if probe.indirect {

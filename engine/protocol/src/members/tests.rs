@@ -255,6 +255,20 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
+impl Packet {
+    fn node(&self) -> usize {
+        node_at(self.to)
+    }
+}
+
+/// The node that listens at an address.
+fn node_at(addr: SocketAddr) -> usize {
+    match addr.ip() {
+        std::net::IpAddr::V4(ip) => usize::from(ip.octets()[2]) << 8 | usize::from(ip.octets()[3]),
+        std::net::IpAddr::V6(_) => usize::MAX,
+    }
+}
+
 struct World {
     ring: Keyring,
     now: u64,
@@ -263,6 +277,8 @@ struct World {
     /// Where each address leads; a dead node's port answers with an error or not at all.
     flying: Vec<Packet>,
     loss: u64,
+    /// Stopped: its timers do not run, what is sent to it waits in its sockets.
+    asleep: Option<usize>,
     cut: fn(usize, usize) -> bool,
     port_errors: bool,
     bytes: u64,
@@ -279,6 +295,7 @@ impl World {
             nodes: Vec::new(),
             flying: Vec::new(),
             loss: 0,
+            asleep: None,
             cut: |_, _| false,
             port_errors: false,
             bytes: 0,
@@ -308,12 +325,20 @@ impl World {
         let until = self.now + span;
         loop {
             self.flush();
+            let asleep = self.asleep;
+            let awake = |at: usize| Some(at) != asleep;
             let deadlines = self
                 .up()
+                .filter(|node| awake(node.at))
                 .flat_map(|node| [node.links.deadline(), node.members.deadline()])
                 .flatten();
             let next = deadlines
-                .chain(self.flying.iter().map(|packet| packet.at))
+                .chain(
+                    self.flying
+                        .iter()
+                        .filter(|packet| awake(packet.node()))
+                        .map(|packet| packet.at),
+                )
                 .min();
             match next {
                 Some(at) if at <= until => self.now = self.now.max(at),
@@ -321,7 +346,12 @@ impl World {
             }
             self.deliver();
             let now = self.now;
-            for node in self.nodes.iter_mut().flatten() {
+            for node in self
+                .nodes
+                .iter_mut()
+                .flatten()
+                .filter(|node| awake(node.at))
+            {
                 node.links.on_timeout(now);
                 node.with(now, |members, ctx| members.on_timeout(ctx));
             }
@@ -331,12 +361,14 @@ impl World {
 
     fn deliver(&mut self) {
         let now = self.now;
-        let (due, later): (Vec<Packet>, Vec<Packet>) =
-            self.flying.drain(..).partition(|packet| packet.at <= now);
+        let asleep = self.asleep;
+        let (due, later): (Vec<Packet>, Vec<Packet>) = self
+            .flying
+            .drain(..)
+            .partition(|packet| packet.at <= now && Some(packet.node()) != asleep);
         self.flying = later;
         for mut packet in due {
-            let at = (0..self.nodes.len()).find(|at| addr(*at) == packet.to);
-            match at.and_then(|at| self.nodes[at].as_mut()) {
+            match self.nodes.get_mut(packet.node()).and_then(Option::as_mut) {
                 Some(node) => node.receive(&self.ring, now, addr(packet.from), &mut packet.bytes),
                 None if self.port_errors => self.refuse(&packet),
                 None => {}
@@ -357,7 +389,13 @@ impl World {
 
     fn flush(&mut self) {
         let now = self.now;
-        for node in self.nodes.iter_mut().flatten() {
+        let asleep = self.asleep;
+        for node in self
+            .nodes
+            .iter_mut()
+            .flatten()
+            .filter(|node| Some(node.at) != asleep)
+        {
             node.flush(&self.ring, now);
             for run in node.tx.runs() {
                 let Source::Scratch(range) = &run.source else {
@@ -613,6 +651,29 @@ fn a_node_cut_off_from_all_kills_few_and_recovers() {
 }
 
 #[test]
+fn a_node_stopped_for_three_seconds_is_never_dead_and_kills_nobody_when_it_wakes() {
+    for (span, dies) in [(3, false), (120, true)] {
+        let mut world = World::joined(8);
+        world.asleep = Some(3);
+        world.run(span * SECOND);
+        world.asleep = None;
+        let took = world.until(10 * SECOND, World::agrees).unwrap();
+        assert!(took <= 3 * SECOND, "{span} s: {} ms", took / MS);
+        assert_eq!(world.node(3).saw("member_unreachable"), 0);
+        world.run(20 * SECOND);
+        for node in world.up().filter(|node| node.at != 3) {
+            assert_eq!(
+                node.saw("member_unreachable"),
+                usize::from(dies),
+                "{span} s, node {}",
+                node.at
+            );
+        }
+        assert!(world.agrees());
+    }
+}
+
+#[test]
 fn a_forged_accusation_at_the_end_of_numbers_is_refused_by_all() {
     let mut world = World::joined(4);
     let now = world.now;
@@ -781,30 +842,4 @@ fn the_same_seed_gives_the_same_history() {
         (world.bytes, events)
     };
     assert_eq!(history(), history());
-}
-
-#[test]
-fn debug_cut() {
-    let mut world = World::joined(12);
-    world.cut = |from, to| from == 5 || to == 5;
-    world.run(20 * SECOND);
-    let show = |world: &World| {
-        let a: Vec<_> = (0..12)
-            .map(|at| world.nodes[5].as_ref().unwrap().state(at))
-            .collect();
-        let b: Vec<_> = (0..12)
-            .map(|at| world.nodes[at].as_ref().unwrap().state(5))
-            .collect();
-        eprintln!(
-            "{} 5 sees {a:?}\n others see 5 {b:?} health {}",
-            world.now / MS,
-            world.nodes[5].as_ref().unwrap().members.health()
-        );
-    };
-    show(&world);
-    world.cut = |_, _| false;
-    for _ in 0..12 {
-        world.run(2 * SECOND);
-        show(&world);
-    }
 }

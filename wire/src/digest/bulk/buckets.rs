@@ -23,7 +23,7 @@ digest! {
 pub struct BucketsView<'a> {
     /// The fixed part.
     pub fixed: &'a Buckets,
-    /// Hash of bucket first + i: xor of [`member_hash`] over its members.
+    /// Hash of bucket first + i: xor of [`member_hash`] over its alive and suspect members.
     pub hashes: &'a [U64],
 }
 
