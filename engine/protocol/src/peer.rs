@@ -64,6 +64,7 @@ impl Peers {
     }
 
     /// Numbers in use.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -48,14 +48,6 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// Arms or disarms.
-    pub(crate) fn set(&mut self, key: K, at: Option<u64>) {
-        match at {
-            Some(at) => self.arm(key, at),
-            None => self.disarm(key),
-        }
-    }
-
     /// The next key whose deadline is at or before `now`, disarmed.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<K> {
         let &Reverse((at, _, key)) = self.heap.peek()?;

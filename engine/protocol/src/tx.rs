@@ -117,6 +117,7 @@ impl Tx {
     }
 
     /// Whether nothing is planned.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }

@@ -105,8 +105,8 @@ impl Core {
             peers,
             tx,
         };
-        links.hello(&mut env, from, datagram, &|node| {
-            members.generation_of(node)
+        links.hello(&mut env, from, datagram, &|peers, node| {
+            members.known_generation(peers, node)
         })
     }
 

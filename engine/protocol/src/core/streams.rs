@@ -117,6 +117,10 @@ impl Streams {
             let Some(link) = links.link_mut(stream.peer) else {
                 continue;
             };
+            if !link.may_send(now) {
+                stream.postpone(link.bucket.ready_at());
+                continue;
+            }
             link.queue(acknowledgement(stream, now).bytes());
         }
     }

@@ -202,12 +202,6 @@ impl Dial {
         rng.jitter(rest.min(REST_NS_MAX))
     }
 
-    /// Begins a new try, at once, because what the current one says of us is out of date.
-    pub(crate) fn begin_again(&mut self, link: u32) {
-        self.phase = Phase::Resting;
-        self.link = link;
-    }
-
     /// Sends what the phase asks for; returns when to look again. `target` is zero for whoever answers.
     pub(crate) fn go(&mut self, pen: &mut Pen<'_>, target: NodeId, hs: &mut u64) -> Option<u64> {
         if matches!(self.phase, Phase::Resting) {

@@ -9,7 +9,6 @@ use super::dial::{Dial, Goal, Next, Pen, opened_terms};
 use super::session::Parts;
 use super::{Env, LinkEvent, Links, Owner, Refusal, Timer};
 use crate::peer::PeerIx;
-use crate::rng::Rng;
 
 /// Dials at once. Beyond this a new one is refused; whoever wants it asks again.
 const DIALS_MAX: usize = 1024;
@@ -17,8 +16,6 @@ const DIALS_MAX: usize = 1024;
 const SLOT_WAIT_NS: u64 = 100_000_000;
 /// An existing link is renewed in this many rounds, or not at all.
 const RENEW_ROUNDS: u32 = 3;
-/// After a change of key all links are renewed within this time.
-const RENEW_SPREAD_NS: u64 = 60_000_000_000;
 
 impl Links {
     /// Somebody needs a link to `peer`, who may be found at `addrs` (best first; empty keeps what is known).
@@ -85,15 +82,6 @@ impl Links {
         self.add_dial(dial);
         if let Some(link) = self.link_mut(peer) {
             link.dialled = true;
-        }
-    }
-
-    /// The primary key changed: every link gets a session under it, spread over a minute.
-    pub(crate) fn renew_all(&mut self, now: u64, rng: &mut Rng) {
-        let peers: Vec<PeerIx> = self.iter().map(|link| link.peer).collect();
-        for peer in peers {
-            self.timers
-                .arm(Timer::Renew(peer), now + rng.below(RENEW_SPREAD_NS));
         }
     }
 

@@ -48,11 +48,6 @@ impl Loose {
         self.read >= self.bytes.len()
     }
 
-    /// Bytes that still fit into the datagram that will carry the last of what waits.
-    pub(crate) fn room(&self) -> usize {
-        PAIR_BODY.saturating_sub((self.bytes.len() - self.read) % PAIR_BODY)
-    }
-
     /// Moves as many digests as fit into `writer`.
     pub(crate) fn write_into(&mut self, writer: &mut Writer<'_>) {
         while let Some(digest) = self.first() {

@@ -14,6 +14,7 @@ pub(crate) mod link;
 mod loose;
 mod pack;
 mod path;
+mod refusal;
 mod respond;
 pub(crate) mod rtt;
 mod session;
@@ -25,9 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use tidings_wire::digest::Writer;
-use tidings_wire::{
-    Boot, Class, Header, HeaderError, Keyring, NodeId, OpenError, index_boot_tag, index_slot,
-};
+use tidings_wire::{Boot, Class, Header, Keyring, NodeId, OpenError, index_boot_tag, index_slot};
 
 use self::budget::Budget;
 use self::dial::Dial;
@@ -35,6 +34,7 @@ pub(crate) use self::handshake::Local;
 use self::handshake::Secrets;
 use self::installed::Installed;
 use self::link::{Link, Terms};
+pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
 use self::slots::Slots;
 use crate::peer::{PeerIx, Peers};
@@ -88,78 +88,10 @@ pub(crate) enum LinkEvent {
     Outlived { generation: u64 },
 }
 
-/// Why a datagram was refused. No state changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    /// Header.
-    Header(HeaderError),
-    /// Not opened.
-    Open(OpenError),
-    /// Another boot's index.
-    BootTag,
-    /// No session here.
-    Slot,
-    /// Of a session whose OPENED has not come.
-    Unopened,
-    /// Seen before.
-    Duplicate,
-    /// More HELLOs than the budget allows.
-    Budget,
-    /// A HELLO whose body is not what its kind says.
-    Malformed,
-    /// A HELLO for another node or another boot.
-    NotForUs,
-    /// No common protocol version.
-    Version,
-    /// H2 or COOKIE that nobody asked for.
-    Unasked,
-    /// H3 with a nonce that we did not give lately.
-    Nonce,
-    /// H3 with a counter not above the installed one, or too many boots to remember.
-    Replayed,
-    /// H3 of an earlier life.
-    Generation,
-    /// H3 of our own node id.
-    Twin,
-    /// No receive slot is free.
-    NoSlot,
-}
-
-impl Refusal {
-    /// The counter that counts this.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Header(error) => error.label(),
-            Self::Open(error) => error.label(),
-            Self::BootTag => "link_boot_tag",
-            Self::Slot => "link_slot",
-            Self::Unopened => "link_unopened",
-            Self::Duplicate => "link_duplicate",
-            Self::Budget => "hello_budget",
-            Self::Malformed => "hello_malformed",
-            Self::NotForUs => "hello_not_for_us",
-            Self::Version => "hello_version",
-            Self::Unasked => "hello_unasked",
-            Self::Nonce => "hello_nonce",
-            Self::Replayed => "hello_replayed",
-            Self::Generation => "hello_generation",
-            Self::Twin => "hello_twin",
-            Self::NoSlot => "hello_no_slot",
-        }
-    }
-}
-
-impl From<OpenError> for Refusal {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
     Link(PeerIx),
     Dial(u32),
-    Renew(PeerIx),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -288,7 +220,6 @@ impl Links {
             match timer {
                 Timer::Link(peer) => self.mark(peer),
                 Timer::Dial(no) => self.due_dials.push(no),
-                Timer::Renew(peer) => self.redial(peer, true),
             }
         }
     }
@@ -407,7 +338,6 @@ impl Links {
     fn drop_link(&mut self, now: u64, peer: PeerIx) {
         if let Some(link) = self.take_link(now, peer) {
             self.timers.disarm(Timer::Link(link.peer));
-            self.timers.disarm(Timer::Renew(link.peer));
             self.events.push_back(LinkEvent::Down { peer });
         }
     }

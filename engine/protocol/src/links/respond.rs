@@ -15,7 +15,7 @@ use super::handshake::{Local, VERSION, pack_caps, unpack_caps};
 use super::link::Terms;
 use super::session::{HandshakeId, Parts};
 use super::{Env, LinkEvent, Links, Owner, Refusal};
-use crate::peer::PeerIx;
+use crate::peer::{PeerIx, Peers};
 
 /// A HELLO in hand: where it came from and what its header said.
 struct Incoming {
@@ -35,7 +35,7 @@ impl Links {
         env: &mut Env<'_>,
         from: SocketAddr,
         datagram: &mut [u8],
-        known: &dyn Fn(&NodeId) -> u64,
+        known: &dyn Fn(&Peers, &NodeId) -> u64,
     ) -> Result<Option<(PeerIx, Vec<u8>)>, Refusal> {
         let kind = hello_gate(env.ring, datagram)?;
         let admission = self.budget.admit(env.now, from);
@@ -78,13 +78,13 @@ impl Links {
         env: &mut Env<'_>,
         hello: &Incoming,
         who: &Introduction,
-        known: &dyn Fn(&NodeId) -> u64,
+        known: &dyn Fn(&Peers, &NodeId) -> u64,
     ) -> Result<(), Refusal> {
         if who.target != NodeId::ZERO && who.target != self.local.id {
             return Err(Refusal::NotForUs);
         }
         check_version(who)?;
-        let mut known = known(&who.id);
+        let mut known = known(env.peers, &who.id);
         if who.id == self.local.id {
             if who.boot == self.local.boot {
                 self.on_own_h1(env.now, &who.nonce);
@@ -136,7 +136,7 @@ impl Links {
         env: &mut Env<'_>,
         hello: &Incoming,
         h3: &H3View<'_>,
-        known: &dyn Fn(&NodeId) -> u64,
+        known: &dyn Fn(&Peers, &NodeId) -> u64,
     ) -> Result<Option<(PeerIx, Vec<u8>)>, Refusal> {
         let who = &h3.fixed.who;
         check_version(who)?;
@@ -161,7 +161,7 @@ impl Links {
         if !self.installed.admits(who.id, who.boot, id.hs, env.now) {
             return Err(Refusal::Replayed);
         }
-        if who.generation.get() == 0 || who.generation.get() < known(&who.id) {
+        if who.generation.get() == 0 || who.generation.get() < known(env.peers, &who.id) {
             return Err(Refusal::Generation);
         }
         self.install(env, hello, h3, id).map(Some)

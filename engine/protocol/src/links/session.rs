@@ -193,6 +193,7 @@ impl Sessions {
     }
 
     /// Sessions held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }

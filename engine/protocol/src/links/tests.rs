@@ -101,7 +101,7 @@ impl Node {
     fn receive(&mut self, ring: &Keyring, now: u64, mut packet: Packet) {
         if Class::of(packet.bytes[0]) == Ok(Class::Hello) {
             let (links, mut env) = self.env(ring, now);
-            match links.hello(&mut env, packet.from, &mut packet.bytes, &|_| 0) {
+            match links.hello(&mut env, packet.from, &mut packet.bytes, &|_, _| 0) {
                 Ok(Some((peer, body))) => {
                     self.first += Digests::new(&body).count();
                     self.digests(now, packet.from, peer, &body);

@@ -158,12 +158,26 @@ impl Members {
             .suspicion
             .as_ref()
             .map_or(ctx.now, |suspicion| suspicion.since);
-        let held_back = self.is_heard(ctx, peer, HEARD_NS) || self.is_cut_off(ctx, since);
         let same = stand == entry.stand && entry.is_live();
-        if held_back {
+        if self.is_cut_off(ctx, since) {
             self.suspect(ctx, peer, stand, accuser, false);
+        } else if self.is_heard(ctx, peer, HEARD_NS) {
+            self.suspect(ctx, peer, stand, accuser, false);
+            self.condemn(ctx, peer);
         } else if same || self.is_news(peer, stand) {
             self.die(ctx, peer, stand, accuser);
+        }
+    }
+
+    /// Others hold dead whom we just heard: a second of silence proves them right.
+    fn condemn(&mut self, ctx: &Ctx<'_>, peer: PeerIx) {
+        if let Some(suspicion) = self
+            .table
+            .get_mut(peer)
+            .and_then(|entry| entry.suspicion.as_mut())
+        {
+            suspicion.condemned = true;
+            self.timers.arm(Timer::Suspicion(peer), ctx.now + HEARD_NS);
         }
     }
 
@@ -178,9 +192,25 @@ impl Members {
         let Some(suspicion) = &entry.suspicion else {
             return;
         };
-        if ctx.now < suspicion.deadline() {
+        let condemned = suspicion.condemned;
+        // Where others have waited already, a shorter silence is enough.
+        let heard = self.is_heard(
+            ctx,
+            peer,
+            if condemned {
+                HEARD_NS
+            } else {
+                self.timing.suspicion_min / 2
+            },
+        );
+        if ctx.now < suspicion.deadline() && (heard || !condemned) {
+            let again = if condemned {
+                ctx.now + AGAIN_NS
+            } else {
+                u64::MAX
+            };
             self.timers
-                .arm(Timer::Suspicion(peer), suspicion.deadline());
+                .arm(Timer::Suspicion(peer), suspicion.deadline().min(again));
             return;
         }
         let (stand, since) = (entry.stand, suspicion.since);
@@ -194,7 +224,7 @@ impl Members {
         }
         // The brake is no pardon: after twice the longest suspicion it yields.
         let braked = ctx.now < since + 2 * suspicion.longest() && self.is_cut_off(ctx, since);
-        if self.is_heard(ctx, peer, self.timing.suspicion_min / 2) {
+        if heard {
             self.tell_suspect(ctx, peer);
         } else if braked {
             self.tally.braked += 1;

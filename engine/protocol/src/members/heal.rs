@@ -2,6 +2,7 @@
 
 use tidings_wire::digest::MemberState;
 
+use super::table::Entry;
 use super::{Ctx, MemberEvent, Members, SECOND, Timer};
 use crate::peer::PeerIx;
 use crate::rng::Rng;
@@ -10,6 +11,8 @@ use crate::rng::Rng;
 const RECONNECT_NS: u64 = 5 * SECOND;
 /// All nodes together try each dead member about this often per period.
 const TRIES_PER_DEAD: u64 = 2;
+/// Dead members that one node tries at once: one cut off from thousands does not flood.
+const TRIES_AT_ONCE: usize = 16;
 /// Addresses of a dead member tried at once.
 const ADDRS_PER_TRY: usize = 2;
 /// Dead and departed members are remembered for this long.
@@ -34,26 +37,28 @@ impl Members {
         }
     }
 
-    /// Tries a random dead member, with a chance that leaves each dead member about two tries per period cluster-wide.
+    /// Tries some dead members: so many that each gets about two tries per period from all nodes together.
     pub(super) fn on_reconnect(&mut self, ctx: &mut Ctx<'_>) {
         self.timers.arm(Timer::Reconnect, ctx.now + wait(ctx.rng));
-        let dead: Vec<PeerIx> = self
+        if self.leaving_since.is_some() {
+            return;
+        }
+        let is_dead = |entry: &Entry| entry.state == MemberState::Dead;
+        let mut dead: Vec<PeerIx> = self
             .table
             .iter()
-            .filter(|(_, entry)| entry.state == MemberState::Dead)
+            .filter(|(_, entry)| is_dead(entry))
             .map(|(peer, _)| peer)
             .collect();
         let nodes = self.table.live().len() as u64 + 1;
-        if dead.is_empty()
-            || self.leaving_since.is_some()
-            || ctx.rng.below(nodes) >= TRIES_PER_DEAD * dead.len() as u64
-        {
-            return;
-        }
-        let peer = dead[ctx.rng.below(dead.len() as u64) as usize];
-        if let Some(entry) = self.table.get(peer) {
-            for addr in entry.places().into_iter().take(ADDRS_PER_TRY) {
-                ctx.links.want_addr(addr);
+        // The division is rounded up or down by chance, so that the sum over all nodes is right.
+        let tries = (TRIES_PER_DEAD * dead.len() as u64 + ctx.rng.below(nodes)) / nodes;
+        ctx.rng.shuffle(&mut dead);
+        for peer in dead.iter().take(TRIES_AT_ONCE.min(tries as usize)) {
+            if let Some(entry) = self.table.get(*peer) {
+                for addr in entry.places().into_iter().take(ADDRS_PER_TRY) {
+                    ctx.links.want_addr(addr);
+                }
             }
         }
     }

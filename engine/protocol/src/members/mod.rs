@@ -14,13 +14,14 @@ mod seeds;
 mod suspicion;
 mod sync;
 mod table;
+mod tell;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use tidings_wire::digest::{Head, MemberState, MemberView, Rumour, Writer};
+use tidings_wire::digest::{Head, MemberState, MemberView, Rumour};
 use tidings_wire::{Boot, NodeId};
 use zerocopy::little_endian::U64;
 
@@ -32,19 +33,15 @@ use self::probe::Probing;
 use self::seeds::Seeds;
 use self::sync::Sync;
 use self::table::{Stand, Table};
-use crate::links::{LinkEvent, Links, reason};
+use crate::links::{LinkEvent, Links};
 use crate::peer::{PeerIx, Peers};
 use crate::rng::Rng;
 use crate::timers::Timers;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
-/// Members told something in one round of gossip.
-const GOSSIP_FANOUT: usize = 3;
 /// Bytes of gossip that a probe or its answer carries along.
 const PIGGYBACK: usize = 600;
-/// Bytes of gossip in a datagram of its own.
-const GOSSIP_BYTES: usize = 1100;
 /// A node that leaves answers for this long.
 const LEAVE_NS: u64 = SECOND;
 /// A node that lost its generation and is known nowhere takes 1 after this long on its first link.
@@ -67,6 +64,7 @@ pub(crate) struct Timing {
 
 impl Timing {
     /// Hosts of one data centre.
+    #[cfg(test)]
     pub(crate) const LAN: Self = Self {
         period: 300 * MS,
         probe_timeout: (50 * MS, 500 * MS),
@@ -262,14 +260,6 @@ impl Members {
         entry.map_or(0, |entry| entry.stand.generation)
     }
 
-    /// The same for whoever asks while the peers are lent out elsewhere: over all members, once for each handshake.
-    pub(crate) fn generation_of(&self, id: &NodeId) -> u64 {
-        self.table
-            .iter()
-            .find(|(_, entry)| entry.id == *id)
-            .map_or(0, |(_, entry)| entry.stand.generation)
-    }
-
     /// Incarnation of our own record.
     pub(crate) fn incarnation(&self) -> u64 {
         self.own.stand().map_or(0, |stand| stand.incarnation)
@@ -281,6 +271,7 @@ impl Members {
     }
 
     /// Our own record as last issued, encoded; empty before the first.
+    #[cfg(test)]
     pub(crate) fn own_record(&self) -> &[u8] {
         self.own.encoded()
     }
@@ -417,118 +408,6 @@ impl Members {
             ctx.links
                 .push(peer, |writer| writer.put_encoded(self.own.encoded()));
         }
-    }
-
-    fn tell_own(&mut self, ctx: &Ctx<'_>) {
-        if let Some(stand) = self.own.stand() {
-            let about = About {
-                subject: self.me,
-                stand,
-                state: MemberState::Alive,
-                accuser: self.me,
-            };
-            self.gossip.tell(about, self.own.encoded());
-            self.wake_gossip(ctx.now);
-        }
-    }
-
-    /// Tells a rumour on.
-    fn tell(&mut self, ctx: &Ctx<'_>, rumour: &Rumour) {
-        let mut bytes = [0; size_of::<Rumour>()];
-        let mut writer = Writer::new(&mut bytes);
-        if writer.put(rumour) {
-            self.gossip.tell(about(rumour), &bytes);
-            self.wake_gossip(ctx.now);
-        }
-    }
-
-    /// Tells a member's record on, exactly as it came.
-    fn tell_record(&mut self, ctx: &Ctx<'_>, peer: PeerIx) {
-        if let Some(entry) = self.table.get(peer) {
-            let about = About {
-                subject: entry.id,
-                stand: entry.stand,
-                state: MemberState::Alive,
-                accuser: entry.id,
-            };
-            self.gossip.tell(about, &entry.record);
-            self.wake_gossip(ctx.now);
-        }
-    }
-
-    fn wake_gossip(&mut self, now: u64) {
-        let at = now.max(self.last_gossip + self.gossip_period());
-        self.timers.arm(Timer::Gossip, at);
-    }
-
-    fn gossip_period(&self) -> u64 {
-        self.timing.period / 3
-    }
-
-    fn on_gossip(&mut self, ctx: &mut Ctx<'_>) {
-        self.last_gossip = ctx.now;
-        for peer in self.pick(ctx.rng, GOSSIP_FANOUT, |_, _| true) {
-            self.reach(ctx, peer);
-            self.piggyback(ctx, peer, GOSSIP_BYTES);
-        }
-        if !self.gossip.is_empty() && self.alive_count() > 0 {
-            self.timers
-                .arm(Timer::Gossip, ctx.now + self.gossip_period());
-        }
-    }
-
-    /// Puts what is to be told into the datagram for a peer.
-    fn piggyback(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, room: usize) {
-        let live = self.table.live().len() + 1;
-        self.gossip.draw(room, live, |bytes| {
-            ctx.links.push(peer, |writer| writer.put_encoded(bytes))
-        });
-    }
-
-    /// Makes sure that a handshake with a member is under way, for one round over its addresses.
-    fn reach(&self, ctx: &mut Ctx<'_>, peer: PeerIx) {
-        if ctx.links.is_up(peer) || ctx.links.is_dialling(peer) {
-            return;
-        }
-        if let Some(entry) = self.table.get(peer) {
-            ctx.links.want(peer, &entry.places(), reason::MEMBERS);
-            ctx.links.unwant(peer, reason::MEMBERS);
-        }
-    }
-
-    /// Up to `count` random live members that fit.
-    fn pick(
-        &self,
-        rng: &mut Rng,
-        count: usize,
-        fits: impl Fn(PeerIx, &table::Entry) -> bool,
-    ) -> Vec<PeerIx> {
-        let live = self.table.live();
-        let mut out = Vec::with_capacity(count);
-        // Random tries first; a sweep over a small or mostly unfit view then.
-        for _ in 0..4 * count {
-            if live.is_empty() || out.len() == count {
-                return out;
-            }
-            let peer = live[rng.below(live.len() as u64) as usize];
-            let fit = self.table.get(peer).is_some_and(|entry| fits(peer, entry));
-            if fit && !out.contains(&peer) {
-                out.push(peer);
-            }
-        }
-        if live.len() <= 64 {
-            let rest = live.iter().filter(|peer| {
-                self.table
-                    .get(**peer)
-                    .is_some_and(|entry| fits(**peer, entry))
-            });
-            for peer in rest {
-                if out.len() < count && !out.contains(peer) {
-                    out.push(*peer);
-                }
-            }
-        }
-        out
     }
 
     fn on_assume(&mut self) {

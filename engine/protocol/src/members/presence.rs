@@ -1,8 +1,5 @@
 //! Presence: what listeners are told of members, in gossiperl's six words, and two facts for the core alone.
 
-use tidings_wire::digest::MemberState;
-
-use super::Members;
 use crate::peer::PeerIx;
 
 /// Something happened to a member. Drained by the core after every call.
@@ -24,33 +21,4 @@ pub(crate) enum MemberEvent {
     Changed { peer: PeerIx },
     /// Another node runs under our id and stays; this one must stop.
     Conflict { generation: u64 },
-}
-
-impl MemberEvent {
-    /// gossiperl's name of the event; none for what only the core needs.
-    pub(crate) fn name(&self) -> Option<&'static str> {
-        match self {
-            Self::In { .. } => Some("member_in"),
-            Self::Quarantine { .. } => Some("member_quarantine"),
-            Self::Unreachable { .. } => Some("member_unreachable"),
-            Self::Rejoin { .. } => Some("member_rejoin"),
-            Self::Drop { .. } => Some("member_drop"),
-            Self::Out { .. } => Some("member_out"),
-            Self::Changed { .. } | Self::Conflict { .. } => None,
-        }
-    }
-}
-
-impl Members {
-    /// The events that describe the present to a new listener: one for each member that is not gone for good.
-    pub(crate) fn snapshot(&self) -> impl Iterator<Item = MemberEvent> + '_ {
-        self.table
-            .iter()
-            .filter_map(|(peer, entry)| match entry.state {
-                MemberState::Alive => Some(MemberEvent::In { peer }),
-                MemberState::Suspect => Some(MemberEvent::Quarantine { peer }),
-                MemberState::Dead => Some(MemberEvent::Unreachable { peer }),
-                MemberState::Left => None,
-            })
-    }
 }

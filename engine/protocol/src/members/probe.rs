@@ -53,11 +53,6 @@ impl Probing {
         self.health = self.health.saturating_add(by).min(HEALTH_MAX);
     }
 
-    /// 0 is well.
-    pub(crate) fn health(&self) -> u32 {
-        self.health
-    }
-
     fn number(&mut self) -> u32 {
         self.last_no = self.last_no.wrapping_add(1);
         self.last_no
@@ -65,11 +60,6 @@ impl Probing {
 }
 
 impl Members {
-    /// Our health score, 0 (well) to 7.
-    pub(crate) fn health(&self) -> u32 {
-        self.probing.health()
-    }
-
     /// A period is over: the next member is probed.
     pub(super) fn on_period(&mut self, ctx: &mut Ctx<'_>) {
         let period = self.timing.period * u64::from(self.probing.health + 1);
@@ -167,11 +157,15 @@ impl Members {
         };
         let suspect = entry.state == MemberState::Suspect;
         let said = rumour(entry.id, entry.stand, MemberState::Suspect, self.me, false);
+        let is_up = ctx.links.is_up(peer);
         self.reach(ctx, peer);
         ctx.links.push(peer, |writer| {
             writer.put(&ping) && (!suspect || writer.put(&said))
         });
-        self.piggyback(ctx, peer, PIGGYBACK);
+        // Where nobody may be listening nothing counts as told.
+        if is_up {
+            self.piggyback(ctx, peer, PIGGYBACK);
+        }
     }
 
     pub(super) fn on_probe_timeout(&mut self, ctx: &mut Ctx<'_>, no: u32) {

@@ -20,6 +20,8 @@ pub(crate) struct Suspicion {
     accusers: Vec<NodeId>,
     shortest: u64,
     longest: u64,
+    /// Others held it dead when we had just heard it: if we do not hear it again, it is.
+    pub(crate) condemned: bool,
 }
 
 impl Suspicion {
@@ -32,6 +34,7 @@ impl Suspicion {
             since: now,
             accusers: vec![accuser],
             shortest,
+            condemned: false,
             longest: if alone {
                 shortest
             } else {

@@ -26,6 +26,8 @@ struct Job {
     buckets: Bitmap,
     next: usize,
     own: bool,
+    /// The peer is told where they end: by a BUCKET_ASK for nothing.
+    ends: bool,
 }
 
 /// The state of anti-entropy.
@@ -48,18 +50,20 @@ impl Sync {
         self.first_at.is_some_and(|at| now >= at + SETTLING_NS)
     }
 
-    fn add(&mut self, peer: PeerIx, buckets: &Bitmap) {
+    fn add(&mut self, peer: PeerIx, buckets: &Bitmap, ends: bool) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.peer == peer) {
             for (byte, more) in job.buckets.iter_mut().zip(buckets) {
                 *byte |= more;
             }
             (job.next, job.own) = (0, true);
+            job.ends |= ends;
         } else if self.jobs.len() < JOBS_MAX {
             self.jobs.push(Job {
                 peer,
                 buckets: *buckets,
                 next: 0,
                 own: true,
+                ends,
             });
         }
     }
@@ -99,7 +103,7 @@ impl Members {
         }
     }
 
-    fn hashes(&self) -> [u64; BUCKETS] {
+    pub(super) fn hashes(&self) -> [u64; BUCKETS] {
         let mut hashes = *self.table.hashes();
         if let Some((bucket, hash)) = self.own.hash() {
             hashes[usize::from(bucket)] ^= hash;
@@ -120,14 +124,13 @@ impl Members {
             }
         }
         let differs = ask.bitmap.iter().any(|byte| *byte != 0);
-        if differs || first + view.hashes.len() == BUCKETS {
-            // Even if nothing differs: the peer waits to hear that it lacks nothing.
-            self.sync.add(from, &ask.bitmap);
+        // Even if nothing differs: behind the last hashes the peer waits to hear that it lacks nothing.
+        let last = first + view.hashes.len() == BUCKETS;
+        if differs || last {
+            self.sync.add(from, &ask.bitmap, last);
         }
-        if differs {
-            if let Some(link) = ctx.links.link_mut(from) {
-                link.ctl.push_with(|writer| writer.put(&ask));
-            }
+        if differs && let Some(link) = ctx.links.link_mut(from) {
+            link.ctl.push_with(|writer| writer.put(&ask));
         }
     }
 
@@ -138,7 +141,7 @@ impl Members {
             self.sync.joined = true;
             return;
         }
-        self.sync.add(from, &ask.bitmap);
+        self.sync.add(from, &ask.bitmap, false);
     }
 
     /// Goes on with pages, as far as the peers' queues take them.
@@ -180,8 +183,10 @@ impl Members {
                 return false;
             }
         }
-        link.bulk
-            .push_with(|writer| writer.put(&BucketAsk::default()))
+        !job.ends
+            || link
+                .bulk
+                .push_with(|writer| writer.put(&BucketAsk::default()))
     }
 }
 

@@ -139,6 +139,7 @@ impl Table {
     }
 
     /// Members, dead ones included.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -1,6 +1,5 @@
 //! Members of several nodes in virtual time: the whole stack but delivery, over a network that loses, delays and parts.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tidings_wire::digest::{Digest, Digests, MemberState};
@@ -99,25 +98,15 @@ impl Node {
 
     fn receive(&mut self, ring: &Keyring, now: u64, from: SocketAddr, datagram: &mut [u8]) {
         if Class::of(datagram[0]) == Ok(Class::Hello) {
-            let (members, peers) = (&self.members, &mut self.peers);
-            // The generations are looked up before the peers are lent out.
-            let known: BTreeMap<NodeId, u64> = members
-                .iter()
-                .map(|peer| {
-                    (
-                        peers.id(peer),
-                        members.known_generation(peers, &peers.id(peer)),
-                    )
-                })
-                .collect();
+            let members = &self.members;
             let mut env = Env {
                 now,
                 ring,
                 rng: &mut self.rng,
-                peers,
+                peers: &mut self.peers,
                 tx: &mut self.tx,
             };
-            let known = |id: &NodeId| known.get(id).copied().unwrap_or(0);
+            let known = |peers: &Peers, id: &NodeId| members.known_generation(peers, id);
             let opened = self.links.hello(&mut env, from, datagram, &known);
             self.link_events(now);
             if let Ok(Some((peer, body))) = opened {
@@ -220,22 +209,22 @@ impl Node {
     }
 
     fn note(&mut self, now: u64, event: MemberEvent) {
-        use MemberEvent::*;
-        match event {
-            In { peer }
-            | Quarantine { peer }
-            | Unreachable { peer }
-            | Rejoin { peer }
-            | Out { peer } => {
-                let name = event.name().unwrap();
-                self.events.push((now, name, self.peers.id(peer)));
+        let (name, peer) = match event {
+            MemberEvent::In { peer } => ("member_in", peer),
+            MemberEvent::Quarantine { peer } => ("member_quarantine", peer),
+            MemberEvent::Unreachable { peer } => ("member_unreachable", peer),
+            MemberEvent::Rejoin { peer } => ("member_rejoin", peer),
+            MemberEvent::Drop { peer } => ("member_drop", peer),
+            MemberEvent::Out { peer } => ("member_out", peer),
+            MemberEvent::Changed { .. } => return,
+            MemberEvent::Conflict { .. } => {
+                self.conflicts += 1;
+                return;
             }
-            Drop { peer } => {
-                self.events.push((now, "member_drop", self.peers.id(peer)));
-                self.peers.release(peer);
-            }
-            Changed { .. } => {}
-            Conflict { .. } => self.conflicts += 1,
+        };
+        self.events.push((now, name, self.peers.id(peer)));
+        if name == "member_drop" {
+            self.peers.release(peer);
         }
     }
 
@@ -288,6 +277,10 @@ struct World {
 impl World {
     /// `count` nodes that all have node 0 as their seed, started within 10 ms.
     fn new(count: usize) -> Self {
+        Self::seeded(count, 0)
+    }
+
+    fn seeded(count: usize, seed: u64) -> Self {
         let mut world = Self {
             ring: keyring(),
             now: SECOND,
@@ -299,7 +292,7 @@ impl World {
             cut: |_, _| false,
             port_errors: false,
             bytes: 0,
-            boots: 0,
+            boots: seed * 1000,
         };
         for at in 0..count {
             world.nodes.push(None);
@@ -443,7 +436,11 @@ impl World {
     }
 
     fn joined(count: usize) -> Self {
-        let mut world = Self::new(count);
+        Self::joined_seeded(count, 0)
+    }
+
+    fn joined_seeded(count: usize, seed: u64) -> Self {
+        let mut world = Self::seeded(count, seed);
         world.until(10 * SECOND, Self::agrees).expect("all join");
         world.run(10 * SECOND);
         for node in world.nodes.iter_mut().flatten() {
@@ -490,34 +487,38 @@ fn a_joiner_learns_the_whole_view_in_a_few_round_trips_and_is_announced_at_once(
 
 #[test]
 fn a_silent_node_is_suspected_then_dead_everywhere_and_nobody_else_is() {
-    let mut world = World::joined(10);
-    world.nodes[7] = None;
-    let took = world
-        .until(60 * SECOND, |world| world.all_hold(7, MemberState::Dead))
-        .unwrap();
-    assert!((4 * SECOND..9 * SECOND).contains(&took), "{} ms", took / MS);
-    world.run(20 * SECOND);
-    for node in world.up() {
-        assert_eq!(
-            (
-                node.saw("member_quarantine"),
-                node.saw("member_unreachable")
-            ),
-            (1, 1)
-        );
+    for seed in 0..10 {
+        let mut world = World::joined_seeded(10, seed);
+        world.nodes[7] = None;
+        let took = world
+            .until(60 * SECOND, |world| world.all_hold(7, MemberState::Dead))
+            .unwrap();
+        assert!((4 * SECOND..9 * SECOND).contains(&took), "{} ms", took / MS);
+        world.run(20 * SECOND);
+        for node in world.up() {
+            assert_eq!(
+                (
+                    node.saw("member_quarantine"),
+                    node.saw("member_unreachable")
+                ),
+                (1, 1)
+            );
+        }
+        assert!(world.agrees());
     }
-    assert!(world.agrees());
 }
 
 #[test]
 fn a_node_whose_port_closed_is_dead_within_two_seconds_if_two_see_it() {
-    let mut world = World::joined(5);
-    world.port_errors = true;
-    world.nodes[3] = None;
-    let took = world
-        .until(10 * SECOND, |world| world.all_hold(3, MemberState::Dead))
-        .unwrap();
-    assert!(took < 2 * SECOND, "{} ms", took / MS);
+    for seed in 0..20 {
+        let mut world = World::joined_seeded(5, seed);
+        world.port_errors = true;
+        world.nodes[3] = None;
+        let took = world
+            .until(10 * SECOND, |world| world.all_hold(3, MemberState::Dead))
+            .unwrap();
+        assert!(took < 2 * SECOND, "{} ms", took / MS);
+    }
 }
 
 #[test]
@@ -533,45 +534,49 @@ fn one_observer_of_a_closed_port_never_kills() {
 
 #[test]
 fn a_node_that_leaves_is_out_everywhere_and_never_suspect() {
-    let mut world = World::joined(8);
-    let now = world.now;
-    world.node(3).with(now, |members, ctx| members.leave(ctx));
-    world.run(SECOND);
-    let now = world.now;
-    assert!(world.node(3).members.has_left(now));
-    world.nodes[3] = None;
-    world.run(20 * SECOND);
-    assert!(world.all_hold(3, MemberState::Left));
-    for node in world.up() {
-        assert_eq!(
-            (node.saw("member_out"), node.saw("member_quarantine")),
-            (1, 0),
-            "node {}",
-            node.at
-        );
+    for seed in 0..5 {
+        let mut world = World::joined_seeded(8, seed);
+        let now = world.now;
+        world.node(3).with(now, |members, ctx| members.leave(ctx));
+        world.run(SECOND);
+        let now = world.now;
+        assert!(world.node(3).members.has_left(now));
+        world.nodes[3] = None;
+        world.run(20 * SECOND);
+        assert!(world.all_hold(3, MemberState::Left));
+        for node in world.up() {
+            assert_eq!(
+                (node.saw("member_out"), node.saw("member_quarantine")),
+                (1, 0),
+                "node {}",
+                node.at
+            );
+        }
+        world.start(3, Some(2), &[0]);
+        assert!(world.until(3 * SECOND, World::agrees).is_some());
     }
-    world.start(3, Some(2), &[0]);
-    assert!(world.until(3 * SECOND, World::agrees).is_some());
 }
 
 #[test]
 fn a_node_that_restarts_at_once_is_back_within_two_seconds_without_being_dead() {
-    let mut world = World::joined(8);
-    world.nodes[5] = None;
-    world.run(100 * MS);
-    world.start(5, Some(2), &[0]);
-    let back = |world: &World| {
-        world.agrees()
-            && world.up().filter(|node| node.at != 5).all(|node| {
-                let peer = node.peers.find(&id(5)).unwrap();
-                node.members.table.get(peer).unwrap().stand.generation == 2
-            })
-    };
-    let took = world.until(10 * SECOND, back).unwrap();
-    assert!(took <= 2 * SECOND, "{} ms", took / MS);
-    world.run(20 * SECOND);
-    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
-    assert!(world.agrees());
+    for seed in 0..10 {
+        let mut world = World::joined_seeded(8, seed);
+        world.nodes[5] = None;
+        world.run(100 * MS);
+        world.start(5, Some(2), &[0]);
+        let back = |world: &World| {
+            world.agrees()
+                && world.up().filter(|node| node.at != 5).all(|node| {
+                    let peer = node.peers.find(&id(5)).unwrap();
+                    node.members.table.get(peer).unwrap().stand.generation == 2
+                })
+        };
+        let took = world.until(10 * SECOND, back).unwrap();
+        assert!(took <= 2 * SECOND, "{} ms", took / MS);
+        world.run(20 * SECOND);
+        assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+        assert!(world.agrees());
+    }
 }
 
 #[test]
@@ -592,21 +597,23 @@ fn a_node_that_lost_its_generation_takes_one_above_what_is_known() {
 
 #[test]
 fn a_parted_cluster_heals_within_ten_seconds_of_contact() {
-    let mut world = World::joined(12);
-    world.cut = |from, to| (from % 2) != (to % 2);
-    world.run(120 * SECOND);
-    let parted = |world: &World| {
-        world.up().all(|node| {
-            (0..12).all(|at| {
-                at == node.at
-                    || (at % 2 == node.at % 2) == (node.state(at) == Some(MemberState::Alive))
+    for seed in 0..5 {
+        let mut world = World::joined_seeded(12, seed);
+        world.cut = |from, to| (from % 2) != (to % 2);
+        world.run(120 * SECOND);
+        let parted = |world: &World| {
+            world.up().all(|node| {
+                (0..12).all(|at| {
+                    at == node.at
+                        || (at % 2 == node.at % 2) == (node.state(at) == Some(MemberState::Alive))
+                })
             })
-        })
-    };
-    assert!(parted(&world));
-    world.cut = |_, _| false;
-    let took = world.until(60 * SECOND, World::agrees).unwrap();
-    assert!(took <= 10 * SECOND, "{} ms", took / MS);
+        };
+        assert!(parted(&world));
+        world.cut = |_, _| false;
+        let took = world.until(60 * SECOND, World::agrees).unwrap();
+        assert!(took <= 10 * SECOND, "{} ms", took / MS);
+    }
 }
 
 #[test]
@@ -623,20 +630,24 @@ fn a_parted_cluster_heals_also_when_its_seed_is_gone() {
 
 #[test]
 fn a_fifth_of_all_datagrams_lost_kills_nobody() {
-    let mut world = World::joined(10);
-    world.loss = 20;
-    world.run(120 * SECOND);
-    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
-    world.loss = 0;
-    assert!(world.until(10 * SECOND, World::agrees).is_some());
+    for seed in 0..5 {
+        let mut world = World::joined_seeded(10, seed);
+        world.loss = 20;
+        world.run(120 * SECOND);
+        assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+        world.loss = 0;
+        assert!(world.until(10 * SECOND, World::agrees).is_some());
+    }
 }
 
 #[test]
 fn a_path_cut_in_one_direction_kills_nobody() {
-    let mut world = World::joined(6);
-    world.cut = |from, to| (from, to) == (1, 2);
-    world.run(120 * SECOND);
-    assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+    for seed in 0..5 {
+        let mut world = World::joined_seeded(6, seed);
+        world.cut = |from, to| (from, to) == (1, 2);
+        world.run(120 * SECOND);
+        assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
+    }
 }
 
 #[test]
@@ -842,4 +853,85 @@ fn the_same_seed_gives_the_same_history() {
         (world.bytes, events)
     };
     assert_eq!(history(), history());
+}
+
+/// Loss, parts, crashes and restarts at random; afterwards one view within half a minute, and quiet.
+fn storm(seed: u64) {
+    let mut world = World::joined(8);
+    world.rng = Rng::from_seed([seed as u8; 32]);
+    let mut generations = [1; 8];
+    let cuts: [fn(usize, usize) -> bool; 4] = [
+        |_, _| false,
+        |from, to| (from < 3) != (to < 3),
+        |from, to| from == 2 || to == 5,
+        |from, to| (from + to).is_multiple_of(3),
+    ];
+    for _ in 0..12 {
+        let victim = world.rng.below(8) as usize;
+        match world.rng.below(4) {
+            0 => world.nodes[victim] = None,
+            1 if world.nodes[victim].is_none() => {
+                generations[victim] += 1;
+                let known = (world.rng.below(3) > 0).then_some(generations[victim]);
+                world.start(victim, known, &[0, 1, 2, 3, 4, 5, 6, 7]);
+            }
+            2 => world.cut = cuts[world.rng.below(4) as usize],
+            _ => world.loss = world.rng.below(3) * 15,
+        }
+        let span = world.rng.below(15 * SECOND);
+        world.run(span);
+    }
+    world.cut = cuts[0];
+    world.loss = 0;
+    let took = world.until(60 * SECOND, World::agrees);
+    assert!(
+        took.is_some_and(|took| took <= 20 * SECOND),
+        "seed {seed}: {took:?}"
+    );
+    // Whoever is down is dead, or never known, everywhere in the end; nobody else is.
+    world.run(60 * SECOND);
+    assert!(world.agrees(), "seed {seed}");
+    let down: Vec<usize> = (0..8).filter(|at| world.nodes[*at].is_none()).collect();
+    for node in world.up() {
+        for at in &down {
+            let state = node.state(*at);
+            let gone = matches!(state, None | Some(MemberState::Dead | MemberState::Left));
+            assert!(gone, "seed {seed}: node {} holds {at} {state:?}", node.at);
+        }
+    }
+    let hashes: Vec<_> = world.up().map(|node| node.members.hashes()).collect();
+    assert!(
+        hashes.windows(2).all(|pair| pair[0] == pair[1]),
+        "seed {seed}: bucket hashes"
+    );
+}
+
+#[test]
+fn after_any_storm_there_is_one_view() {
+    for seed in 0..12 {
+        storm(seed);
+    }
+}
+
+/// A longer run: `cargo test --release -p tidings-protocol -- --ignored many_storms`.
+#[test]
+#[ignore = "takes minutes"]
+fn after_many_storms_there_is_one_view() {
+    for seed in 12..250 {
+        storm(seed);
+    }
+}
+
+#[test]
+fn a_hundred_nodes_form_one_view_and_notice_one_death() {
+    let mut world = World::new(100);
+    let took = world.until(20 * SECOND, World::agrees).expect("all join");
+    assert!(took <= 3 * SECOND, "{} ms", took / MS);
+    world.run(5 * SECOND);
+    world.nodes[50] = None;
+    let took = world
+        .until(60 * SECOND, |world| world.all_hold(50, MemberState::Dead))
+        .unwrap();
+    assert!(took <= 15 * SECOND, "{} ms", took / MS);
+    assert!(world.agrees());
 }

@@ -117,6 +117,11 @@ impl StreamRx {
         }
     }
 
+    /// The peer gets no more PAIR datagrams before `until`: the acknowledgement waits, and says all that came meanwhile.
+    pub(crate) fn postpone(&mut self, until: u64) {
+        self.ack = Ack::By(until);
+    }
+
     /// The acknowledgement that leaves now.
     pub(crate) fn take_ack(&mut self, now: u64) -> AckState {
         (self.ack, self.unacked) = (Ack::None, 0);

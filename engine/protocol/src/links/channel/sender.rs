@@ -137,6 +137,7 @@ impl Sender {
     }
 
     /// Whether everything pushed was acknowledged.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.chunks.is_empty() && self.open.is_empty()
     }
@@ -265,17 +266,6 @@ impl Sender {
     /// Timeouts in a row without any acknowledgement.
     pub(crate) fn timeouts(&self) -> u32 {
         self.timeouts
-    }
-
-    /// Takes what is in flight off the controller's account, because the channel is given up.
-    pub(crate) fn forget(&self, congestion: &mut Congestion) {
-        for chunk in self
-            .chunks
-            .iter()
-            .filter(|chunk| chunk.state == State::InFlight)
-        {
-            congestion.forget(chunk.cost());
-        }
     }
 
     /// Whether anything is in flight, and with it the timer running.
