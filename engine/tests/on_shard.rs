@@ -177,3 +177,57 @@ fn a_session_serves_a_descriptor_and_hears_what_it_publishes() {
         Some(Received::Message(_))
     ));
 }
+
+/// A session that reads one byte, then pauses.
+struct Paused(UnixStream);
+
+impl Session for Paused {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+
+    fn on_readable(&self, _seat: &mut Seat<'_>) -> Verdict {
+        // A byte at a time, and a pause after each.
+        match (&self.0).read(&mut [0]) {
+            Ok(0) => Verdict::Close,
+            Ok(_) | Err(_) => Verdict::Pause,
+        }
+    }
+
+    fn deliver(&self, _sub: u32, _message: &Delivery<'_>) -> Taken {
+        Taken::Full
+    }
+
+    fn event(&self, _event: &Event<'_>) {}
+
+    fn flush(&self, _seat: &mut Seat<'_>) -> Flushed {
+        Flushed::Done
+    }
+
+    fn on_close(&self, _seat: &mut Seat<'_>) {}
+}
+
+#[test]
+fn a_paused_session_costs_no_turns_and_still_hears_that_its_client_is_gone() {
+    let (a, _b, overlay) = pair("paused", builder);
+    let (mut client, served) = UnixStream::pair().unwrap();
+    served.set_nonblocking(true).unwrap();
+    a.attach_session(overlay, move || Box::new(Paused(served)))
+        .unwrap();
+    client.write_all(&[7; 100]).unwrap();
+    let turns = || a.stats().unwrap().shards[0].counters.turns;
+    std::thread::sleep(Duration::from_millis(100));
+    let before = turns();
+    std::thread::sleep(Duration::from_millis(500));
+    let during = turns() - before;
+    assert!(
+        during < 500,
+        "{during} turns in half a second: the shard spins"
+    );
+    // Nobody waits for input, but the end is told until the session has read up to it.
+    drop(client);
+    wait_for("the session has ended", || {
+        let stats = a.stats().unwrap();
+        stats.shards[0].sessions == 0
+    });
+}

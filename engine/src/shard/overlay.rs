@@ -269,7 +269,9 @@ impl ShardOverlay {
                 Served::More => self.active.push(port),
                 Served::Blocked => {
                     *blocked += 1;
-                    self.blocked.push(port);
+                    if !self.blocked.contains(&port) {
+                        self.blocked.push(port);
+                    }
                 }
                 Served::Closed => self.close_port(port),
             }

@@ -92,18 +92,24 @@ impl Sessions {
             super::outlet::mark(&mut overlay.outlets.dirty_sessions, &cell);
             watch(&cell, set);
         }
-        if interest.readable && !cell.paused.get() {
+        // A paused descriptor is not watched for input, but its end or failure is told all the same, again and again until
+        // the session has heard of it.
+        if interest.readable {
             self.read(now, &cell, overlay, set);
         }
     }
 
     fn read(&mut self, now: u64, cell: &SessionRc, overlay: &mut ShardOverlay, set: &WaitSet) {
+        let was_paused = cell.paused.replace(false);
         let verdict = cell.session.on_readable(&mut Seat {
             now,
             overlay,
             me: cell,
         });
         super::outlet::mark(&mut overlay.outlets.dirty_sessions, cell);
+        if was_paused && verdict == Verdict::Stay {
+            watch(cell, set);
+        }
         self.obey(now, verdict, cell, overlay, set);
     }
 
@@ -234,8 +240,7 @@ impl Sessions {
             let Some(cell) = self.cell(index) else {
                 continue;
             };
-            if cell.overlay == overlay.slot && cell.paused.replace(false) {
-                watch(&cell, set);
+            if cell.overlay == overlay.slot && cell.paused.get() {
                 self.read(now, &cell, overlay, set);
             }
         }
