@@ -19,11 +19,6 @@ impl RangeSet {
         self.ranges.is_empty()
     }
 
-    /// Number of disjoint ranges.
-    pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
     /// The ranges, ascending.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + '_ {
         self.ranges.iter().copied()
@@ -32,11 +27,6 @@ impl RangeSet {
     /// The lowest range.
     pub(crate) fn first(&self) -> Option<(u64, u64)> {
         self.ranges.first().copied()
-    }
-
-    /// One past the highest number, 0 if empty.
-    pub(crate) fn end(&self) -> u64 {
-        self.ranges.last().map_or(0, |r| r.1)
     }
 
     /// How many numbers are in it.
@@ -153,10 +143,6 @@ impl RangeSet {
     pub(crate) fn first_part(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         let &(low, high) = self.ranges.get(self.position(from))?;
         (low < to).then_some((low.max(from), high.min(to)))
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.ranges.clear();
     }
 }
 

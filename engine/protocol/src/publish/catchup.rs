@@ -109,11 +109,6 @@ impl Publish {
         })
     }
 
-    /// Nodes with a session that are to be told something.
-    pub(crate) fn owing(&self) -> impl Iterator<Item = PeerIx> + '_ {
-        self.nodes.keys().copied().filter(|peer| self.owes(*peer))
-    }
-
     // Tells the node all that there is room for: gaps first, then what it is owed, then what it asked for.
     pub(super) fn serve(&mut self, peer: PeerIx, links: &mut Links, now: u64) {
         if !self.owes(peer) {

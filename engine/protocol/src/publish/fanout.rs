@@ -140,7 +140,7 @@ impl Publish {
             // Everything that was ever sent on it lies in this datagram, with its definitions.
             self.open_nodes(stream, None, links, now);
         }
-        stream.close(&mut self.store, false, now);
+        stream.close(&mut self.store, false);
         self.after_close(stream, head, now);
     }
 
@@ -372,16 +372,6 @@ impl Publish {
             .flat_map(|s| &s.nodes)
             .filter(|n| n.is_live());
         nodes.filter(|n| n.beat_at > 0).map(|n| n.beat_at).min()
-    }
-
-    /// Whether a flush has something to send as far as windows allow.
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.streams.iter().flatten().any(|s| {
-            s.has_open()
-                || s.nodes
-                    .iter()
-                    .any(|n| n.is_live() && (n.next < s.head() || !n.lost.is_empty()))
-        })
     }
 }
 

@@ -229,11 +229,6 @@ impl Publish {
         self.handles.get_mut(number as usize)?.as_mut()
     }
 
-    /// Topic of a publisher.
-    pub(crate) fn topic(&self, number: u32) -> Option<&str> {
-        self.handle(number).map(|h| &*h.topic)
-    }
-
     /// A subscription became effective here, or changed its options.
     pub(crate) fn on_subscribed(&mut self, sub: SubRef, subscriber: Subscriber) {
         let entry = self.subs.entry(sub).or_insert(subscriber);
@@ -394,14 +389,6 @@ impl Publish {
     /// Streams that exist.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.iter().flatten().count()
-    }
-
-    /// Nodes that want a link because they are owed something or take part in a stream in use.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = PeerIx> + '_ {
-        self.nodes
-            .iter()
-            .filter(|(_, n)| matches!(n.phase, Phase::Down { .. }))
-            .map(|(peer, _)| *peer)
     }
 
     /// Whether any message waits for an outcome.

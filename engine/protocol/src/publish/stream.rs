@@ -20,8 +20,6 @@ pub(crate) struct Entry {
     pub(crate) owed: u32,
     /// When it first left, or could not leave because no node is live; 0 = waits.
     pub(crate) sent_at: u64,
-    /// When it was closed, in ns: its age.
-    pub(crate) closed_at: u64,
 }
 
 // The datagram that messages are being appended to.
@@ -113,11 +111,6 @@ impl Stream {
         self.keys.is_none()
     }
 
-    /// Key slot of the stream, if it is sealed.
-    pub(crate) fn keys(&self) -> Option<&FanTx> {
-        self.keys.as_ref()
-    }
-
     pub(crate) fn node(&self, peer: PeerIx) -> Option<&Node> {
         self.nodes.iter().find(|n| n.peer == peer)
     }
@@ -161,16 +154,16 @@ impl Stream {
                 seq: append.seq,
                 topic,
             };
-            self.put(store, &record, (append.handle, append.seq), 0, now)?;
+            self.put(store, &record, (append.handle, append.seq), 0)?;
         }
         if append.payload.len() <= record::whole_max(self.size) {
-            let at = self.put_message(store, append, now)?;
+            let at = self.put_message(store, append)?;
             return Some((at, 1));
         }
-        self.put_fragments(store, append, now)
+        self.put_fragments(store, append)
     }
 
-    fn put_message(&mut self, store: &mut Store, append: Append<'_>, now: u64) -> Option<u64> {
+    fn put_message(&mut self, store: &mut Store, append: Append<'_>) -> Option<u64> {
         let Append {
             handle,
             seq,
@@ -192,7 +185,6 @@ impl Stream {
                 },
                 next,
                 owed,
-                now,
             );
         }
         self.put(
@@ -204,16 +196,10 @@ impl Stream {
             },
             next,
             owed,
-            now,
         )
     }
 
-    fn put_fragments(
-        &mut self,
-        store: &mut Store,
-        append: Append<'_>,
-        now: u64,
-    ) -> Option<(u64, u32)> {
+    fn put_fragments(&mut self, store: &mut Store, append: Append<'_>) -> Option<(u64, u32)> {
         let Append {
             handle,
             seq,
@@ -223,7 +209,7 @@ impl Stream {
         } = append;
         let (cut, total) = (record::fragment_max(self.size), payload.len() as u32);
         // Its own datagrams from the first on, so that they are consecutive.
-        self.close(store, true, now);
+        self.close(store, true);
         let first = self.head();
         for (n, part) in payload.chunks(cut).enumerate() {
             let offset = (n * cut) as u32;
@@ -238,7 +224,6 @@ impl Stream {
                 },
                 (handle, u64::MAX),
                 owed,
-                now,
             )?;
         }
         let datagrams = self.head() + 1 - first;
@@ -255,11 +240,10 @@ impl Stream {
         record: &Record<'_>,
         next: (u32, u64),
         owed: u32,
-        now: u64,
     ) -> Option<u64> {
         let len = record.len();
         if self.open.is_some_and(|o| o.used + len > self.room()) {
-            self.close(store, true, now);
+            self.close(store, true);
         }
         if self.open.is_none() {
             self.begin(store);
@@ -299,7 +283,7 @@ impl Stream {
 
     /// Seals the open datagram. A full one is padded to the stream's size unless it is as long as its predecessor: runs of
     /// equal length are one send.
-    pub(crate) fn close(&mut self, store: &mut Store, full: bool, now: u64) {
+    pub(crate) fn close(&mut self, store: &mut Store, full: bool) {
         let (Some(open), Some((chunk, used))) = (self.open.take(), self.chunk.as_mut()) else {
             return;
         };
@@ -333,7 +317,6 @@ impl Stream {
             place,
             owed: open.owed,
             sent_at: 0,
-            closed_at: now,
         });
     }
 
@@ -404,35 +387,6 @@ impl Stream {
         {
             store.release(chunk);
         }
-    }
-
-    /// The oldest retained datagrams with their age, for the store's owner to give up.
-    pub(crate) fn oldest(&self) -> Option<(u64, &Entry)> {
-        let held = self
-            .held
-            .iter()
-            .next()
-            .map(|(counter, entry)| (*counter, entry));
-        held.or_else(|| {
-            self.log
-                .iter()
-                .position(|e| e.owed > 0)
-                .map(|ix| (self.base + ix as u64, &self.log[ix]))
-        })
-    }
-
-    /// All retained datagrams with unsettled messages, oldest first.
-    pub(crate) fn retained(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        let log = self
-            .log
-            .iter()
-            .enumerate()
-            .map(|(ix, e)| (self.base + ix as u64, e))
-            .filter(|(_, e)| e.owed > 0);
-        self.held
-            .iter()
-            .map(|(counter, e)| (*counter, e))
-            .chain(log)
     }
 
     /// Moves held datagrams out of thinly used chunks into a fresh one; returns whether any chunk may have become free.

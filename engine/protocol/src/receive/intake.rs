@@ -311,16 +311,6 @@ impl Intake {
         self.miss(from, to);
     }
 
-    /// The subscription is owed messages from before its first definition: a new session learns of its predecessor's.
-    pub(crate) fn start_at(&mut self, from: u64) {
-        if from >= self.floor {
-            return;
-        }
-        let floor = self.floor;
-        self.extra().got.insert(from, floor);
-        self.floor = from;
-    }
-
     /// Whether this message may have been handed over before.
     pub(crate) fn is_again(&self, seq: u64) -> bool {
         self.extra.as_ref().is_some_and(|e| e.again.contains(seq))

@@ -632,11 +632,6 @@ impl Receive {
             .is_some_and(|o| !o.dirty.is_empty() || !o.notices.is_empty())
     }
 
-    /// Every publisher node known here.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerIx> + '_ {
-        self.origins.keys().copied()
-    }
-
     /// Takes the notices for a publisher node.
     pub(crate) fn take_notices(
         &mut self,
@@ -716,13 +711,6 @@ impl Receive {
             }
         }
         None
-    }
-
-    /// Topic of a publisher's handle.
-    pub(crate) fn knows(&self, peer: PeerIx, handle: u32) -> bool {
-        self.origins
-            .get(&peer)
-            .is_some_and(|o| o.handles.contains_key(&handle))
     }
 
     /// Bytes held back or partly received.
