@@ -194,6 +194,8 @@ enum Item {
     Wake,
 }
 
+type Configure = Box<dyn Fn(usize, &mut CoreConfig)>;
+
 /// The network.
 pub struct Net {
     now: u64,
@@ -207,7 +209,7 @@ pub struct Net {
     items: BTreeMap<u64, Item>,
     /// Datagrams and bytes sent by (sender, receiver, class).
     pub sent: BTreeMap<(usize, usize, u8), (u64, u64)>,
-    configure: Box<dyn Fn(usize, &mut CoreConfig)>,
+    configure: Configure,
     suite: Suite,
 }
 

@@ -25,7 +25,8 @@ fn publish_all(net: &mut Net, n: usize, handle: u32, payloads: &[Vec<u8>]) {
 // The same payloads in any order.
 fn same(mut got: Vec<Vec<u8>>, sent: &[Vec<u8>]) -> bool {
     let mut sent = sent.to_vec();
-    (got.sort_unstable(), sent.sort_unstable());
+    got.sort_unstable();
+    sent.sort_unstable();
     got == sent
 }
 
