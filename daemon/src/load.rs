@@ -27,9 +27,9 @@ pub struct Loaded {
 
 /// Reads everything that the flags and the configuration file name.
 pub fn load(args: &RunArgs) -> Result<Loaded, Problems> {
-    let mut raw = match &args.config {
+    let (mut raw, problems) = match &args.config {
         Some(path) => read_file(path)?,
-        None => Raw::default(),
+        None => (Raw::default(), Problems::default()),
     };
     overlay_flags(&mut raw, args)?;
     node_flags(&mut raw, args);
@@ -38,7 +38,7 @@ pub fn load(args: &RunArgs) -> Result<Loaded, Problems> {
         .as_deref()
         .and_then(Path::parent)
         .unwrap_or(Path::new(""));
-    let settings = config::check(raw, base)?;
+    let settings = config::check(raw, problems, base)?;
     let mut problems = Problems::default();
     let keyrings = settings
         .overlays
@@ -59,7 +59,7 @@ pub fn load(args: &RunArgs) -> Result<Loaded, Problems> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Raw, Problems> {
+fn read_file(path: &Path) -> Result<(Raw, Problems), Problems> {
     let source = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| {
         Problems(vec![Problem {
@@ -73,7 +73,7 @@ fn read_file(path: &Path) -> Result<Raw, Problems> {
             remedy: "check the path; without --config the node runs with defaults".to_owned(),
         }])
     })?;
-    config::read(&source, &text)
+    Ok(config::read(&source, &text))
 }
 
 fn node_flags(raw: &mut Raw, args: &RunArgs) {

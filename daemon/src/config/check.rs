@@ -29,12 +29,9 @@ const MAX_MESSAGE: (u64, u64) = (1 << 20, 4 << 20);
 /// Default, least and most of an overlay's store; the least holds two of the largest messages and some small ones.
 const RETAIN: (u64, u64, u64) = (64 << 20, 4 << 20, 64 << 30);
 
-/// Checks everything. `base` is the folder that relative paths of the file start from.
-pub fn check(raw: Raw, base: &Path) -> Result<Settings, Problems> {
-    let mut check = Check {
-        base,
-        problems: Problems::default(),
-    };
+/// Checks everything; `problems` are those that reading found, told together with these. `base` is the folder that relative paths of the file start from.
+pub fn check(raw: Raw, problems: Problems, base: &Path) -> Result<Settings, Problems> {
+    let mut check = Check { base, problems };
     let node = check.node(raw.node);
     let shards = node.shards;
     let (socket, clients_file, client_grace, client_shard) = check.client(raw.client, shards);
@@ -553,7 +550,8 @@ mod tests {
     use crate::config::read;
 
     fn checked(text: &str) -> Result<Settings, Problems> {
-        check(read("tidings.toml", text)?, Path::new("/etc/tidings"))
+        let (raw, problems) = read("tidings.toml", text);
+        check(raw, problems, Path::new("/etc/tidings"))
     }
 
     fn problem(text: &str) -> String {

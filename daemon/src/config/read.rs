@@ -10,12 +10,13 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Given, Origin, Problem, Problems};
 use super::raw::{Raw, RawClient, RawNode, RawOverlay, RawRedelivery};
 
-/// Reads the text of a configuration file. `source` is its name for messages.
-pub fn read(source: &str, text: &str) -> Result<Raw, Problems> {
+/// Reads the text of a configuration file: what could be read, and what is wrong with the rest. `source` is its name for
+/// messages.
+pub fn read(source: &str, text: &str) -> (Raw, Problems) {
     let document = Document::new(source, text);
     let mut problems = Problems::default();
     let Some(table) = document.parse(&mut problems) else {
-        return Err(problems);
+        return (Raw::default(), problems);
     };
     let mut raw = Raw::default();
     let mut root = document.section("", table.get_ref(), &mut problems);
@@ -48,7 +49,7 @@ pub fn read(source: &str, text: &str) -> Result<Raw, Problems> {
         overlay.finish();
     }
     root.finish();
-    problems.or(raw)
+    (raw, problems)
 }
 
 fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {

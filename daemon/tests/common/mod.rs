@@ -1,0 +1,116 @@
+//! A daemon in directories of its own, and the command line against it.
+#![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The binary under test, away from the user's own daemon and directories.
+pub(crate) fn tidings(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+    command
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("XDG_RUNTIME_DIR", home.join("run"))
+        .env_remove("TIDINGS_SOCKET")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run(home: &Path, args: &[&str]) -> Output {
+    tidings(home).args(args).output().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) home: tempfile::TempDir,
+    child: Child,
+}
+
+impl Node {
+    /// Starts a node with these flags and waits until clients can attach.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let child = spawn(home.path(), args);
+        let node = Self { home, child };
+        node.wait_ready();
+        node
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path().join("run/tidings/tidings.sock")
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        run(self.path(), args)
+    }
+
+    /// Kills the node as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again in its directories.
+    pub(crate) fn restart(&mut self, args: &[&str]) {
+        self.child = spawn(self.path(), args);
+        self.wait_ready();
+    }
+
+    /// Waits for its end and tells whether it was a good one.
+    pub(crate) fn wait(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
+    fn wait_ready(&self) {
+        let ready = || run(self.path(), &["overlays"]).status.success();
+        assert!(
+            within(Duration::from_secs(20), ready),
+            "the node does not come up"
+        );
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(home: &Path, args: &[&str]) -> Child {
+    tidings(home)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Whether `holds` comes true in time.
+pub(crate) fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    holds()
+}
