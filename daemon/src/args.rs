@@ -73,7 +73,7 @@ pub struct RunArgs {
     /// Keyring of that overlay, made by `tidings keygen`.
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
-    /// Address of a member to join that overlay through: ip, ip:port, host, host:port, [v6]:port or srv+name.
+    /// Address of a member to join that overlay through: ip, ip:port, host, host:port, `[v6]:port` or srv+name.
     #[arg(long, value_name = "ADDR", num_args = 1..)]
     pub join: Vec<String>,
     /// Socket for local clients.
