@@ -176,6 +176,7 @@ impl Publish {
             streams,
             store,
             active,
+            counters,
             ..
         } = self;
         let Some(Some(handle)) = handles.get_mut(number as usize) else {
@@ -186,7 +187,11 @@ impl Publish {
             .expect("a route's stream exists");
         let owed = route.subs.len() as u32;
         let epoch = (route.stream, stream.define_epoch);
-        let define = (handle.defined != epoch && !stream.is_local()).then_some(&*handle.topic);
+        let define = (handle.defined != epoch && !stream.is_local()).then(|| {
+            let known = handle.out.as_ref().and_then(|out| out.unseen());
+            (&*handle.topic, known.map_or(seq, |from| from.min(seq)))
+        });
+        let head = stream.head();
         let append = Append {
             handle: number,
             seq,
@@ -197,6 +202,9 @@ impl Publish {
         let (counter, datagrams) = stream
             .append(store, append, now)
             .expect("a checked message fits");
+        if !stream.is_local() {
+            counters.sealed += stream.head() - head;
+        }
         handle.defined = epoch;
         let out = handle.out.get_or_insert_default();
         if out.is_empty() {

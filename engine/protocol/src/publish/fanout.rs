@@ -2,7 +2,7 @@
 
 use tidings_wire::digest::{FanAck, FanAckView, FanBeat, StreamOpen, StreamReady};
 
-use super::node::{Node, Progress, Standing};
+use super::node::{Node, Progress, Round, Standing};
 use super::*;
 use crate::encode::encode;
 use crate::links::Links;
@@ -85,24 +85,21 @@ impl Publish {
         };
         let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
         node.credit = node.credit.max(ack.fixed.credit.get());
-        let (srtt, min) = (link.rtt.smoothed(), link.rtt.min().unwrap_or(0));
         let words = ack.bitmap.iter().map(|word| word.get());
-        let len = |counter| stream.len_of(counter);
-        let progress = node.on_ack(ack.fixed.floor.get(), words, len, srtt, min, now);
-        account(
-            &progress,
-            &mut node,
-            link,
-            u64::from(ack.fixed.delay_us.get()) * 1000,
+        let round = Round {
+            len: &|counter| stream.len_of(counter),
+            srtt: link.rtt.smoothed(),
             now,
-            counters,
-        );
+        };
+        let progress = node.on_ack(ack.fixed.floor.get(), words, &round);
+        let delay = u64::from(ack.fixed.delay_us.get()) * 1000;
+        account(&progress, &mut node, link, delay, now, counters);
         if ack.fixed.head.flags & FanAck::ANSWER != 0 {
-            let progress = node.on_beat_answered(srtt, len);
+            let progress = node.on_beat_answered(&round);
             account(&progress, &mut node, link, 0, now, counters);
         }
         if progress.acked > 0 {
-            node.arm_beat(now, srtt);
+            node.arm_beat(now, round.srtt);
         }
         stream.nodes[at] = node;
         stream.trim(store);
@@ -141,6 +138,9 @@ impl Publish {
             self.open_nodes(stream, None, links, now);
         }
         stream.close(&mut self.store, false);
+        if !stream.is_local() {
+            self.counters.sealed += stream.head() - head;
+        }
         self.after_close(stream, head, now);
     }
 
@@ -238,6 +238,7 @@ impl Publish {
             let peer = stream.nodes[at].peer;
             let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
             if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
+                self.judge(stream, &mut node, link, now);
                 self.repair(stream, &mut node, link, tx, now);
                 self.send_new(stream, &mut node, link, tx, now);
                 self.beat(stream, &mut node, link, now);
@@ -245,6 +246,21 @@ impl Publish {
             stream.nodes[at] = node;
         }
         self.drop_behind(stream, links, now);
+        stream.trim(&mut self.store);
+    }
+
+    fn judge(&mut self, stream: &Stream, node: &mut Node, link: &mut Link, now: u64) {
+        if node.judge_at == 0 || now < node.judge_at {
+            return;
+        }
+        let round = Round {
+            len: &|counter| stream.len_of(counter),
+            srtt: link.rtt.smoothed(),
+            now,
+        };
+        let mut progress = Progress::default();
+        node.judge(&round, &mut progress);
+        account(&progress, node, link, 0, now, &mut self.counters);
     }
 
     fn repair(
@@ -360,7 +376,6 @@ impl Publish {
                 state.phase = Phase::backlog(now);
             }
         }
-        stream.trim(&mut self.store);
     }
 
     /// When a heartbeat is due, or a lagging node must be looked at again.
@@ -371,7 +386,10 @@ impl Publish {
             .flatten()
             .flat_map(|s| &s.nodes)
             .filter(|n| n.is_live());
-        nodes.filter(|n| n.beat_at > 0).map(|n| n.beat_at).min()
+        nodes
+            .flat_map(|n| [n.beat_at, n.judge_at])
+            .filter(|at| *at > 0)
+            .min()
     }
 }
 
@@ -398,11 +416,11 @@ fn account(
     }
     if p.lost > 0 {
         link.congestion.on_lost(p.lost, p.lost_sent_at, now);
-        counters.lost += p.lost.div_ceil(1200);
+        counters.lost += p.lost_count;
     }
-    if p.spurious {
+    if let Some(sent_at) = p.spurious {
         counters.spurious += 1;
         node.on_spurious(link.rtt.smoothed());
-        link.congestion.on_spurious(node.progress);
+        link.congestion.on_spurious(sent_at);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Loss is judged by time (RFC 8985 in spirit): a datagram is lost when one sent a reordering window later has arrived.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::limits;
 use crate::peer::PeerIx;
@@ -30,19 +30,27 @@ struct Batch {
 // Batches that are told apart; more are merged, which only makes loss detection a little later.
 const BATCHES: usize = 256;
 
-/// What an acknowledgement showed.
+/// What an acknowledgement or the passing of time showed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Bytes newly known received.
+    /// Bytes newly known received that were in flight.
     pub(crate) acked: u64,
     /// When the newest of them was sent, if it was sent once only: a round-trip sample.
     pub(crate) sent_at: Option<u64>,
-    /// Bytes newly judged lost.
+    /// Bytes newly judged lost, and in how many datagrams.
     pub(crate) lost: u64,
+    pub(crate) lost_count: u64,
     /// When the newest of the lost was sent.
     pub(crate) lost_sent_at: u64,
-    /// A repair was answered too soon: the original had arrived.
-    pub(crate) spurious: bool,
+    /// When the newest datagram was first sent that was judged lost and arrived all the same.
+    pub(crate) spurious: Option<u64>,
+}
+
+/// What judging needs besides the node: lengths of datagrams by counter, the smoothed round trip, the time.
+pub(crate) struct Round<'a> {
+    pub(crate) len: &'a dyn Fn(u64) -> u64,
+    pub(crate) srtt: u64,
+    pub(crate) now: u64,
 }
 
 /// One subscriber node of one stream.
@@ -56,7 +64,8 @@ pub(crate) struct Node {
     pub(crate) next: u64,
     received: RangeSet,
     batches: VecDeque<Batch>,
-    repaired: Vec<(u64, u64)>,
+    // When datagrams were last sent again.
+    repaired: BTreeMap<u64, u64>,
     pub(crate) lost: BTreeSet<u64>,
     /// Bytes sent once since opening, and the absolute limit the node gave.
     pub(crate) sent_bytes: u64,
@@ -68,6 +77,11 @@ pub(crate) struct Node {
     pub(crate) beat_at: u64,
     pub(crate) beat_every: u64,
     last_beat: u64,
+    // All below were sent before something that arrived, which was sent then.
+    edge: u64,
+    edge_at: u64,
+    /// When something unacknowledged must be judged anew; 0 = nothing.
+    pub(crate) judge_at: u64,
     // Reordering window in ns beyond srtt/4.
     reorder: u64,
     lagging_since: u64,
@@ -83,7 +97,7 @@ impl Node {
             next: 0,
             received: RangeSet::default(),
             batches: VecDeque::new(),
-            repaired: Vec::new(),
+            repaired: BTreeMap::new(),
             lost: BTreeSet::new(),
             sent_bytes: 0,
             credit: 0,
@@ -92,6 +106,9 @@ impl Node {
             beat_at: 0,
             beat_every: 0,
             last_beat: 0,
+            edge: 0,
+            edge_at: 0,
+            judge_at: 0,
             reorder: 0,
             lagging_since: 0,
             lagging_asked: 0,
@@ -168,24 +185,16 @@ impl Node {
     /// Accounts the repair of one datagram.
     pub(crate) fn on_repaired(&mut self, counter: u64, bytes: u64, now: u64) {
         self.lost.remove(&counter);
-        self.repaired.retain(|(c, _)| *c != counter);
-        self.repaired.push((counter, now));
+        self.repaired.insert(counter, now);
         self.in_flight += bytes;
     }
 
     fn repaired_at(&self, counter: u64) -> Option<u64> {
-        self.repaired
-            .iter()
-            .find(|(c, _)| *c == counter)
-            .map(|(_, at)| *at)
+        self.repaired.get(&counter).copied()
     }
 
     fn batch_at(&self, counter: u64) -> u64 {
-        let ix = self.batches.partition_point(|b| b.to <= counter);
-        self.batches
-            .get(ix)
-            .filter(|b| b.from <= counter)
-            .map_or(0, |b| b.at)
+        batch_at(&self.batches, counter)
     }
 
     fn sent_at(&self, counter: u64) -> u64 {
@@ -198,16 +207,12 @@ impl Node {
         counter < self.floor || self.received.contains(counter)
     }
 
-    /// Takes an acknowledgement: a floor and a bitmap from it on. `len` gives a datagram's length; anything beyond `next` is a
-    /// lie and is ignored.
+    /// Takes an acknowledgement: a floor and a bitmap from it on. Anything beyond `next` is a lie and is ignored.
     pub(crate) fn on_ack(
         &mut self,
         floor: u64,
         words: impl Iterator<Item = u64>,
-        len: impl Fn(u64) -> u64,
-        srtt: u64,
-        min_rtt: u64,
-        now: u64,
+        round: &Round<'_>,
     ) -> Progress {
         let mut progress = Progress::default();
         if floor > self.next {
@@ -215,62 +220,71 @@ impl Node {
         }
         let mut newest = None;
         if floor > self.floor {
-            self.take(self.floor, floor, &len, &mut progress, &mut newest);
+            self.take(self.floor, floor, round, &mut progress, &mut newest);
         }
         for (ix, word) in words.enumerate() {
             let base = floor + 64 * ix as u64;
             runs(word, |from, to| {
                 let (from, to) = ((base + from).max(self.floor), (base + to).min(self.next));
-                self.take(from, to, &len, &mut progress, &mut newest);
+                self.take(from, to, round, &mut progress, &mut newest);
             });
         }
         self.advance(floor);
         if let Some(newest) = newest {
-            self.judge_newest(newest, min_rtt, now, &mut progress);
-            self.progress = now;
-            let sent = self.sent_at_newest(newest);
-            self.lose_before(sent, newest, srtt, &len, &mut progress);
+            let at = self.batch_at(newest);
+            progress.sent_at = Some(at).filter(|at| *at > 0);
+            if newest >= self.edge {
+                (self.edge, self.edge_at) = (newest, at);
+            }
         }
-        if self.floor == self.next {
-            self.progress = now;
+        if self.floor == self.next || progress.acked > 0 {
+            self.progress = round.now;
         }
-        self.repaired
-            .retain(|(c, _)| *c >= self.floor && !self.received.contains(*c));
+        self.judge(round, &mut progress);
+        while self.batches.front().is_some_and(|b| b.to <= self.floor) {
+            self.batches.pop_front();
+        }
         progress
     }
 
-    fn sent_at_newest(&self, newest: u64) -> u64 {
-        self.sent_at(newest)
-    }
-
-    // Marks `from..to` received and counts what is new.
+    // Marks `from..to` received and accounts what of it is new. `newest` becomes the latest of it that was sent only once.
     fn take(
         &mut self,
         from: u64,
         to: u64,
-        len: &impl Fn(u64) -> u64,
+        round: &Round<'_>,
         p: &mut Progress,
         newest: &mut Option<u64>,
     ) {
         if from >= to {
             return;
         }
-        let (lost, mut bytes, mut last) = (&mut self.lost, 0, None);
-        self.received.holes(from, to, |a, b| {
+        let (received, batches) = (&self.received, &self.batches);
+        let (lost, repaired) = (&mut self.lost, &mut self.repaired);
+        let mut acked = 0;
+        received.holes(from, to, |a, b| {
             for counter in a..b {
-                // A lost one left the flight when it was lost.
-                if lost.is_empty() || !lost.remove(&counter) {
-                    bytes += len(counter);
+                let was_lost = !lost.is_empty() && lost.remove(&counter);
+                let again = (!repaired.is_empty())
+                    .then(|| repaired.remove(&counter))
+                    .flatten();
+                // What was judged lost has left the flight.
+                acked += if was_lost { 0 } else { (round.len)(counter) };
+                // An answer within half a round trip is to the original; one that was not even repeated needs no proof.
+                let spurious = match again {
+                    None => was_lost,
+                    Some(at) => !was_lost && round.now < at + round.srtt / 2,
+                };
+                if spurious {
+                    p.spurious = p.spurious.max(Some(batch_at(batches, counter)));
+                } else if again.is_none() {
+                    *newest = (*newest).max(Some(counter));
                 }
             }
-            last = Some(b - 1);
         });
-        p.acked += bytes;
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        p.acked += acked;
+        self.in_flight = self.in_flight.saturating_sub(acked);
         self.received.insert(from, to);
-        if let Some(last) = last {
-            *newest = Some(newest.map_or(last, |n: u64| n.max(last)));
-        }
     }
 
     fn advance(&mut self, floor: u64) {
@@ -283,72 +297,50 @@ impl Node {
         self.received.remove(0, self.floor);
     }
 
-    fn judge_newest(&mut self, newest: u64, min_rtt: u64, now: u64, progress: &mut Progress) {
-        match self.repaired_at(newest) {
-            None => progress.sent_at = Some(self.batch_at(newest)).filter(|at| *at > 0),
-            // Answered faster than the path is long.
-            Some(at) if now.saturating_sub(at) < min_rtt => progress.spurious = true,
-            Some(_) => {}
-        }
-    }
-
-    /// Widens or narrows the reordering window with experience.
+    /// Widens the reordering window with experience.
     pub(crate) fn on_spurious(&mut self, srtt: u64) {
         self.reorder = (self.reorder + srtt / 4).min(srtt);
     }
 
-    // All unacknowledged below `newest` and sent a reordering window before `sent` are lost.
-    fn lose_before(
-        &mut self,
-        sent: u64,
-        newest: u64,
-        srtt: u64,
-        len: &impl Fn(u64) -> u64,
-        progress: &mut Progress,
-    ) {
-        let window = (srtt / 4).max(self.reorder).max(MIN_REORDER);
-        let Some(horizon) = sent.checked_sub(window) else {
-            return;
-        };
+    /// Judges what is lost: sent before something that arrived, and a round trip plus the reordering window ago.
+    pub(crate) fn judge(&mut self, round: &Round<'_>, progress: &mut Progress) {
+        let window = (round.srtt / 4).max(self.reorder).max(MIN_REORDER);
         let mut found = Vec::new();
         self.received
-            .holes(self.floor, newest, |a, b| found.push((a, b)));
+            .holes(self.floor, self.edge, |a, b| found.push((a, b)));
+        self.judge_at = 0;
         for counter in found.into_iter().flat_map(|(a, b)| a..b) {
-            self.lose_if(counter, horizon, len, progress);
-        }
-        while self.batches.front().is_some_and(|b| b.to <= self.floor) {
-            self.batches.pop_front();
-        }
-    }
-
-    fn lose_if(
-        &mut self,
-        counter: u64,
-        horizon: u64,
-        len: &impl Fn(u64) -> u64,
-        progress: &mut Progress,
-    ) {
-        let at = self.sent_at(counter);
-        if at < horizon && self.lost.insert(counter) {
-            progress.lost += len(counter);
-            progress.lost_sent_at = progress.lost_sent_at.max(at);
-            self.in_flight = self.in_flight.saturating_sub(len(counter));
+            let at = self.sent_at(counter);
+            if at > self.edge_at || self.lost.contains(&counter) {
+                continue;
+            }
+            let lost_at = at + round.srtt + window;
+            if round.now >= lost_at {
+                self.lose(counter, at, (round.len)(counter), progress);
+            } else if self.judge_at == 0 || lost_at < self.judge_at {
+                self.judge_at = lost_at;
+            }
         }
     }
 
-    /// The node answered a heartbeat: what was sent well before that heartbeat and is not there is lost, the tail included.
-    pub(crate) fn on_beat_answered(&mut self, srtt: u64, len: impl Fn(u64) -> u64) -> Progress {
+    fn lose(&mut self, counter: u64, sent_at: u64, len: u64, progress: &mut Progress) {
+        self.lost.insert(counter);
+        progress.lost += len;
+        progress.lost_count += 1;
+        progress.lost_sent_at = progress.lost_sent_at.max(sent_at);
+        self.in_flight = self.in_flight.saturating_sub(len);
+    }
+
+    /// The node answered a heartbeat: what was sent before that heartbeat and is not there may be lost, the tail included.
+    pub(crate) fn on_beat_answered(&mut self, round: &Round<'_>) -> Progress {
         let mut progress = Progress::default();
-        let window = (srtt / 4).max(self.reorder).max(MIN_REORDER);
-        let Some(horizon) = self.last_beat.checked_sub(window) else {
-            return progress;
-        };
-        let mut found = Vec::new();
-        self.received
-            .holes(self.floor, self.next, |a, b| found.push((a, b)));
-        for counter in found.into_iter().flat_map(|(a, b)| a..b) {
-            self.lose_if(counter, horizon, &len, &mut progress);
-        }
+        let before = self.batches.partition_point(|b| b.at <= self.last_beat);
+        let edge = before
+            .checked_sub(1)
+            .map_or(0, |last| self.batches[last].to);
+        self.edge = self.edge.max(edge);
+        self.edge_at = self.edge_at.max(self.last_beat);
+        self.judge(round, &mut progress);
         progress
     }
 
@@ -372,6 +364,15 @@ const MIN_REORDER: u64 = 1_000_000;
 const LAG_PAUSE: u64 = 5_000_000;
 const BEAT_MIN: u64 = 5_000_000;
 const BEAT_MAX: u64 = 1_000_000_000;
+
+// When the batch left that `counter` was first sent in; 0 if that is forgotten.
+fn batch_at(batches: &VecDeque<Batch>, counter: u64) -> u64 {
+    let ix = batches.partition_point(|b| b.to <= counter);
+    batches
+        .get(ix)
+        .filter(|b| b.from <= counter)
+        .map_or(0, |b| b.at)
+}
 
 // Calls `f` with each run of ones in `word`, half open.
 fn runs(word: u64, mut f: impl FnMut(u64, u64)) {
@@ -404,8 +405,16 @@ mod tests {
         node
     }
 
+    fn round(now: u64) -> Round<'static> {
+        Round {
+            len: &|_| 100,
+            srtt: 8 * MS,
+            now,
+        }
+    }
+
     fn ack(node: &mut Node, floor: u64, word: u64, now: u64) -> Progress {
-        node.on_ack(floor, [word].into_iter(), |_| 100, 8 * MS, 8 * MS, now)
+        node.on_ack(floor, [word].into_iter(), &round(now))
     }
 
     #[test]
@@ -432,24 +441,33 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_lost_only_a_reordering_window_later() {
+    fn a_hole_is_lost_a_round_trip_and_a_reordering_window_after_it_was_sent() {
         let mut node = Node::new(PeerIx(1));
         node.open(0, 0);
-        node.on_sent(1, 100, 10 * MS);
-        node.on_sent(2, 100, 10 * MS + MS / 2);
-        node.on_sent(3, 100, 14 * MS);
-        assert_eq!(ack(&mut node, 0, 0b10, 20 * MS).lost, 0);
-        let progress = ack(&mut node, 0, 0b110, 22 * MS);
+        node.on_sent(2, 200, 10 * MS);
+        assert_eq!(ack(&mut node, 0, 0b10, 18 * MS).lost, 0);
+        assert_eq!(node.judge_at, 20 * MS);
+        let mut progress = Progress::default();
+        node.judge(&round(20 * MS), &mut progress);
         assert_eq!((progress.lost, progress.lost_sent_at), (100, 10 * MS));
-        assert!(node.lost.contains(&0));
-        assert_eq!(ack(&mut node, 0, 0b110, 23 * MS).lost, 0, "lost once");
+        assert!(node.lost.contains(&0) && node.judge_at == 0);
+        assert_eq!(ack(&mut node, 0, 0b10, 23 * MS).lost, 0, "lost once");
     }
 
     #[test]
     fn the_lost_tail_is_found_by_a_heartbeat() {
         let mut node = live(2);
         node.on_beat(60 * MS);
-        assert_eq!(node.on_beat_answered(8 * MS, |_| 100).lost, 200);
+        assert_eq!(node.on_beat_answered(&round(68 * MS)).lost, 200);
+    }
+
+    #[test]
+    fn what_arrives_after_it_was_judged_lost_widens_nothing_twice() {
+        let mut node = live(3);
+        assert_eq!(ack(&mut node, 0, 0b100, 60 * MS).lost, 200);
+        let progress = ack(&mut node, 3, 0, 61 * MS);
+        assert_eq!((progress.spurious, progress.acked), (Some(20 * MS), 0));
+        assert_eq!(ack(&mut node, 3, 0, 62 * MS).spurious, None);
     }
 
     #[test]
@@ -461,10 +479,10 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_answered_faster_than_the_path_was_spurious() {
+    fn a_repair_answered_faster_than_half_a_round_trip_was_spurious() {
         let mut node = live(3);
         ack(&mut node, 0, 0b110, 40 * MS);
         node.on_repaired(0, 100, 41 * MS);
-        assert!(ack(&mut node, 3, 0, 43 * MS).spurious);
+        assert_eq!(ack(&mut node, 3, 0, 43 * MS).spurious, Some(10 * MS));
     }
 }

@@ -38,7 +38,9 @@ impl Span {
 #[derive(Debug)]
 pub(crate) struct Owed {
     pub(crate) sub: SubRef,
-    /// All below the first owed one, and those settled since.
+    /// The first owed one.
+    pub(crate) start: u64,
+    /// All below it, and those settled since.
     pub(crate) settled: RangeSet,
     /// When it was last offered what it is owed, in ns.
     pub(crate) offered: u64,
@@ -67,12 +69,19 @@ impl Outstanding {
             if self.owed(sub).is_none() {
                 self.owed.push(Owed {
                     sub,
+                    start: seq,
                     settled: RangeSet::below(seq),
                     offered: now,
                     served: 0,
                 });
             }
         }
+    }
+
+    /// The lowest number owed to a subscription that has settled nothing yet: its node may never have heard of the topic.
+    pub(crate) fn unseen(&self) -> Option<u64> {
+        let unseen = self.owed.iter().filter(|o| o.settled.end() == o.start);
+        unseen.map(|o| o.start).min()
     }
 
     pub(crate) fn owed(&self, sub: SubRef) -> Option<&Owed> {

@@ -72,8 +72,8 @@ pub(crate) struct Stream {
 pub(crate) struct Append<'a> {
     pub(crate) handle: u32,
     pub(crate) seq: u64,
-    /// The topic, if it must be defined first.
-    pub(crate) define: Option<&'a str>,
+    /// The topic, if it must be defined first, and the lowest number that a node may be owed which learns of it now.
+    pub(crate) define: Option<(&'a str, u64)>,
     pub(crate) payload: &'a [u8],
     /// Subscriptions that are owed it.
     pub(crate) owed: u32,
@@ -148,13 +148,18 @@ impl Stream {
         now: u64,
     ) -> Option<(u64, u32)> {
         self.used_at = now;
-        if let Some(topic) = append.define {
+        if let Some((topic, from)) = append.define {
             let record = Record::Define {
                 handle: append.handle,
-                seq: append.seq,
+                seq: from,
                 topic,
             };
-            self.put(store, &record, (append.handle, append.seq), 0)?;
+            let with = record.len() + record::message_len(append.payload, true);
+            if self.open.is_some_and(|o| o.used + with > self.room()) {
+                // The definition and what it defines stay together.
+                self.close(store, true);
+            }
+            self.put(store, &record, (append.handle, from), 0)?;
         }
         if append.payload.len() <= record::whole_max(self.size) {
             let at = self.put_message(store, append)?;

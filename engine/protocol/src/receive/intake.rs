@@ -53,11 +53,13 @@ pub(crate) struct Fetching {
     pub(crate) since: u64,
 }
 
-/// State of one (subscription, publisher) pair; 40 bytes while messages come in order and are acknowledged at once.
+/// State of one (subscription, publisher) pair; 48 bytes while messages come in order and are acknowledged at once.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) sub: u32,
     ordered: bool,
+    // The first number that came on the live path: what is below may not be owed and is taken only by catch-up.
+    live_from: u64,
     // All below are got.
     floor: u64,
     // Acknowledgements to report, the common single range; more are in `extra.acks`.
@@ -71,6 +73,7 @@ impl Intake {
         Intake {
             sub,
             ordered,
+            live_from: u64::MAX,
             floor: start,
             ack: (0, 0),
             extra: None,
@@ -96,7 +99,23 @@ impl Intake {
             && self
                 .extra
                 .as_ref()
-                .is_none_or(|e| !e.hold.contains_key(&seq))
+                .is_none_or(|e| !e.hold.contains_key(&seq) && !e.is_gap(seq))
+    }
+
+    /// A message comes on the live path when all below `seen` may have come. True if it is the first and others came before it:
+    /// the publisher is asked which of them are owed.
+    pub(crate) fn begins_late(&mut self, seq: u64, seen: u64) -> bool {
+        if self.live_from != u64::MAX {
+            return false;
+        }
+        self.live_from = seq.max(seen);
+        self.miss(self.floor, self.live_from);
+        self.live_from > self.floor
+    }
+
+    /// Whether the live path may bring this message.
+    pub(crate) fn is_live(&self, seq: u64) -> bool {
+        seq >= self.live_from
     }
 
     /// What to do with message `seq` of `len` bytes.
@@ -211,10 +230,9 @@ impl Intake {
         let extra = self.extra();
         extra.got.holes(from, to, |a, b| holes.push((a, b)));
         for (a, b) in holes {
-            let held: Vec<u64> = extra.hold.range(a..b).map(|(seq, _)| *seq).collect();
             extra.missed.insert(a, b);
-            for seq in held {
-                extra.missed.remove(seq, seq + 1);
+            for (a, b) in extra.accounted(a, b) {
+                extra.missed.remove(a, b);
             }
         }
     }
@@ -226,7 +244,18 @@ impl Intake {
     }
 
     /// These will never come. The gaps to tell at once are returned; an ordered subscription tells them in their place.
+    /// `Delivered` says that the publisher owes them no more: before the live path began nothing is missing then.
     pub(crate) fn skip(&mut self, from: u64, to: u64, reason: Outcome) -> Vec<Gap> {
+        if reason != Outcome::Delivered || self.live_from >= to {
+            return self.skip_all(from, to, reason);
+        }
+        let border = self.live_from.clamp(from, to);
+        let mut gaps = self.skip_all(from, border, Outcome::Delivered);
+        gaps.append(&mut self.skip_all(border, to, Outcome::Unsubscribed));
+        gaps
+    }
+
+    fn skip_all(&mut self, from: u64, to: u64, reason: Outcome) -> Vec<Gap> {
         let from = from.max(self.floor);
         let mut news = Vec::new();
         if from >= to {
@@ -308,7 +337,8 @@ impl Intake {
                 self.extra().again.insert(a, b);
             }
         }
-        self.miss(from, to);
+        // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there.
+        self.miss(floor, to);
     }
 
     /// Whether this message may have been handed over before.
@@ -418,15 +448,28 @@ impl Intake {
 }
 
 impl Extra {
+    fn is_gap(&self, seq: u64) -> bool {
+        let below = self.gaps.range(..=seq).next_back();
+        below.is_some_and(|(_, (to, _))| seq < *to)
+    }
+
+    // What of `from..to` is held back or known never to come, ascending.
+    fn accounted(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
+        let gaps = self.gaps.range(..to).map(|(a, (b, _))| (*a, *b));
+        let mut all: Vec<(u64, u64)> = gaps.filter(|(_, b)| *b > from).collect();
+        all.extend(self.hold.range(from..to).map(|(seq, _)| (*seq, seq + 1)));
+        all.sort_unstable();
+        all
+    }
+
     fn insert_gaps(&mut self, from: u64, to: u64, reason: Outcome) {
         // What is held back arrived all the same: it is told, not skipped.
         let mut at = from;
-        let held: Vec<u64> = self.hold.range(from..to).map(|(seq, _)| *seq).collect();
-        for seq in held.into_iter().chain([to]) {
-            if at < seq {
-                self.gaps.insert(at, (seq, reason));
+        for (a, b) in self.accounted(from, to).into_iter().chain([(to, to)]) {
+            if at < a {
+                self.gaps.insert(at, (a, reason));
             }
-            at = seq + 1;
+            at = at.max(b);
         }
     }
 

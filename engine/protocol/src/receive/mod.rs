@@ -314,17 +314,7 @@ impl Receive {
             let Some(local) = subs.get_mut(&sub) else {
                 continue;
             };
-            let mut intake = Intake::new(sub, local.ordered, seq);
-            // Later ones came before this definition: they were owed, too.
-            intake.miss(seq, handle.seen);
-            note_behind(
-                local,
-                &mut origin.missing,
-                &mut origin.notices,
-                (peer, number),
-                &intake,
-            );
-            handle.intakes.push(intake);
+            handle.intakes.push(Intake::new(sub, local.ordered, seq));
         }
     }
 
@@ -362,7 +352,8 @@ impl Receive {
         } = self;
         let origin = origins.get_mut(&m.peer).ok_or(Undefined)?;
         let handle = origin.handles.get_mut(&m.handle).ok_or(Undefined)?;
-        handle.seen = handle.seen.max(m.seq + 1);
+        let seen = handle.seen;
+        handle.seen = seen.max(m.seq + 1);
         let id = PublisherId {
             node: origin.node,
             boot: origin.boot,
@@ -384,8 +375,10 @@ impl Receive {
                 topic,
                 out,
             };
-            let behind = to.take(intake, m.seq, m.payload);
-            if behind {
+            let late = only.is_none() && intake.begins_late(m.seq, seen);
+            let taken = only.is_some() || intake.is_live(m.seq);
+            let behind = taken && to.take(intake, m.seq, m.payload);
+            if behind || late {
                 note_behind(
                     local,
                     &mut origin.missing,
@@ -411,17 +404,7 @@ impl Receive {
         only: Option<u32>,
         out: &mut dyn Outlet,
     ) -> Result<(), Undefined> {
-        let handle = self
-            .origins
-            .get_mut(&part.peer)
-            .and_then(|o| o.handles.get_mut(&part.handle))
-            .ok_or(Undefined)?;
-        handle.seen = handle.seen.max(part.seq + 1);
-        if !handle
-            .intakes
-            .iter()
-            .any(|i| only.is_none_or(|sub| i.sub == sub) && i.wants(part.seq))
-        {
+        if !self.wants_part(part, only)? {
             return Ok(());
         }
         let key = MessageKey {
@@ -439,18 +422,46 @@ impl Receive {
         }
         match whole {
             // Both paths may have contributed: whoever lacks it gets it.
-            Part::Whole(payload) => self
-                .hand_over(
-                    Incoming {
-                        payload: &payload,
-                        ..part
-                    },
-                    None,
-                    out,
-                )
-                .map(|_| ()),
+            Part::Whole(payload) => {
+                let whole = Incoming {
+                    payload: &payload,
+                    ..part
+                };
+                if only.is_some() {
+                    self.hand_over(whole, only, out)?;
+                }
+                self.hand_over(whole, None, out).map(|_| ())
+            }
             Part::Taken | Part::Bad => Ok(()),
         }
+    }
+
+    // Whether any subscription, or the one named, lacks the message that the part is of.
+    fn wants_part(&mut self, part: Incoming<'_>, only: Option<u32>) -> Result<bool, Undefined> {
+        let origin = self.origins.get_mut(&part.peer).ok_or(Undefined)?;
+        let handle = origin.handles.get_mut(&part.handle).ok_or(Undefined)?;
+        let seen = handle.seen;
+        handle.seen = seen.max(part.seq + 1);
+        let mut wanted = false;
+        for intake in &mut handle.intakes {
+            if only.is_some_and(|sub| intake.sub != sub) {
+                continue;
+            }
+            wanted |= intake.wants(part.seq);
+            if only.is_none()
+                && intake.begins_late(part.seq, seen)
+                && let Some(local) = self.subs.get_mut(&intake.sub)
+            {
+                note_behind(
+                    local,
+                    &mut origin.missing,
+                    &mut origin.notices,
+                    (part.peer, part.handle),
+                    intake,
+                );
+            }
+        }
+        Ok(wanted)
     }
 
     fn miss_everywhere(&mut self, key: MessageKey) {

@@ -1,4 +1,4 @@
-//! DEFINE: which topic a handle publishes, and its next seq.
+//! DEFINE: which topic a handle publishes, and from which seq on.
 
 use std::str;
 

@@ -3,14 +3,20 @@
 //! Every datagram that a core plans is cut into segments and given to the link between the two nodes, which delays, loses,
 //! doubles, reorders or cuts it. The same seed and the same calls give the same bytes: [`Net::trace`] is their hash.
 
+mod check;
+mod rule;
+mod seen;
+
+pub use rule::Rule;
+pub use seen::{Got, Manner, Seen, Told};
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
-use tidings_protocol::{
-    Accepted, Core, CoreConfig, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
-    PublisherId, SubSpec, Taken,
-};
+use check::Check;
+use seen::Step;
+use tidings_protocol::{Accepted, Core, CoreConfig, Outcome, PublishError, PublisherId, SubSpec};
 use tidings_wire::{Boot, Class, KeyRecord, Keyring, NodeId, OverlayId, Suite};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -18,161 +24,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const MS: u64 = 1_000_000;
 /// A second in virtual time.
 pub const S: u64 = 1_000 * MS;
-
-/// What a link does to datagrams in one direction. Probabilities are in 1/1000.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// Least delay in ns, and how much more at random.
-    pub delay: (u64, u64),
-    /// Lost.
-    pub loss: u32,
-    /// Delivered twice.
-    pub duplicate: u32,
-    /// Delivered without delay.
-    pub ahead: u32,
-    /// Nothing passes.
-    pub cut: bool,
-    /// Nothing of this class passes.
-    pub cut_class: Option<Class>,
-}
-
-impl Rule {
-    /// 50 us and nothing bad.
-    pub const GOOD: Rule = Rule {
-        delay: (50_000, 10_000),
-        loss: 0,
-        duplicate: 0,
-        ahead: 0,
-        cut: false,
-        cut_class: None,
-    };
-    /// The hostile link of the acceptance tests: 5 +- 2 ms, 2 % loss, 1 % duplicates, 25 % sent ahead.
-    pub const HOSTILE: Rule = Rule {
-        delay: (3 * MS, 4 * MS),
-        loss: 20,
-        duplicate: 10,
-        ahead: 250,
-        cut: false,
-        cut_class: None,
-    };
-}
-
-/// What a local subscriber does with messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Takes and acknowledges at once.
-    Ack,
-    /// Takes, and leaves the acknowledgement to the test.
-    Keep,
-    /// Takes and acknowledges this many more, then has no room.
-    Room(u32),
-}
-
-/// A message as a subscriber got it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Got {
-    /// When.
-    pub at: u64,
-    /// The local subscription.
-    pub sub: u32,
-    /// Its publisher.
-    pub publisher: PublisherId,
-    /// Its number.
-    pub seq: u64,
-    /// The topic.
-    pub topic: String,
-    /// The payload.
-    pub payload: Vec<u8>,
-    /// It may have been seen before.
-    pub again: bool,
-}
-
-/// An event as it was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// See [`Event::Presence`].
-    Presence(PresenceKind, NodeId),
-    /// Handle, subscriber node and subscription, range, result.
-    Outcome(u32, NodeId, u32, u64, u64, Outcome),
-    /// Subscription and the members that had not confirmed.
-    Subscribed(u32, Vec<NodeId>),
-    /// Subscription, range, reason.
-    Gap(u32, u64, u64, Outcome),
-    /// See [`Event::Writable`].
-    Writable,
-    /// See [`Event::Synced`].
-    Synced(bool),
-}
-
-/// What a node's owner saw.
-#[derive(Default)]
-pub struct Seen {
-    /// Messages, in the order of delivery.
-    pub got: Vec<Got>,
-    /// Events with their times.
-    pub told: Vec<(u64, Told)>,
-    /// How local subscriptions behave; [`Manner::Ack`] if not listed.
-    pub manners: BTreeMap<u32, Manner>,
-    /// The generation to be persisted.
-    pub generation: Option<u64>,
-    now: u64,
-}
-
-impl Outlet for Seen {
-    fn deliver(&mut self, sub: u32, m: &Delivery<'_>) -> Taken {
-        let manner = self.manners.entry(sub).or_insert(Manner::Ack);
-        let taken = match manner {
-            Manner::Ack => Taken::Acked,
-            Manner::Keep => Taken::Kept,
-            Manner::Room(0) => return Taken::Full,
-            Manner::Room(n) => {
-                *n -= 1;
-                Taken::Acked
-            }
-        };
-        let (topic, payload) = (m.topic.to_owned(), m.payload.to_vec());
-        self.got.push(Got {
-            at: self.now,
-            sub,
-            publisher: m.publisher,
-            seq: m.seq,
-            topic,
-            payload,
-            again: m.again,
-        });
-        taken
-    }
-
-    fn event(&mut self, event: Event<'_>) {
-        let told = match event {
-            Event::Presence { kind, node } => Told::Presence(kind, node),
-            Event::Outcome {
-                handle,
-                node,
-                sub,
-                from,
-                to,
-                outcome,
-            } => Told::Outcome(handle, node, sub, from, to, outcome),
-            Event::Subscribed { sub, missing } => Told::Subscribed(sub, missing.to_vec()),
-            Event::Gap {
-                sub,
-                from,
-                to,
-                reason,
-                ..
-            } => Told::Gap(sub, from, to, reason),
-            Event::Writable => Told::Writable,
-            Event::Synced { complete } => Told::Synced(complete),
-            Event::Generation(generation) => {
-                self.generation = Some(generation);
-                return;
-            }
-            _ => return,
-        };
-        self.told.push((self.now, told));
-    }
-}
 
 /// One node.
 pub struct Node {
@@ -184,6 +35,8 @@ pub struct Node {
     pub addr: SocketAddr,
     core: Option<Core>,
     lives: u64,
+    boot: Boot,
+    topics: Vec<String>,
     // Persisted generation; `None` if the disk is lost.
     disk: Option<u64>,
     wake: u64,
@@ -209,6 +62,9 @@ pub struct Net {
     items: BTreeMap<u64, Item>,
     /// Datagrams and bytes sent by (sender, receiver, class).
     pub sent: BTreeMap<(usize, usize, u8), (u64, u64)>,
+    // When the last of a link with a rate has passed.
+    busy: BTreeMap<(usize, usize), u64>,
+    check: Check,
     configure: Configure,
     suite: Suite,
 }
@@ -249,6 +105,8 @@ impl Net {
                 addr: SocketAddr::from(([10, 0, 0, n as u8 + 1], 7400)),
                 core: None,
                 lives: 0,
+                boot: Boot([0; 16]),
+                topics: Vec::new(),
                 disk: Some(0),
                 wake: u64::MAX,
             }
@@ -264,6 +122,8 @@ impl Net {
             queue: BinaryHeap::new(),
             items: BTreeMap::new(),
             sent: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            check: Check::default(),
             configure: Box::new(configure),
             suite: Suite::ChaCha20Poly1305,
         }
@@ -287,6 +147,8 @@ impl Net {
         let mut boot = [0; 16];
         boot[..8].copy_from_slice(&life.to_le_bytes());
         boot[8..].copy_from_slice(&self.seed.to_le_bytes());
+        node.boot = Boot(boot);
+        node.topics.clear();
         let mut config = CoreConfig::new(node.id, Boot(boot), &format!("n{n}"));
         config.addresses = vec![node.addr];
         node.disk = node.disk.map(|generation| generation + 1);
@@ -298,7 +160,10 @@ impl Net {
         let ring = Keyring::new(overlay, vec![KeyRecord::new(0, self.suite, [7; 32])], 0)
             .expect("a valid keyring");
         let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&life.to_le_bytes());
+        for (word, part) in seed.chunks_mut(8).enumerate() {
+            let random = xxh3_64_with_seed(&(word as u64).to_le_bytes(), life);
+            part.copy_from_slice(&random.to_le_bytes());
+        }
         let mut core = Core::new(config, ring, self.now, seed);
         core.grant_slots(n as u16);
         node.core = Some(core);
@@ -310,6 +175,7 @@ impl Net {
     pub fn kill(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         node.core = None;
+        self.check.died(node.id);
         if let (Some(generation), Some(_)) = (node.seen.generation, node.disk) {
             node.disk = Some(generation);
         }
@@ -366,6 +232,12 @@ impl Net {
         n: usize,
         act: impl FnOnce(&mut Core, u64, &mut Seen) -> R,
     ) -> Option<R> {
+        let result = self.step(n, act);
+        self.check(n);
+        result
+    }
+
+    fn step<R>(&mut self, n: usize, act: impl FnOnce(&mut Core, u64, &mut Seen) -> R) -> Option<R> {
         let now = self.now;
         let node = &mut self.nodes[n];
         node.seen.now = now;
@@ -386,6 +258,22 @@ impl Net {
         }
         self.schedule_wake(n);
         Some(result)
+    }
+
+    // Enters what the node's owner saw since the last time into the books.
+    fn check(&mut self, n: usize) {
+        let Node { id, boot, seen, .. } = &mut self.nodes[n];
+        let publisher = |handle| PublisherId {
+            node: *id,
+            boot: *boot,
+            handle,
+        };
+        for step in std::mem::take(&mut seen.steps) {
+            match step {
+                Step::Got(at) => self.check.got(*id, &seen.got[at]),
+                Step::Told(at) => self.check.told(*id, publisher, &seen.told[at].1),
+            }
+        }
     }
 
     fn schedule_wake(&mut self, n: usize) {
@@ -432,6 +320,9 @@ impl Net {
         if rule.cut || rule.cut_class == Some(class) || self.draw(1000) < u64::from(rule.loss) {
             return;
         }
+        let Some(wait) = self.pass(from, target, rule, bytes.len()) else {
+            return;
+        };
         let copies = 1 + usize::from(self.draw(1000) < u64::from(rule.duplicate));
         for _ in 0..copies {
             let ahead = self.draw(1000) < u64::from(rule.ahead);
@@ -441,7 +332,7 @@ impl Net {
                 rule.delay.0 + self.draw(rule.delay.1)
             };
             self.push(
-                self.now + delay,
+                self.now + wait + delay,
                 target,
                 Item::Datagram {
                     from,
@@ -449,6 +340,20 @@ impl Net {
                 },
             );
         }
+    }
+
+    // How long a datagram waits for the link's rate; `None` if its queue is full.
+    fn pass(&mut self, from: usize, to: usize, rule: Rule, len: usize) -> Option<u64> {
+        let Some((rate, queue)) = rule.rate else {
+            return Some(0);
+        };
+        let free = self.busy.entry((from, to)).or_default();
+        let wait = free.saturating_sub(self.now);
+        if wait * rate / S > queue {
+            return None;
+        }
+        *free = self.now + wait + len as u64 * S / rate;
+        Some(*free - self.now)
     }
 
     /// Sends arbitrary bytes to a node, as an attacker at `from` would.
@@ -507,10 +412,25 @@ impl Net {
 
     /// Opens a publisher at a node.
     pub fn publisher(&mut self, n: usize, topic: &str) -> u32 {
-        self.drive(n, |core, _, _| {
-            core.open_publisher(topic).expect("a valid topic")
-        })
-        .expect("the node runs")
+        let handle = self
+            .drive(n, |core, _, _| {
+                core.open_publisher(topic).expect("a valid topic")
+            })
+            .expect("the node runs");
+        let topics = &mut self.nodes[n].topics;
+        topics.resize(topics.len().max(handle as usize + 1), String::new());
+        topics[handle as usize] = topic.to_owned();
+        handle
+    }
+
+    /// The full name of a publisher of the node's present life.
+    pub fn publisher_id(&self, n: usize, handle: u32) -> PublisherId {
+        let Node { id, boot, .. } = self.nodes[n];
+        PublisherId {
+            node: id,
+            boot,
+            handle,
+        }
     }
 
     /// Publishes one message.
@@ -520,10 +440,36 @@ impl Net {
         handle: u32,
         payload: &[u8],
     ) -> Result<Accepted, PublishError> {
-        self.drive(n, |core, now, seen| {
-            core.publish(now, handle, payload, seen)
-        })
-        .expect("the node runs")
+        self.publish_all(n, handle, std::iter::once(payload))
+    }
+
+    /// Publishes several messages in one turn, up to the first that is refused; returns the last result.
+    pub fn publish_all<'a>(
+        &mut self,
+        n: usize,
+        handle: u32,
+        payloads: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Accepted, PublishError> {
+        let id = self.publisher_id(n, handle);
+        let topic = self.nodes[n].topics[handle as usize].clone();
+        let mut taken = Vec::new();
+        let result = self.step(n, |core, now, seen| {
+            let mut last = Err(PublishError::Closed);
+            for payload in payloads {
+                last = core.publish(now, handle, payload, seen);
+                match last {
+                    Ok(accepted) => taken.push((accepted, payload)),
+                    Err(_) => break,
+                }
+            }
+            last
+        });
+        for (accepted, payload) in taken {
+            self.check
+                .published((id, accepted.seq), &topic, payload, accepted.owed);
+        }
+        self.check(n);
+        result.expect("the node runs")
     }
 
     /// Publishes one message, waiting for room for at most ten seconds.
@@ -542,10 +488,78 @@ impl Net {
     pub fn subscribe(&mut self, n: usize, pattern: &str, change: impl FnOnce(&mut SubSpec)) -> u32 {
         let mut spec = SubSpec::new(pattern);
         change(&mut spec);
-        self.drive(n, |core, now, seen| {
-            core.subscribe(now, spec, seen).expect("a valid pattern")
-        })
-        .expect("the node runs")
+        let (id, of) = (self.nodes[n].id, spec.clone());
+        let sub = self
+            .step(n, |core, now, seen| {
+                core.subscribe(now, spec, seen).expect("a valid pattern")
+            })
+            .expect("the node runs");
+        self.check.subscribed((id, sub), &of);
+        self.check(n);
+        sub
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&mut self, n: usize, sub: u32) {
+        self.drive(n, |core, _, seen| {
+            core.unsubscribe(sub, seen).expect("a subscription")
+        });
+        self.check.unsubscribed((self.nodes[n].id, sub));
+    }
+
+    /// The subscription's client dies.
+    pub fn detach(&mut self, n: usize, sub: u32) {
+        self.drive(n, |core, _, _| core.detach(sub));
+        self.check.renewed((self.nodes[n].id, sub));
+    }
+
+    /// A successor of the subscription's client attaches.
+    pub fn attach(&mut self, n: usize, sub: u32) {
+        self.drive(n, |core, _, seen| core.attach(sub, seen));
+    }
+
+    /// Sets how a subscription behaves, and says that there is room if there may be.
+    pub fn behave(&mut self, n: usize, sub: u32, manner: Manner) {
+        self.seen_mut(n).manners.insert(sub, manner);
+        self.drive(n, |core, _, seen| core.ready(sub, seen));
+    }
+
+    /// The subscriber's application acknowledges a message, or all up to it. Returns how many that settled.
+    pub fn acknowledge(
+        &mut self,
+        n: usize,
+        sub: u32,
+        publisher: PublisherId,
+        seq: u64,
+        upto: bool,
+    ) -> u64 {
+        let id = self.nodes[n].id;
+        self.check.acknowledged((id, sub), publisher, seq, upto);
+        self.drive(n, |core, _, _| core.acknowledge(sub, publisher, seq, upto))
+            .unwrap_or(0)
+    }
+
+    /// The application acknowledges everything that the subscription got and had not acknowledged.
+    pub fn acknowledge_all(&mut self, n: usize, sub: u32) {
+        let mut held = Vec::new();
+        let got = self.nodes[n].seen.got.iter_mut();
+        for got in got.filter(|got| got.sub == sub && !got.acked) {
+            got.acked = true;
+            held.push((got.publisher, got.seq));
+        }
+        for (publisher, seq) in held {
+            self.acknowledge(n, sub, publisher, seq, false);
+        }
+    }
+
+    /// Outcomes that the publishers of a node's present life wait for.
+    pub fn owing(&self, n: usize) -> u64 {
+        self.check.owing(self.nodes[n].id)
+    }
+
+    /// Lets time pass until every publisher of the node has all its outcomes; false if not within `time`.
+    pub fn settle(&mut self, n: usize, time: u64) -> bool {
+        self.run_till(time, |net| net.owing(n) == 0)
     }
 
     /// Payloads that a subscription got, in order.

@@ -1,0 +1,6 @@
+//! The delivery contract, design section 7, sentence by sentence, on the in-process network.
+//!
+//! What must hold of every message (see `net/check.rs`) is checked in every test besides what the test is about.
+
+mod common;
+mod contract;
