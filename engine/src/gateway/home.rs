@@ -71,6 +71,8 @@ pub(crate) struct Home {
     /// A link is full: the frame at the front of the input waits.
     stalled: Cell<bool>,
     retry_at: Cell<Option<u64>>,
+    /// The client closed its side.
+    over: Cell<bool>,
 }
 
 /// What a connection is made of, on its way to its shard.
@@ -107,6 +109,7 @@ impl Home {
             ending: Cell::new(false),
             stalled: Cell::new(false),
             retry_at: Cell::new(None),
+            over: Cell::new(false),
         }
     }
 
@@ -125,7 +128,15 @@ impl Home {
                 .map_err(explain)?;
             match got {
                 Got::Empty => return Ok(Verdict::Stay),
-                Got::End => return Ok(Verdict::Close),
+                Got::End => {
+                    // The last acknowledgements came just before: the core reports them in a flush before the end.
+                    let was_over = self.over.replace(true);
+                    return Ok(if was_over {
+                        Verdict::Close
+                    } else {
+                        Verdict::Stay
+                    });
+                }
                 Got::Some(read) => {
                     self.serve_input(seat)?;
                     if read < left {
@@ -295,7 +306,7 @@ impl Home {
     }
 
     /// Takes what other threads sent: answers, the frames of agents. Returns whether anything came.
-    fn take_mail(&self) -> bool {
+    fn take_mail(&self, seat: &mut Seat<'_>) -> bool {
         let mut out = self.agent.out.borrow_mut();
         let mut any = false;
         while let Some(frames) = self.mailbox.pop() {
@@ -304,6 +315,7 @@ impl Home {
         }
         for it in self.elsewhere.borrow_mut().iter_mut() {
             let mut some = false;
+            seat.count_crossed_in(it.end.shared.crossed.swap(0, Ordering::AcqRel));
             while out.backlog() < OUTPUT_SOFT
                 && let Some(frames) = it.end.peek()
             {
@@ -406,7 +418,7 @@ impl Session for Home {
             .set(self.stalled.get().then_some(seat.now() + RETRY_NS));
         for _ in 0..ROUNDS {
             self.agent.settle(seat);
-            let mut more = self.take_mail();
+            let mut more = self.take_mail(seat);
             self.grant();
             if self.agent.out.borrow().is_overrun() {
                 return Flushed::Close;

@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) agent: Wake,
     /// Bytes of PUBLISH frames that the agent has done with.
     pub(crate) consumed: AtomicU64,
+    /// Messages that the agent delivered and the connection has not counted.
+    pub(crate) crossed: AtomicU64,
     /// Either end is over.
     closed: AtomicBool,
     /// The agent found its ring full and waits for a wake.
@@ -38,6 +40,7 @@ pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
         home,
         agent: Wake::new(agent_door),
         consumed: AtomicU64::new(0),
+        crossed: AtomicU64::new(0),
         closed: AtomicBool::new(false),
         agent_blocked: AtomicBool::new(false),
     });

@@ -25,6 +25,12 @@ pub(crate) struct Remote {
     end: RefCell<End>,
     /// When to try again what found no room: a wake, a record.
     retry_at: std::cell::Cell<Option<u64>>,
+    /// The link holds more than one turn takes.
+    more: std::cell::Cell<bool>,
+    /// The connection is gone and everything that it sent is served.
+    over: std::cell::Cell<bool>,
+    /// Messages delivered since the last flush.
+    crossed: std::cell::Cell<u64>,
 }
 
 impl Remote {
@@ -33,6 +39,9 @@ impl Remote {
             agent,
             end: RefCell::new(end),
             retry_at: std::cell::Cell::new(None),
+            more: std::cell::Cell::new(false),
+            over: std::cell::Cell::new(false),
+            crossed: std::cell::Cell::new(0),
         }
     }
 
@@ -73,32 +82,37 @@ impl Session for Remote {
     }
 
     fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict {
-        {
+        if self.over.get() {
+            // The core reported the last acknowledgements in the flush since.
+            return Verdict::Close;
+        }
+        let closed = {
             let end = self.end.borrow();
             end.shared.agent.born(seat.me.index);
             end.shared.agent.answer();
-            if end.shared.is_closed() {
-                return Verdict::Close;
-            }
-        }
+            end.shared.is_closed()
+        };
         match self.read(seat) {
-            Ok(false) => Verdict::Stay,
-            Ok(true) => {
-                self.retry_at.set(Some(seat.now()));
-                Verdict::Stay
+            // The last acknowledgements of a client that is gone came before its end did.
+            Ok(more) => {
+                self.more.set(more);
+                self.over.set(closed && !more);
             }
+            Err(_) if closed => self.over.set(true),
             Err(Breach(text)) => {
-                self.agent
-                    .out
-                    .borrow_mut()
-                    .refuse_all(tidings_wire::client::ErrorCode::Protocol, text);
-                Verdict::Stay
+                let code = tidings_wire::client::ErrorCode::Protocol;
+                self.agent.out.borrow_mut().refuse_all(code, text);
             }
         }
+        Verdict::Stay
     }
 
     fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken {
-        self.agent.deliver(sub, message)
+        let taken = self.agent.deliver(sub, message);
+        if taken != Taken::Full {
+            self.crossed.set(self.crossed.get() + 1);
+        }
+        taken
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -110,7 +124,8 @@ impl Session for Remote {
     }
 
     fn flush(&self, seat: &mut Seat<'_>) -> Flushed {
-        self.retry_at.set(None);
+        let again = self.more.get() || self.over.get();
+        self.retry_at.set(again.then_some(seat.now()));
         for _ in 0..ROUNDS {
             self.agent.settle(seat);
             if self.agent.out.borrow().is_overrun() {
@@ -118,6 +133,9 @@ impl Session for Remote {
             }
             let mut end = self.end.borrow_mut();
             let mut told = self.report_consumed(&end);
+            let crossed = self.crossed.take();
+            seat.count_crossed_out(crossed);
+            end.shared.crossed.fetch_add(crossed, Ordering::AcqRel);
             self.agent.out.borrow_mut().take_with(|frames| {
                 let sent = end.send_all(frames);
                 told |= sent > 0;
