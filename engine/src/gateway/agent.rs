@@ -142,7 +142,8 @@ impl Agent {
             }
         };
         let max_message = seat.message_bytes_max();
-        let window = PUBLISHER_WINDOW.max((max_message + RECORD_HEAD) as u64);
+        // More is granted once half is used: the largest message must fit what is left.
+        let window = PUBLISHER_WINDOW.max(2 * (max_message + RECORD_HEAD) as u64);
         let owed = seat.owed(open.topic);
         let publisher = Publisher {
             handle,

@@ -27,7 +27,8 @@ pub(crate) const FENCE_TIME: Duration = Duration::from_secs(2);
 /// Bytes of PUBLISH frames that a client may have under way on its connection. Twice what the largest frame takes, so that
 /// one of them never waits for itself.
 pub(crate) const CONNECTION_WINDOW: u64 = 2 * (MAX_FRAME as u64 + 4);
-/// Bytes of records that a client may have under way on one publisher, at least; one of the largest messages always fits.
+/// Bytes of records that a client may have under way on one publisher, at least; it holds two of the largest
+/// messages, so that one of them never waits for itself.
 pub(crate) const PUBLISHER_WINDOW: u64 = 1 << 20;
 
 /// Input buffer of a connection that is idle, and the most that one read brings.
