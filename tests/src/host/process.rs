@@ -13,8 +13,12 @@ use crate::lab::sys;
 
 /// How often a condition is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Lines of output shown when a test fails.
+/// Lines of error output shown when a test fails.
 const TAIL: usize = 40;
+/// Lines of normal output shown: it is often what was published.
+const TAIL_OUT: usize = 4;
+/// Characters of such a line: a payload may be a line of many MiB.
+const LINE: usize = 300;
 
 /// A running or ended process and the group that it leads. Signals go to the whole group. Dropping it kills the group; if
 /// the test is failing, the end of the output is printed.
@@ -95,9 +99,19 @@ impl Process {
     /// # Errors
     /// `TimedOut`, or `UnexpectedEof` when the process ended without it.
     pub fn wait_for(&self, text: &str, within: Duration) -> io::Result<()> {
+        let written = || self.stdout().contains(text) || self.stderr().contains(text);
+        self.wait_until(text, within, written)
+    }
+
+    fn wait_until(
+        &self,
+        text: &str,
+        within: Duration,
+        written: impl Fn() -> bool,
+    ) -> io::Result<()> {
         self.until(within, text, || {
             let running = self.is_running();
-            if self.stdout().contains(text) || self.stderr().contains(text) {
+            if written() {
                 return Ok(true);
             }
             let ended = || {
@@ -183,6 +197,19 @@ impl Process {
         }
     }
 
+    /// The file that its standard output goes to.
+    pub fn stdout_path(&self) -> &Path {
+        &self.stdout
+    }
+
+    /// As [`wait_for`](Self::wait_for), but looks at the standard error only: for processes that write a lot.
+    ///
+    /// # Errors
+    /// As `wait_for`.
+    pub fn wait_for_err(&self, text: &str, within: Duration) -> io::Result<()> {
+        self.wait_until(text, within, || self.stderr().contains(text))
+    }
+
     /// Everything written to the standard output so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
@@ -231,9 +258,15 @@ impl Drop for Process {
         // What cannot be killed here the lab's watchdog kills.
         let _ = self.kill9();
         if std::thread::panicking() {
-            for (stream, text) in [("stdout", self.stdout()), ("stderr", self.stderr())] {
+            for (stream, text, tail) in [
+                ("stdout", self.stdout(), TAIL_OUT),
+                ("stderr", self.stderr(), TAIL),
+            ] {
                 let lines: Vec<&str> = text.lines().collect();
-                let tail = &lines[lines.len().saturating_sub(TAIL)..];
+                let tail: Vec<String> = lines[lines.len().saturating_sub(tail)..]
+                    .iter()
+                    .map(|line| line.chars().take(LINE).collect())
+                    .collect();
                 eprintln!(
                     "---- {} of {} ({} lines)\n{}",
                     stream,

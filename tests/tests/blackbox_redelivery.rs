@@ -1,0 +1,233 @@
+//! What becomes of messages whose subscriber does not answer: fixed attempts fail once and on time, indefinite ones wait.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tidings_client::Outcome;
+use tidings_tests::blackbox::{
+    Cluster, OVERLAY, Published, Seen, alone, beside_others, eventually, figure, publish_all,
+};
+use tidings_tests::lab::Class;
+
+const SECOND: Duration = Duration::from_secs(1);
+const TOPIC: &str = "to.nobody";
+
+macro_rules! needs_lab {
+    () => {
+        if !tidings_tests::blackbox::acceptance() {
+            return;
+        }
+    };
+}
+
+/// Three attempts, one a second.
+fn fixed() -> Cluster {
+    Cluster::builder()
+        .nodes(2)
+        .overlay_keys("redelivery = { attempts = 3, every = \"1s\" }")
+        .start()
+}
+
+/// Publishes 100 messages and looks at their outcomes until well after the last is due.
+fn published_to_the_frozen(cluster: &Cluster) -> Published {
+    let mut client = cluster.node(1).client();
+    let publisher = client.open(OVERLAY, TOPIC).unwrap();
+    let began = Instant::now();
+    for i in 0..100 {
+        client
+            .publish(publisher, format!("{i}").as_bytes())
+            .unwrap();
+    }
+    client.flush().unwrap();
+    let mut published = Published::default();
+    published.watch(&mut client, began, began + 9 * SECOND, |_| false);
+    published
+}
+
+fn each_failed_once_on_time(published: &Published) {
+    assert_eq!((published.accepted, published.owed), (100, 100));
+    assert_eq!(published.outcomes.len(), 100);
+    let due = 3 * SECOND;
+    for (seq, outcomes) in &published.outcomes {
+        assert_eq!(outcomes.len(), 1, "message {seq}: {outcomes:?}");
+        let (outcome, at) = outcomes[0];
+        assert_eq!(outcome, Outcome::MaxAttempts, "message {seq} at {at:?}");
+        assert!(
+            at >= due.mul_f64(0.8) && at <= due.mul_f64(1.2),
+            "message {seq} at {at:?}"
+        );
+    }
+    let times = published.outcomes.values().map(|all| all[0].1);
+    figure(format_args!(
+        "failed after {:?} to {:?}, due after {due:?}",
+        times.clone().min().unwrap(),
+        times.max().unwrap()
+    ));
+}
+
+#[test]
+fn a_frozen_client_fails_each_message_once_and_on_time() {
+    needs_lab!();
+    let _turn = alone();
+    let cluster = fixed();
+    let subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
+    subscriber.process().stop().unwrap();
+    each_failed_once_on_time(&published_to_the_frozen(&cluster));
+    subscriber.process().cont().unwrap();
+    works_again(&cluster);
+}
+
+#[test]
+fn a_frozen_node_fails_each_message_once_and_on_time() {
+    needs_lab!();
+    let _turn = alone();
+    let cluster = fixed();
+    let _subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
+    cluster.node(2).daemon().stop().unwrap();
+    each_failed_once_on_time(&published_to_the_frozen(&cluster));
+    cluster.node(2).daemon().cont().unwrap();
+    cluster.wait_whole(20 * SECOND);
+    works_again(&cluster);
+}
+
+fn works_again(cluster: &Cluster) {
+    let args = [
+        "pub",
+        OVERLAY,
+        TOPIC,
+        "again",
+        "--confirm",
+        "delivered",
+        "--wait-for",
+        "1",
+    ];
+    let done = cluster.node(1).verb(&args, 20 * SECOND);
+    assert_eq!(done.code, Some(0), "{:.300}", done.err);
+}
+
+#[test]
+fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
+    needs_lab!();
+    let _turn = alone();
+    let cluster = Cluster::builder()
+        .client("keeper")
+        .overlay_keys("retain = \"4MiB\"")
+        .start();
+    let secret = cluster.folder().join("keeper.secret");
+    let keeper = cluster.node(3).subscribe(&[
+        OVERLAY,
+        TOPIC,
+        "--ordered",
+        "--format",
+        "json",
+        "--as",
+        "keeper",
+        "--secret-file",
+        secret.to_str().unwrap(),
+    ]);
+    cluster.node(3).kill9();
+    cluster.wait_view(&[1, 2], 30 * SECOND);
+    std::thread::sleep(SECOND);
+
+    // 12 MiB into a store of 4 MiB.
+    let before = cluster.lab().link(1, 3).counts();
+    let mut client = cluster.node(1).client();
+    let publisher = client.open(OVERLAY, TOPIC).unwrap();
+    let began = Instant::now();
+    let mut published = Published::default();
+    for seq in 0..12_288_u64 {
+        let payload = format!("{seq:01024}");
+        client.publish(publisher, payload.as_bytes()).unwrap();
+        if seq % 256 == 0 {
+            let soon = Instant::now() + Duration::from_millis(1);
+            published.watch(&mut client, began, soon, |_| false);
+        }
+    }
+    client.flush().unwrap();
+    published.watch(&mut client, began, began + 30 * SECOND, |all| {
+        all.accepted == 12_288
+    });
+    published.watch(&mut client, began, Instant::now() + 3 * SECOND, |_| false);
+    assert_eq!((published.accepted, published.owed), (12_288, 12_288));
+    let sent = cluster.lab().link(1, 3).counts() - before;
+    let sent = sent.of(Class::Fan | Class::Bulk | Class::Pair);
+    assert_eq!(sent.sent, 0, "nothing is sent to a dead node");
+    let overflowed = published.count(Outcome::Overflow);
+    assert_eq!(
+        published.settled(),
+        overflowed,
+        "only the store's bound ends any"
+    );
+    // At least half of the bound is payload, whatever a message costs beside it.
+    assert!(
+        (8_192..10_240).contains(&overflowed),
+        "{overflowed} of 12288 given up"
+    );
+
+    cluster.node(3).start();
+    published.watch(&mut client, began, Instant::now() + 40 * SECOND, |all| {
+        all.settled() >= all.owed
+    });
+    let delivered = published.count(Outcome::Delivered);
+    assert_eq!(delivered + published.count(Outcome::Overflow), 12_288);
+    let twice = published.outcomes.values().filter(|all| all.len() != 1);
+    assert_eq!(twice.count(), 0, "one outcome for each message");
+
+    let seen = Seen::of(&keeper.messages());
+    let got: BTreeSet<u64> = seen.times.keys().copied().collect();
+    let told: BTreeSet<u64> = published
+        .outcomes
+        .iter()
+        .filter(|(_, all)| all[0].0 == Outcome::Delivered)
+        .map(|(seq, _)| *seq)
+        .collect();
+    assert!(
+        got == told,
+        "{} came, {} were told delivered",
+        got.len(),
+        told.len()
+    );
+    eventually(
+        "the subscriber is told of what never comes",
+        10 * SECOND,
+        || gaps(&keeper.process().stderr()) == overflowed,
+    );
+    figure(format_args!(
+        "of 12,288 messages {delivered} delivered, {overflowed} given up"
+    ));
+}
+
+/// Messages that never come, summed over the lines in which `tidings sub` tells of them.
+fn gaps(errors: &str) -> u64 {
+    let count =
+        |line: &str| -> Option<u64> { line.strip_prefix("gap: ")?.split(' ').next()?.parse().ok() };
+    errors.lines().filter_map(count).sum()
+}
+
+#[test]
+fn a_client_gone_for_good_is_told_as_unsubscribed() {
+    needs_lab!();
+    let _turn = beside_others();
+    let cluster = Cluster::builder().nodes(2).start();
+    let subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
+    subscriber.process().stop().unwrap();
+    let mut client = cluster.node(1).client();
+    let publisher = client.open(OVERLAY, TOPIC).unwrap();
+    let payloads = [&b"a"[..], b"b", b"c"];
+    let published = publish_all(&mut client, publisher, payloads.into_iter(), SECOND);
+    assert_eq!((published.owed, published.settled()), (3, 0));
+    // Unnamed: its subscriptions end with it.
+    subscriber.process().kill9().unwrap();
+    let mut published = published;
+    let now = Instant::now();
+    published.watch(&mut client, now, now + 10 * SECOND, |all| {
+        all.settled() == 3
+    });
+    assert_eq!(
+        published.count(Outcome::Unsubscribed),
+        3,
+        "{:?}",
+        published.outcomes
+    );
+}
