@@ -304,7 +304,8 @@ impl Publish {
 
     fn work(&mut self, peer: PeerIx, job: &mut Job, link: &mut Link) -> bool {
         let sub = SubRef { peer, sub: job.sub };
-        while job.next < job.to && job.bytes_left > 0 {
+        // A message that was begun is sent whole: its rest alone would never come.
+        while job.next < job.to && (job.bytes_left > 0 || job.offset > 0) {
             let settled = self.settled_upto(sub, job.handle, job.next, job.to);
             if settled > job.next {
                 // Settled in an earlier life of the node, or never owed: nothing is missing.
@@ -361,8 +362,14 @@ impl Publish {
             job.next += 1;
             return true;
         };
+        if link.bulk.room() < ROOM {
+            return false;
+        }
+        // Where the rest begins: opening what is sent already, each time that there is room, would be quadratic.
+        let cut = record::fragment_max(self.size) as u64;
+        let first = u64::from(job.offset) / cut;
         let max = part_max(self.size);
-        for n in 0..u64::from(span.datagrams) {
+        for n in first..u64::from(span.datagrams) {
             let at = DatagramId {
                 counter: span.at.counter + n,
                 ..span.at

@@ -133,9 +133,9 @@ impl Publish {
             return;
         }
         let head = stream.head();
-        if head == 0 && !stream.is_local() {
-            // Everything that was ever sent on it lies in this datagram, with its definitions.
-            self.open_nodes(stream, None, links, now);
+        if std::mem::take(&mut stream.is_fresh) && stream.keeps_all() && !stream.is_local() {
+            // Everything that was ever appended is still there, with its definitions.
+            self.open_nodes(stream, 0, None, links, now);
         }
         stream.close(&mut self.store, false);
         if !stream.is_local() {
@@ -165,15 +165,16 @@ impl Publish {
         }
     }
 
-    // Nodes (or the one named) that are up to date and out of the stream join it at its head.
+    // Nodes (or the one named) that are up to date and out of the stream join it at `floor`.
     fn open_nodes(
         &self,
         stream: &mut Stream,
+        floor: u64,
         only: Option<PeerIx>,
         links: &mut Links,
         now: u64,
     ) -> bool {
-        let (head, session, size) = (stream.head(), stream.session, stream.size as u32);
+        let (session, size) = (stream.session, stream.size as u32);
         let (mut late, mut refused) = (false, false);
         for node in &mut stream.nodes {
             let ready = self
@@ -192,21 +193,21 @@ impl Publish {
             let open = StreamOpen {
                 size: size.into(),
                 session: session.into(),
-                floor: head.into(),
+                floor: floor.into(),
                 slot: self.slot,
                 suite: self.suite,
                 lane: LANE,
                 ..StreamOpen::default()
             };
             if link.bulk.push(encode::<64>(&open, &[]).bytes()) {
-                late |= head > 0;
-                node.open(head, now);
+                late |= floor > 0;
+                node.open(floor, now);
             } else {
                 refused = true;
             }
         }
         if late {
-            // Definitions before the head do not reach the newcomer.
+            // Definitions below the floor do not reach the newcomer.
             stream.define_epoch += 1;
         }
         !refused
@@ -221,7 +222,8 @@ impl Publish {
                 .is_some_and(|s| !self.by_session.contains_key(&s.session));
             if let Some(mut stream) = self.streams[ix].take() {
                 if !stream.is_local() && !retired {
-                    all &= self.open_nodes(&mut stream, Some(peer), link_of, now);
+                    let head = stream.head();
+                    all &= self.open_nodes(&mut stream, head, Some(peer), link_of, now);
                 }
                 self.streams[ix] = Some(stream);
             }

@@ -65,6 +65,8 @@ pub(crate) struct Stream {
     pub(crate) define_epoch: u32,
     /// When a message was last appended.
     pub(crate) used_at: u64,
+    /// Never flushed: nothing of it was sent or released.
+    pub(crate) is_fresh: bool,
 }
 
 /// One message to append.
@@ -104,6 +106,7 @@ impl Stream {
             last_len: 0,
             define_epoch: 1,
             used_at: 0,
+            is_fresh: true,
         }
     }
 
@@ -122,6 +125,11 @@ impl Stream {
     /// Counter of the next datagram to close: all below are sealed.
     pub(crate) fn head(&self) -> u64 {
         self.base + self.log.len() as u64
+    }
+
+    /// Whether the log still begins with the first datagram.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.base == 0
     }
 
     pub(crate) fn has_open(&self) -> bool {

@@ -88,9 +88,10 @@ impl Intake {
         seq < self.floor || self.extra.as_ref().is_some_and(|e| e.got.contains(seq))
     }
 
-    /// Whether the message is got and acknowledged or refused.
+    /// Whether the message is got and acknowledged. A refused one is not: its publisher is yet to hear of that.
     pub(crate) fn is_settled(&self, seq: u64) -> bool {
-        self.has(seq) && self.extra.as_ref().is_none_or(|e| !e.kept.contains(seq))
+        let open = |e: &Extra| e.kept.contains(seq) || e.refused.contains(seq);
+        self.has(seq) && !self.extra.as_deref().is_some_and(open)
     }
 
     /// Whether the message is still wanted.

@@ -146,16 +146,22 @@ impl Toward<'_> {
                 self.tell(intake.sub, gap);
                 continue;
             }
-            if !self.local.attached || self.local.full {
+            let drops = self.local.policy == SlowPolicy::DropNewest;
+            if !self.local.attached || (self.local.full && !drops) {
                 return;
             }
             let Some((seq, payload)) = intake.next_held() else {
                 return;
             };
-            if !self.deliver(intake, seq, &payload) {
+            if !self.local.full && self.deliver(intake, seq, &payload) {
+                continue;
+            }
+            if !drops {
                 intake.unhold(seq, payload);
                 return;
             }
+            self.counters.refused += 1;
+            intake.refuse(seq);
         }
     }
 
