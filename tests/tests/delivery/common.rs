@@ -62,7 +62,6 @@ pub(crate) fn publish_all(net: &mut Net, n: usize, handle: u32, payloads: &[Vec<
 }
 
 /// Publishes all, `every` ns apart.
-#[allow(dead_code)]
 pub(crate) fn publish_slowly(
     net: &mut Net,
     n: usize,
@@ -107,7 +106,6 @@ pub(crate) fn seqs(net: &Net, n: usize, sub: u32) -> Vec<u64> {
 }
 
 /// Gaps told to a subscription: (from, to, reason).
-#[allow(dead_code)]
 pub(crate) fn gaps(net: &Net, n: usize, sub: u32) -> Vec<(u64, u64, Outcome)> {
     net.seen(n)
         .told
@@ -138,7 +136,6 @@ pub(crate) fn payload_datagrams(net: &Net, from: usize, to: usize) -> u64 {
 }
 
 /// Cuts a node off from all others, or joins it again with `rule`.
-#[allow(dead_code)]
 pub(crate) fn island(net: &mut Net, n: usize, count: usize, rule: Rule) {
     for other in (0..count).filter(|other| *other != n) {
         net.link(n, other, rule);

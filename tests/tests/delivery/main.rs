@@ -4,3 +4,5 @@
 
 mod common;
 mod contract;
+mod sizes;
+mod slow;

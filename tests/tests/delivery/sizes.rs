@@ -1,0 +1,140 @@
+//! Messages of every size, whole, live and by catch-up.
+
+use tidings_protocol::PublishError;
+use tidings_tests::net::{Manner, Rule, S};
+use tidings_wire::{FAN_HEADER, MIN_DATAGRAM_SIZE, TAG};
+
+use crate::common::*;
+
+/// The largest payload that a datagram takes whole: less header, tag, MESSAGE and its number.
+const ONE_DATAGRAM: usize = MIN_DATAGRAM_SIZE - FAN_HEADER - TAG - 16;
+const MIB: usize = 1 << 20;
+
+fn sizes() -> Vec<Vec<u8>> {
+    [
+        0,
+        1,
+        ONE_DATAGRAM - 1,
+        ONE_DATAGRAM,
+        ONE_DATAGRAM + 1,
+        65_536,
+        MIB,
+    ]
+    .into_iter()
+    .map(|len| bytes(len, len as u64 + 3))
+    .collect()
+}
+
+#[test]
+fn messages_of_every_size_arrive_whole() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 3);
+        net.all_links(rule);
+        let subs: Vec<(usize, u32)> = (0..3)
+            .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = n == 1)))
+            .collect();
+        net.run(2 * S);
+        let handle = net.publisher(0, "t");
+        let sent = sizes();
+        publish_all(&mut net, 0, handle, &sent);
+        assert!(net.settle(0, 30 * S), "seed {seed}: {:?}", net.outcomes(0));
+        for (n, sub) in subs {
+            assert!(same(net.payloads(n, sub), &sent), "seed {seed} node {n}");
+        }
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
+fn messages_of_every_size_arrive_whole_by_catch_up() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 2);
+        net.all_links(rule);
+        let sub = net.subscribe(1, "t", |s| s.ordered = true);
+        net.run(2 * S);
+        net.behave(1, sub, Manner::Room(0));
+        let handle = net.publisher(0, "t");
+        let sent = sizes();
+        publish_all(&mut net, 0, handle, &sent);
+        net.run(3 * S);
+        assert!(got(&net, 1, sub).is_empty());
+        net.behave(1, sub, Manner::Ack);
+        assert!(net.settle(0, 30 * S), "seed {seed}: {:?}", net.outcomes(0));
+        assert!(net.payloads(1, sub) == sent, "seed {seed}");
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn exactly_one_datagram_is_one_and_a_byte_more_is_two() {
+    for (len, datagrams) in [(ONE_DATAGRAM, 1), (ONE_DATAGRAM + 1, 2)] {
+        let mut net = mesh(1, 2);
+        let sub = net.subscribe(1, "t", |_| {});
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "t");
+        net.publish_surely(0, handle, b"the definition goes with this one");
+        net.run(S);
+        let before = net.core(0).publish_counters().sealed;
+        net.publish_surely(0, handle, &bytes(len, 9));
+        assert!(net.settle(0, S));
+        assert!(net.core(0).publish_counters().sealed - before == datagrams);
+    }
+}
+
+#[test]
+fn four_mebibytes_arrive_with_the_cap_raised() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh_with(seed as u64, 3, |_, c| c.max_message = 4 * MIB);
+        net.all_links(rule);
+        let subs: Vec<(usize, u32)> = (1..3)
+            .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)))
+            .collect();
+        net.run(2 * S);
+        let handle = net.publisher(0, "t");
+        let sent = vec![bytes(4 * MIB, 5), b"after".to_vec()];
+        publish_all(&mut net, 0, handle, &sent);
+        assert!(net.settle(0, 60 * S), "seed {seed}: {:?}", net.outcomes(0));
+        for (n, sub) in subs {
+            assert!(net.payloads(n, sub) == sent, "seed {seed} node {n}");
+        }
+        assert!(
+            net.publish(0, handle, &vec![0; 4 * MIB + 1])
+                == Err(PublishError::TooLarge { limit: 4 * MIB })
+        );
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
+fn one_byte_above_is_refused_with_the_limit_and_takes_no_number() {
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "t", |s| s.ordered = true);
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    assert!(
+        net.publish(0, handle, &vec![0; MIB + 1]) == Err(PublishError::TooLarge { limit: MIB })
+    );
+    assert!(net.publish_surely(0, handle, b"x").seq == 0);
+    assert!(net.settle(0, S));
+}
+
+#[test]
+fn lost_fragments_are_repaired() {
+    for seed in 0..3 {
+        let mut net = mesh(seed, 2);
+        let sub = net.subscribe(1, "t", |_| {});
+        effective(&mut net, 1, sub);
+        let rule = Rule {
+            loss: 200,
+            ..Rule::HOSTILE
+        };
+        net.all_links(rule);
+        let handle = net.publisher(0, "t");
+        let sent: Vec<Vec<u8>> = (0..6).map(|n| bytes(100_000, n + 1)).collect();
+        publish_all(&mut net, 0, handle, &sent);
+        assert!(net.settle(0, 60 * S), "seed {seed}: {:?}", net.outcomes(0));
+        assert!(same(net.payloads(1, sub), &sent), "seed {seed}");
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}

@@ -1,0 +1,225 @@
+//! Slow subscribers and the bounded store: sentences 1 and 8.
+
+use tidings_protocol::{Outcome, PublishError, SlowPolicy};
+use tidings_tests::net::{MS, Manner, Net, S, Told};
+
+use crate::common::*;
+
+const KIB: usize = 1 << 10;
+const SMALL: usize = 4 << 20;
+
+// Publishes until refused; how many were taken.
+fn fill(net: &mut Net, handle: u32, payload: &[u8], most: usize) -> usize {
+    (0..most)
+        .take_while(|_| {
+            let taken = net.publish(0, handle, payload).is_ok();
+            net.run(MS / 5);
+            taken
+        })
+        .count()
+}
+
+fn writable(net: &Net, since: u64) -> bool {
+    let told = net.seen(0).told.iter();
+    told.rev()
+        .any(|(at, told)| *at > since && *told == Told::Writable)
+}
+
+#[test]
+fn a_subscriber_without_room_gets_everything_in_order_later_and_slows_nobody() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 4);
+        net.all_links(rule);
+        let subs: Vec<(usize, u32)> = (1..4)
+            .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)))
+            .collect();
+        net.run(2 * S);
+        net.behave(1, subs[0].1, Manner::Room(100));
+        let handle = net.publisher(0, "t");
+        let sent = lines(2000);
+        let began = net.now();
+        publish_slowly(&mut net, 0, handle, &sent, MS);
+        assert!(
+            net.now() - began < 3 * S,
+            "seed {seed}: publishing keeps its rate"
+        );
+        net.run(S / 2);
+        for &(n, sub) in &subs[1..] {
+            assert!(net.payloads(n, sub) == sent, "seed {seed} node {n}");
+        }
+        assert!(got(&net, 1, subs[0].1).len() == 100);
+        net.behave(1, subs[0].1, Manner::Ack);
+        assert!(net.settle(0, 20 * S), "seed {seed}: {:?}", net.outcomes(0));
+        assert!(net.payloads(1, subs[0].1) == sent, "seed {seed}");
+        assert_quiet(&mut net, &[0, 1, 2, 3]);
+    }
+}
+
+#[test]
+fn one_slow_subscriber_does_not_move_the_p99_of_another() {
+    let p99 = |slow: bool| {
+        let mut net = mesh(1, 3);
+        let subs: Vec<u32> = (1..3).map(|n| net.subscribe(n, "t", |_| {})).collect();
+        net.run(2 * S);
+        if slow {
+            net.behave(1, subs[0], Manner::Room(0));
+        }
+        let handle = net.publisher(0, "t");
+        let mut left = Vec::new();
+        for payload in lines(2000) {
+            net.publish_surely(0, handle, &payload);
+            left.push(net.now());
+            net.run(MS);
+        }
+        net.run(S);
+        let got = got(&net, 2, subs[1]);
+        assert!(got.len() == 2000);
+        let mut late: Vec<u64> = got.iter().map(|g| g.at - left[g.seq as usize]).collect();
+        late.sort_unstable();
+        late[1980]
+    };
+    assert!(p99(true) <= p99(false) + MS);
+}
+
+#[test]
+fn one_held_message_delays_nobody_and_the_store_does_not_grow() {
+    let mut net = mesh(1, 3);
+    let subs: Vec<u32> = (1..3).map(|n| net.subscribe(n, "t", |_| {})).collect();
+    net.run(2 * S);
+    net.behave(1, subs[0], Manner::Keep);
+    let handle = net.publisher(0, "t");
+    let id = net.publisher_id(0, handle);
+    let (mut peak, payload) = (0, bytes(KIB, 1));
+    for seq in 0..6000 {
+        net.publish_surely(0, handle, &payload);
+        net.run(10 * MS);
+        if seq > 0 {
+            net.acknowledge(1, subs[0], id, seq, false);
+        }
+        peak = peak.max(net.core(0).memory().0);
+    }
+    net.run(S);
+    assert!(net.owing(0) == 1 && got(&net, 2, subs[1]).len() == 6000);
+    assert!(peak <= 16 * 65_536, "the store held {peak} bytes");
+    net.acknowledge(1, subs[0], id, 0, false);
+    assert!(net.settle(0, S));
+    assert_quiet(&mut net, &[0, 1, 2]);
+}
+
+#[test]
+fn a_full_store_gives_up_the_oldest_that_only_catch_up_needs_and_tells_both_sides() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh_with(seed as u64, 3, |_, c| c.retain = SMALL);
+        net.all_links(rule);
+        let slow = net.subscribe(1, "t", |s| s.ordered = true);
+        let live = net.subscribe(2, "t", |s| s.ordered = true);
+        net.run(2 * S);
+        net.behave(1, slow, Manner::Room(3));
+        let handle = net.publisher(0, "t");
+        let sent: Vec<Vec<u8>> = (0..9000).map(|n| bytes(KIB, n + 1)).collect();
+        publish_slowly(&mut net, 0, handle, &sent, MS);
+        net.run(2 * S);
+        assert!(
+            net.payloads(2, live) == sent,
+            "seed {seed}: the live one misses nothing"
+        );
+        let failed = count(&net, 0, Outcome::Overflow);
+        assert!(failed > 1000 && failed < 9000, "seed {seed}: {failed}");
+        assert!(net.core(0).memory().0 <= SMALL);
+        net.behave(1, slow, Manner::Ack);
+        assert!(net.settle(0, 20 * S), "seed {seed}: {:?}", net.outcomes(0));
+        let gone: u64 = gaps(&net, 1, slow).iter().map(|(a, b, _)| b - a).sum();
+        assert!(
+            gone == count(&net, 0, Outcome::Overflow),
+            "seed {seed}: every hole is told"
+        );
+        assert!(got(&net, 1, slow).len() as u64 + gone == 9000);
+        assert!(
+            gaps(&net, 1, slow)
+                .iter()
+                .all(|gap| gap.2 == Outcome::Overflow)
+        );
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
+fn publish_would_block_only_while_live_or_blocking_subscriptions_need_everything() {
+    for policy in [SlowPolicy::Block, SlowPolicy::Detach] {
+        let mut net = mesh_with(1, 2, |_, c| c.retain = SMALL);
+        let sub = net.subscribe(1, "t", |s| s.policy = policy);
+        effective(&mut net, 1, sub);
+        net.behave(1, sub, Manner::Room(0));
+        let handle = net.publisher(0, "t");
+        let payload = bytes(KIB, 1);
+        let taken = fill(&mut net, handle, &payload, 20_000);
+        assert!((2000..6000).contains(&taken), "{policy:?}: {taken}");
+        assert!(net.publish(0, handle, &payload) == Err(PublishError::WouldBlock));
+        let blocked = net.now();
+        net.run(8 * S);
+        let gives_up = net.publish(0, handle, &payload).is_ok();
+        assert!(gives_up == (policy == SlowPolicy::Detach), "{policy:?}");
+        assert!(writable(&net, blocked) == gives_up || policy == SlowPolicy::Block);
+        let before = net.now();
+        net.behave(1, sub, Manner::Ack);
+        net.run(S);
+        assert!(
+            gives_up || writable(&net, before),
+            "{policy:?}: told that there is room"
+        );
+        net.publish_surely(0, handle, &payload);
+        assert!(net.settle(0, 10 * S), "{policy:?}");
+        let lost = count(&net, 0, Outcome::Overflow);
+        assert!(
+            (lost == 0) == (policy == SlowPolicy::Block),
+            "{policy:?}: {lost}"
+        );
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn drop_newest_refuses_what_finds_no_room() {
+    for owner in [0, 1] {
+        let mut net = mesh(1, 2);
+        let sub = net.subscribe(owner, "t", |s| {
+            (s.policy, s.ordered) = (SlowPolicy::DropNewest, true);
+        });
+        effective(&mut net, owner, sub);
+        net.behave(owner, sub, Manner::Room(10));
+        let handle = net.publisher(0, "t");
+        publish_all(&mut net, 0, handle, &lines(50));
+        assert!(net.settle(0, 2 * S), "owner {owner}");
+        assert!(delivered(&net, 0) == 10 && count(&net, 0, Outcome::Rejected) == 40);
+        net.behave(owner, sub, Manner::Ack);
+        net.publish_surely(0, handle, b"after");
+        assert!(net.settle(0, 2 * S));
+        let told: u64 = gaps(&net, owner, sub).iter().map(|(a, b, _)| b - a).sum();
+        assert!(
+            told == 40 && seqs(&net, owner, sub).last() == Some(&50),
+            "owner {owner}"
+        );
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest() {
+    for owner in [0, 1] {
+        let mut net = mesh(1, 2);
+        let sub = net.subscribe(owner, "t", |s| s.policy = SlowPolicy::DropOldest);
+        effective(&mut net, owner, sub);
+        net.behave(owner, sub, Manner::Room(0));
+        let handle = net.publisher(0, "t");
+        publish_all(&mut net, 0, handle, &lines(6000));
+        net.run(2 * S);
+        let refused = count(&net, 0, Outcome::Rejected);
+        assert!(refused == 6000 - 4096, "owner {owner}: {refused}");
+        net.behave(owner, sub, Manner::Ack);
+        assert!(net.settle(0, 10 * S), "owner {owner}");
+        let mut seqs = seqs(&net, owner, sub);
+        seqs.sort_unstable();
+        assert!(seqs == (refused..6000).collect::<Vec<_>>(), "owner {owner}");
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
