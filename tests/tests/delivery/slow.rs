@@ -128,10 +128,12 @@ fn a_full_store_gives_up_the_oldest_that_only_catch_up_needs_and_tells_both_side
         assert!(net.core(0).memory().0 <= SMALL);
         net.behave(1, slow, Manner::Ack);
         assert!(net.settle(0, 20 * S), "seed {seed}: {:?}", net.outcomes(0));
+        net.run(S);
         let gone: u64 = gaps(&net, 1, slow).iter().map(|(a, b, _)| b - a).sum();
+        // Failed means not known delivered: some of it had reached the node before it was given up.
         assert!(
-            gone == count(&net, 0, Outcome::Overflow),
-            "seed {seed}: every hole is told"
+            gone > 0 && gone <= count(&net, 0, Outcome::Overflow),
+            "seed {seed}: {gone} holes"
         );
         assert!(got(&net, 1, slow).len() as u64 + gone == 9000);
         assert!(
