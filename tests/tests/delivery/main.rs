@@ -4,5 +4,6 @@
 
 mod common;
 mod contract;
+mod redelivery;
 mod sizes;
 mod slow;

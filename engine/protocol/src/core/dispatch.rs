@@ -275,7 +275,10 @@ impl Core {
             Digest::TableAck(ack) => self.tables.on_ack(peer, ack.version.get()),
             Digest::TableAsk(ask) => self.tables.on_ask(peer, ask.have.get()),
             Digest::StreamOpen(open) => self.on_stream_open(peer, open),
-            Digest::StreamReady(answer) => self.publish.on_stream_ready(peer, answer, now),
+            Digest::StreamReady(answer) => {
+                self.publish
+                    .on_stream_ready(peer, answer, &mut self.links, now)
+            }
             Digest::StreamClose(close) => self.streams.on_close(peer, close),
             Digest::Delivered(_) | Digest::Deferred(_) | Digest::Resumed(_) => {
                 self.on_subscriber_word(now, peer, digest, out)
@@ -328,6 +331,8 @@ impl Core {
                     peer,
                     sub: word.sub.get(),
                 },
+                word.handle.get(),
+                word.from.get().min(1 << 62),
                 now,
             ),
             Digest::Resumed(word) => self.publish.on_resumed(

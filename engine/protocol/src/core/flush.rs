@@ -31,6 +31,10 @@ pub struct Transmit<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Bytes of the control channel that reports and fetches leave to answers, which are given once: STREAM_READY for every stream
+/// that a peer may have here, and acknowledgements of tables.
+const CTL_RESERVE: usize = limits::MAX_STREAMS_PER_PEER * 32 + 4096;
+
 /// Local copies that one flush serves from the own store; more wait for the next.
 const LOCAL_COPIES: usize = 4096;
 
@@ -133,12 +137,14 @@ impl Core {
             tables.feed(peer, |page| link.bulk.push(encode_page(&page).bytes()));
         }
         if receive.has_reports(peer) {
-            receive.take_notices(peer, |notice| link.ctl.push(encode_notice(notice).bytes()));
+            receive.take_notices(peer, |notice| {
+                link.ctl.room() > CTL_RESERVE && link.ctl.push(encode_notice(notice).bytes())
+            });
             receive.take_reports(peer, |sub, handle, from, to, outcome| {
-                push_report(link, sub, handle, (from, to), outcome)
+                link.ctl.room() > CTL_RESERVE && push_report(link, sub, handle, (from, to), outcome)
             });
         }
-        while link.ctl.room() > 64 {
+        while link.ctl.room() > CTL_RESERVE {
             let Some(fetch) = receive.next_fetch(peer, now) else {
                 break;
             };
@@ -164,11 +170,13 @@ impl Core {
         } = self;
         receive.take_notices(PeerIx::LOCAL, |notice| {
             match notice {
-                Notice::Deferred { sub, .. } => publish.on_deferred(
+                Notice::Deferred { sub, handle, from } => publish.on_deferred(
                     SubRef {
                         peer: PeerIx::LOCAL,
                         sub,
                     },
+                    handle,
+                    from,
                     now,
                 ),
                 Notice::Resumed { sub } => publish.on_resumed(
@@ -288,6 +296,7 @@ impl Core {
             }
             LinkEvent::Down { peer } => {
                 self.tables.on_link_down(peer);
+                self.streams.on_link_down(peer);
                 self.publish.on_link_down(peer, now);
             }
             // Members'.
@@ -347,7 +356,7 @@ impl Core {
 
     fn drop_peer(&mut self, peer: PeerIx, now: u64, out: &mut dyn Outlet) {
         self.forget_subs(peer, now, Outcome::NodeDead, out);
-        self.publish.on_peer_dropped(peer);
+        self.publish.on_peer_dropped(peer, now);
         self.receive.forget(peer);
         self.streams.forget(peer);
         self.tables.drop_peer(peer);

@@ -98,6 +98,13 @@ impl Streams {
         }
     }
 
+    /// The link is gone: there is nobody to acknowledge to.
+    pub(crate) fn on_link_down(&mut self, peer: PeerIx) {
+        for stream in self.open.values_mut().filter(|s| s.peer == peer) {
+            stream.hush();
+        }
+    }
+
     /// The publisher restarted or is gone: its keys are no longer valid.
     pub(crate) fn forget(&mut self, peer: PeerIx) {
         self.open.retain(|_, stream| stream.peer != peer);

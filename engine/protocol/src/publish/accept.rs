@@ -29,7 +29,16 @@ impl Publish {
         if owed == 0 {
             self.counters.unowed += 1;
         } else if owed == route.local && self.is_settled_for(number) {
-            self.publish_locally(number, seq, payload, &route, receive, now, out)?;
+            self.publish_locally(
+                number,
+                seq,
+                payload,
+                &route,
+                sealing.peers,
+                receive,
+                now,
+                out,
+            )?;
         } else {
             self.make_sure_of_room(route.stream, payload.len(), sealing.peers, now, out)?;
             self.append(number, seq, payload, &route, now);
@@ -64,16 +73,12 @@ impl Publish {
         seq: u64,
         payload: &[u8],
         route: &Route,
+        peers: &Peers,
         receive: &mut Receive,
         now: u64,
         out: &mut dyn Outlet,
     ) -> Result<(), PublishError> {
-        let room = self.streams[route.stream as usize]
-            .as_ref()
-            .map_or(1, |s| s.chunks_for(payload.len()));
-        if !self.store.has_room(room) {
-            return self.refuse();
-        }
+        self.make_sure_of_room(route.stream, payload.len(), peers, now, out)?;
         let message = Incoming {
             peer: PeerIx::LOCAL,
             handle: number,
@@ -156,7 +161,7 @@ impl Publish {
         nodes.dedup();
         let local = subs.iter().filter(|s| s.peer == PeerIx::LOCAL).count() as u32;
         let Some(stream) = self.stream_for(nodes, sealing) else {
-            return self.refuse();
+            return self.refuse(1);
         };
         if self.routes.len() >= limits::MAX_STREAMS * 4 {
             self.routes.retain(|_, route| Arc::strong_count(route) > 1);
@@ -223,9 +228,10 @@ impl Publish {
         );
     }
 
-    fn refuse<T>(&mut self) -> Result<T, PublishError> {
+    // Refuses until there is room for so many chunks.
+    fn refuse<T>(&mut self, chunks: usize) -> Result<T, PublishError> {
         self.counters.would_block += 1;
-        self.blocked = true;
+        self.blocked = self.blocked.max(chunks);
         Err(PublishError::WouldBlock)
     }
 
@@ -237,16 +243,16 @@ impl Publish {
         now: u64,
         out: &mut dyn Outlet,
     ) -> Result<(), PublishError> {
-        if self.is_congested(stream) {
-            return self.refuse();
-        }
         let chunks = self.streams[stream as usize]
             .as_ref()
             .map_or(1, |s| s.chunks_for(bytes));
+        if self.is_congested(stream) {
+            return self.refuse(chunks);
+        }
         if self.store.has_room(chunks) || self.give_up_slow(chunks, peers, now, out) {
             return Ok(());
         }
-        self.refuse()
+        self.refuse(chunks)
     }
 
     // Whether a live node has too much unsent.
@@ -262,15 +268,16 @@ impl Publish {
 
     /// Whether refused publishers may try again; tells once.
     pub(crate) fn take_writable(&mut self, now: u64) -> bool {
-        let room = self.blocked
-            && self.store.has_room(2)
+        if self.blocked == 0 {
+            return false;
+        }
+        let room = self.store.has_room(self.blocked)
             && (0..self.streams.len() as u32).all(|ix| !self.is_congested(ix));
         // Messages may be given up now that could not before.
-        let again = self.blocked && self.evict_at != 0 && now >= self.evict_at;
+        let again = self.evict_at != 0 && now >= self.evict_at;
         if room || again {
-            self.blocked = false;
-            return true;
+            self.blocked = 0;
         }
-        false
+        room || again
     }
 }

@@ -1,6 +1,6 @@
 //! Bringing nodes up to date: sessions, backlogs, fetches. Everything here goes over the link's reliable bulk channel.
 
-use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head};
+use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, StreamClose};
 use tidings_wire::{PAIR_HEADER, TAG};
 
 use super::subscriber::{JOBS, Job};
@@ -30,12 +30,15 @@ pub(crate) struct LocalCopy {
 impl Publish {
     /// A session with the node began.
     pub(crate) fn on_link_up(&mut self, peer: PeerIx, boot: Boot, now: u64) {
-        self.leave_streams(peer, None);
+        self.leave_streams(peer, now);
         let node = self
             .nodes
             .entry(peer)
             .or_insert_with(|| Subscribing::new(now));
         node.phase = Phase::backlog(now);
+        if node.boot != Some(boot) {
+            node.closed.clear();
+        }
         node.reborn |= node.boot.is_some_and(|known| known != boot);
         node.boot = Some(boot);
         node.jobs.clear();
@@ -44,7 +47,7 @@ impl Publish {
 
     /// The session ended.
     pub(crate) fn on_link_down(&mut self, peer: PeerIx, now: u64) {
-        self.leave_streams(peer, None);
+        self.leave_streams(peer, now);
         if let Some(node) = self.nodes.get_mut(&peer) {
             if !matches!(node.phase, Phase::Down { .. }) {
                 node.phase = Phase::Down { since: now };
@@ -53,22 +56,20 @@ impl Publish {
         }
     }
 
-    fn leave_streams(&mut self, peer: PeerIx, links: Option<&mut Links>) {
-        let mut forgotten = 0;
+    // The link is gone or new, and with it what its congestion controller knew of bytes in flight.
+    fn leave_streams(&mut self, peer: PeerIx, now: u64) {
         for stream in self.streams.iter_mut().flatten() {
             if let Some(node) = stream.node_mut(peer) {
-                forgotten += node.close();
+                node.close();
+                stream.start_clocks(now);
                 stream.trim(&mut self.store);
             }
-        }
-        if let Some(link) = links.and_then(|l| l.link_mut(peer)) {
-            link.congestion.forget(forgotten);
         }
     }
 
     /// The node is forgotten: it will not come back.
-    pub(crate) fn on_peer_dropped(&mut self, peer: PeerIx) {
-        self.leave_streams(peer, None);
+    pub(crate) fn on_peer_dropped(&mut self, peer: PeerIx, now: u64) {
+        self.leave_streams(peer, now);
         self.nodes.remove(&peer);
         let gone: Vec<u32> = self
             .streams
@@ -106,6 +107,7 @@ impl Publish {
                 || !n.jobs.is_empty()
                 || !n.untold.is_empty()
                 || !n.offers.is_empty()
+                || !n.closed.is_empty()
         })
     }
 
@@ -117,6 +119,7 @@ impl Publish {
         let Some(link) = links.link_mut(peer) else {
             return;
         };
+        self.close_streams(peer, link);
         if !self.tell_gaps(peer, link) || !self.offer(peer, link) {
             return;
         }
@@ -133,6 +136,22 @@ impl Publish {
         }
         if let Some(link) = links.link_mut(peer) {
             while self.serve_job(peer, link) {}
+        }
+    }
+
+    fn close_streams(&mut self, peer: PeerIx, link: &mut Link) {
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return;
+        };
+        while let Some(&session) = node.closed.front() {
+            let close = StreamClose {
+                session: session.into(),
+                ..StreamClose::default()
+            };
+            if !link.bulk.push(encode::<64>(&close, &[]).bytes()) {
+                return;
+            }
+            node.closed.pop_front();
         }
     }
 

@@ -68,23 +68,16 @@ impl Publish {
         now: u64,
     ) -> Option<u64> {
         let attempts = u64::from(subscriber.redelivery.attempts);
-        if attempts == 0 || subscriber.deferred.is_some() {
+        if attempts == 0 {
             return None;
         }
         let period = attempts * u64::from(subscriber.redelivery.every_ms) * 1_000_000;
         let (from, to) = outstanding.unsettled(sub)?;
         let mut expired = None;
         for span in outstanding.spans(from, to) {
-            let sent = self.streams[span.at.stream as usize]
-                .as_ref()?
-                .entry(span.at.counter)
-                .map_or(0, |e| e.sent_at);
-            let sent = if sub.peer == PeerIx::LOCAL {
-                span.accepted
-            } else {
-                sent
-            };
-            if sent == 0 || now < sent.max(subscriber.resumed) + period {
+            let sent = self.sent_at(sub, span);
+            let since = subscriber.counts_from(sent).filter(|_| sent > 0);
+            if since.is_none_or(|since| now < since + period) {
                 break;
             }
             expired = Some(span.end());
@@ -201,7 +194,7 @@ impl Publish {
                     self.settle(number, sub, (from, to), Outcome::Overflow, peers, out);
                 }
             }
-            if self.store.has_room(chunks + EVICT_CHUNKS) {
+            if self.store.has_room(chunks + self.store.share(EVICT_SHARE)) {
                 break;
             }
         }
@@ -259,8 +252,8 @@ impl Publish {
     }
 }
 
-/// Chunks beyond the need that giving up frees at once, so that it is not done for every message: a sixteenth of the default store.
-const EVICT_CHUNKS: usize = limits::RETAIN_DEFAULT / limits::CHUNK / 16;
+/// This part of the store is freed beyond the need when messages are given up, so that it is not done for every message.
+const EVICT_SHARE: usize = 16;
 
 // Whether the subscription's oldest unsettled message is older than a period, and was not offered again within one.
 fn is_stale(

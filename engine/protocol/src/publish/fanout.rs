@@ -11,7 +11,13 @@ use crate::tx::Tx;
 
 impl Publish {
     /// The node answered a STREAM_OPEN.
-    pub(crate) fn on_stream_ready(&mut self, peer: PeerIx, ready: &StreamReady, now: u64) {
+    pub(crate) fn on_stream_ready(
+        &mut self,
+        peer: PeerIx,
+        ready: &StreamReady,
+        links: &mut Links,
+        now: u64,
+    ) {
         let Some(&ix) = self.by_session.get(&ready.session.get()) else {
             return;
         };
@@ -28,30 +34,36 @@ impl Publish {
             node.standing = Standing::Live;
             (node.progress, node.credit) = (now, limits::CREDIT);
         } else {
-            self.retire(ix);
+            self.retire(ix, links, now);
         }
     }
 
     // Somebody else has a stream of this session at one node: no new message goes there, and what it holds goes by catch-up.
-    fn retire(&mut self, ix: u32) {
+    fn retire(&mut self, ix: u32, links: &mut Links, now: u64) {
         self.by_nodes.retain(|_, stream| *stream != ix);
         self.by_session.retain(|_, stream| *stream != ix);
-        self.routes.retain(|_, route| route.stream != ix);
-        for handle in self.handles.iter_mut().flatten() {
-            handle.route = handle.route.take().filter(|(_, route)| route.stream != ix);
-        }
-        let Some(stream) = self.streams[ix as usize].as_mut() else {
+        self.forget_routes(ix);
+        let Some(mut stream) = self.streams[ix as usize].take() else {
             return;
         };
         for node in &mut stream.nodes {
-            node.close();
-            if let Some(state) = self
-                .nodes
-                .get_mut(&node.peer)
-                .filter(|n| n.phase == Phase::Ready)
-            {
-                state.phase = Phase::backlog(0);
-            }
+            self.part(node, links, now);
+        }
+        stream.start_clocks(now);
+        self.streams[ix as usize] = Some(stream);
+    }
+
+    // Takes a node out of a stream: what it lacks goes by catch-up.
+    fn part(&mut self, node: &mut Node, links: &mut Links, now: u64) {
+        let in_flight = node.close();
+        if let Some(link) = links.link_mut(node.peer) {
+            link.congestion.forget(in_flight);
+        }
+        if let Some(state) = self.nodes.get_mut(&node.peer)
+            && !matches!(state.phase, Phase::Down { .. })
+        {
+            // Also if it is being told already: that may have passed what this stream still owes.
+            state.phase = Phase::backlog(now);
         }
     }
 
@@ -146,11 +158,8 @@ impl Publish {
 
     // Datagrams from `from` on were closed: nodes that are not in the stream must be told of them.
     fn after_close(&mut self, stream: &mut Stream, from: u64, now: u64) {
-        let mut waits = false;
-        for node in &stream.nodes {
-            if node.standing != Standing::Out {
-                waits = true;
-            } else if let Some(state) = self
+        for node in stream.nodes.iter().filter(|n| n.standing == Standing::Out) {
+            if let Some(state) = self
                 .nodes
                 .get_mut(&node.peer)
                 .filter(|n| n.phase == Phase::Ready)
@@ -158,10 +167,9 @@ impl Publish {
                 state.phase = Phase::backlog(now);
             }
         }
-        if !waits {
+        if stream.nodes.iter().all(|n| !n.is_live()) {
             // Nobody to send to: attempts count from now.
             stream.mark_sent(from, stream.head(), now);
-            stream.trim(&mut self.store);
         }
     }
 
@@ -240,6 +248,7 @@ impl Publish {
             let peer = stream.nodes[at].peer;
             let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
             if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
+                node.paced_at = 0;
                 self.judge(stream, &mut node, link, now);
                 self.repair(stream, &mut node, link, tx, now);
                 self.send_new(stream, &mut node, link, tx, now);
@@ -280,6 +289,7 @@ impl Publish {
             }
             let budget = link.congestion.allowance(now);
             let Some(run) = stream.run(counter, 1, budget) else {
+                node.paced_at = link.congestion.paced_until(now).unwrap_or(0);
                 return;
             };
             tx.store_run(link.addr, run);
@@ -297,10 +307,12 @@ impl Publish {
         tx: &mut Tx,
         now: u64,
     ) {
-        while node.next < stream.head() {
+        while node.lost.is_empty() && node.next < stream.head() {
             let credit = node.credit.saturating_sub(node.sent_bytes);
             let budget = link.congestion.allowance(now).min(credit);
             let Some(run) = stream.run(node.next, node.window(), budget) else {
+                // Only pacing ends without a word from the other side.
+                node.paced_at = link.congestion.paced_until(now).unwrap_or(0);
                 return;
             };
             if node.beat_at == 0 {
@@ -336,48 +348,30 @@ impl Publish {
         self.counters.beats += 1;
     }
 
-    // A node that holds up the others, or that stands still, goes to catch-up.
+    // A node that holds up the others, that stands still, or that answers no heartbeat goes to catch-up.
     fn drop_behind(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
         let head = stream.head();
-        let live = stream.nodes.iter().filter(|n| n.is_live());
-        let (count, lagging) = live.fold((0, 0), |(n, lag), node| {
-            (n + 1, lag + u32::from(lags(node, head)))
-        });
-        if lagging == 0 {
-            return;
+        let (mut count, mut lagging) = (0, 0);
+        for node in stream.nodes.iter().filter(|n| n.standing != Standing::Out) {
+            count += 1;
+            lagging += u32::from(lags(node, head));
         }
-        // Others wait for it only a little; alone it waits for itself.
-        let patience = if lagging < count {
-            limits::STREAM_HOLD
-        } else {
-            limits::STREAM_STALL
-        };
-        for node in stream
-            .nodes
-            .iter_mut()
-            .filter(|n| n.is_live() && lags(n, head))
-        {
-            let since = if lagging < count {
-                node.lagging_since(now)
-            } else {
-                node.progress
-            };
-            if now < since + patience {
-                continue;
-            }
-            if let Some(link) = links.link_mut(node.peer) {
-                link.congestion.forget(node.in_flight);
-            }
-            node.close();
-            self.counters.behind += 1;
-            if let Some(state) = self
-                .nodes
-                .get_mut(&node.peer)
-                .filter(|n| n.phase == Phase::Ready)
-            {
-                state.phase = Phase::backlog(now);
+        let mut nodes = std::mem::take(&mut stream.nodes);
+        for node in nodes.iter_mut().filter(|n| n.standing != Standing::Out) {
+            // Others wait for it only a little; alone it waits for itself.
+            let held_up = lags(node, head)
+                && if lagging < count && node.is_live() {
+                    now >= node.lagging_since(now) + limits::STREAM_HOLD
+                } else {
+                    now >= node.progress + limits::STREAM_STALL
+                };
+            if held_up || node.is_silent() {
+                self.part(node, links, now);
+                self.counters.behind += 1;
             }
         }
+        stream.nodes = nodes;
+        stream.start_clocks(now);
     }
 
     /// When a heartbeat is due, or a lagging node must be looked at again.
@@ -389,7 +383,7 @@ impl Publish {
             .flat_map(|s| &s.nodes)
             .filter(|n| n.is_live());
         nodes
-            .flat_map(|n| [n.beat_at, n.judge_at])
+            .flat_map(|n| [n.beat_at, n.judge_at, n.paced_at])
             .filter(|at| *at > 0)
             .min()
     }

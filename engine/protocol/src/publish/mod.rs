@@ -125,8 +125,8 @@ pub(crate) struct Publish {
     peers: Vec<PeerIx>,
     // Datagrams opened again.
     scratch: Box<[u8]>,
-    // A publish was refused and nobody was told since that there is room.
-    blocked: bool,
+    // Chunks that a refused publish needs, nobody being told since that there is room; 0 = none was refused.
+    blocked: usize,
     // No use looking for messages to give up before this.
     evict_at: u64,
     next_tick: u64,
@@ -160,7 +160,7 @@ impl Publish {
             nodes: BTreeMap::new(),
             store: Store::new(config.retain),
             scratch: vec![0; limits::CHUNK].into(),
-            blocked: false,
+            blocked: 0,
             evict_at: 0,
             next_tick: 0,
             counters: PublishCounters::default(),
@@ -290,17 +290,31 @@ impl Publish {
         self.settle(number, sub, (from, to), outcome, peers, out);
     }
 
-    /// The subscription takes nothing more.
-    pub(crate) fn on_deferred(&mut self, sub: SubRef, now: u64) {
+    /// The subscription takes nothing more: message `from` of the publisher was the first.
+    pub(crate) fn on_deferred(&mut self, sub: SubRef, number: u32, from: u64, now: u64) {
+        let out = self.handle(number).and_then(|h| h.out.as_ref());
+        let span = out.and_then(|o| o.spans(from, from + 1).next());
+        let since = span.map_or(now, |span| self.sent_at(sub, span));
         if let Some(subscriber) = self.subs.get_mut(&sub) {
-            subscriber.deferred.get_or_insert(now);
+            let since = if since == 0 { now } else { since };
+            subscriber.deferred.get_or_insert(since);
         }
+    }
+
+    // When a message was first on its way to the subscription; 0 = not yet.
+    fn sent_at(&self, sub: SubRef, span: &outstanding::Span) -> u64 {
+        if sub.peer == PeerIx::LOCAL {
+            return span.accepted;
+        }
+        let stream = self.streams[span.at.stream as usize].as_ref();
+        let entry = stream.and_then(|s| s.entry(span.at.counter));
+        entry.map_or(0, |e| e.sent_at)
     }
 
     /// The subscription has taken up again.
     pub(crate) fn on_resumed(&mut self, sub: SubRef, now: u64) {
         if let Some(subscriber) = self.subs.get_mut(&sub) {
-            (subscriber.deferred, subscriber.resumed) = (None, now);
+            subscriber.resume(now);
         }
     }
 
@@ -439,9 +453,20 @@ impl Publish {
     }
 
     fn drop_stream(&mut self, ix: u32) {
-        self.streams[ix as usize] = None;
+        let stream = self.streams[ix as usize].take();
         self.by_nodes.retain(|_, stream| *stream != ix);
         self.by_session.retain(|_, stream| *stream != ix);
+        self.forget_routes(ix);
+        for stream in stream.iter().filter(|s| !s.is_local()) {
+            for node in &stream.nodes {
+                if let Some(state) = self.nodes.get_mut(&node.peer) {
+                    state.close_stream(stream.session);
+                }
+            }
+        }
+    }
+
+    fn forget_routes(&mut self, ix: u32) {
         self.routes.retain(|_, route| route.stream != ix);
         for handle in self.handles.iter_mut().flatten() {
             handle.route = handle.route.take().filter(|(_, route)| route.stream != ix);

@@ -80,6 +80,10 @@ pub(crate) struct Node {
     // All below were sent before something that arrived, which was sent then.
     edge: u64,
     edge_at: u64,
+    /// When pacing lets the next datagram go; 0 = nothing waits for that.
+    pub(crate) paced_at: u64,
+    // Heartbeats since the last acknowledgement.
+    unanswered: u32,
     /// When something unacknowledged must be judged anew; 0 = nothing.
     pub(crate) judge_at: u64,
     // Reordering window in ns beyond srtt/4.
@@ -108,6 +112,8 @@ impl Node {
             last_beat: 0,
             edge: 0,
             edge_at: 0,
+            paced_at: 0,
+            unanswered: 0,
             judge_at: 0,
             reorder: 0,
             lagging_since: 0,
@@ -218,6 +224,7 @@ impl Node {
         if floor > self.next {
             return progress;
         }
+        self.unanswered = 0;
         let mut newest = None;
         if floor > self.floor {
             self.take(self.floor, floor, round, &mut progress, &mut newest);
@@ -347,8 +354,14 @@ impl Node {
     /// A heartbeat leaves; the next is twice as far, up to a second.
     pub(crate) fn on_beat(&mut self, now: u64) {
         self.last_beat = now;
+        self.unanswered += 1;
         self.beat_every = (self.beat_every * 2).min(BEAT_MAX);
         self.beat_at = now + self.beat_every;
+    }
+
+    /// Whether it answers no heartbeat: it may have dropped the stream.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.unanswered > UNANSWERED_MAX
     }
 
     /// (Re)starts heartbeats two round trips from now.
@@ -362,6 +375,8 @@ impl Node {
 const MIN_REORDER: u64 = 1_000_000;
 /// A node not found lagging for this long has caught up in between, in ns.
 const LAG_PAUSE: u64 = 5_000_000;
+/// Heartbeats without an answer: some 2.3 s of them on a short path, longer on others.
+const UNANSWERED_MAX: u32 = 8;
 const BEAT_MIN: u64 = 5_000_000;
 const BEAT_MAX: u64 = 1_000_000_000;
 

@@ -69,6 +69,11 @@ impl Store {
         self.used + chunks * limits::CHUNK <= self.limit
     }
 
+    /// Chunks in one of `parts` parts of the store.
+    pub(crate) fn share(&self, parts: usize) -> usize {
+        self.limit / limits::CHUNK / parts
+    }
+
     /// A chunk to write into, held until [`Store::release`]. The bound is the caller's to ask about first.
     pub(crate) fn take(&mut self) -> ChunkIx {
         let bytes = self

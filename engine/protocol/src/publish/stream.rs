@@ -494,6 +494,13 @@ impl Stream {
         Some(run)
     }
 
+    /// If nobody is left to send to, the clock of what waits starts all the same.
+    pub(crate) fn start_clocks(&mut self, now: u64) {
+        if self.nodes.iter().all(|n| !n.is_live()) {
+            self.mark_sent(self.base, self.head(), now);
+        }
+    }
+
     /// The run left: the clock of its messages' attempts starts.
     pub(crate) fn mark_sent(&mut self, from: u64, to: u64, now: u64) {
         for counter in from..to {

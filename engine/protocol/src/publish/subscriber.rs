@@ -8,6 +8,9 @@ use crate::config::{Redelivery, SlowPolicy};
 use crate::event::Outcome;
 use crate::limits;
 
+/// Times without room that are told apart.
+const WAITS: usize = 4;
+
 /// One effective subscription, local or remote.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
@@ -15,8 +18,8 @@ pub(crate) struct Subscriber {
     pub(crate) redelivery: Redelivery,
     /// Since when it takes nothing, in ns.
     pub(crate) deferred: Option<u64>,
-    /// When it last took up again: attempts count from there.
-    pub(crate) resumed: u64,
+    // Earlier such times, from..to: what was first sent within one counts from its end.
+    waits: [(u64, u64); WAITS],
     /// A named client's, whose node came back without it: when it is given up.
     pub(crate) until: Option<u64>,
 }
@@ -27,9 +30,33 @@ impl Subscriber {
             policy,
             redelivery,
             deferred: None,
-            resumed: 0,
+            waits: [(0, 0); WAITS],
             until: None,
         }
+    }
+
+    /// It takes up again.
+    pub(crate) fn resume(&mut self, now: u64) {
+        if let Some(since) = self.deferred.take() {
+            // The two oldest become one when there are too many: late is better than early.
+            if self.waits[0].1 > 0 {
+                self.waits[1].0 = self.waits[0].0;
+            }
+            self.waits.rotate_left(1);
+            self.waits[WAITS - 1] = (since, now);
+        }
+    }
+
+    /// Since when the attempts of a message count that was first sent at `sent`; `None` while they do not.
+    pub(crate) fn counts_from(&self, sent: u64) -> Option<u64> {
+        if self.deferred.is_some_and(|since| sent >= since) {
+            return None;
+        }
+        let wait = self
+            .waits
+            .iter()
+            .find(|(from, to)| (*from..*to).contains(&sent));
+        Some(wait.map_or(sent, |(_, to)| *to))
     }
 
     /// Whether the store may give its messages up when it is full.
@@ -105,6 +132,8 @@ pub(crate) struct Subscribing {
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
     /// Subscriptions to offer again: (subscription, handle).
     pub(crate) offers: VecDeque<(u32, u32)>,
+    /// Sessions of streams that are no more.
+    pub(crate) closed: VecDeque<u64>,
 }
 
 /// Answers that may wait for one node; more are asked for again.
@@ -119,7 +148,16 @@ impl Subscribing {
             jobs: VecDeque::new(),
             untold: BTreeMap::new(),
             offers: VecDeque::new(),
+            closed: VecDeque::new(),
         }
+    }
+
+    /// Notes that a stream is no more. A node that hears of too few of them drops its quietest itself.
+    pub(crate) fn close_stream(&mut self, session: u64) {
+        if self.closed.len() >= limits::MAX_STREAMS_PER_PEER {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(session);
     }
 
     /// Notes a gap, joined to its neighbour.

@@ -298,7 +298,9 @@ impl Intake {
     pub(crate) fn detach(&mut self) {
         let Some(extra) = &mut self.extra else { return };
         let kept = std::mem::take(&mut extra.kept);
-        extra.hold.clear();
+        for seq in std::mem::take(&mut extra.hold).into_keys() {
+            extra.missed.insert(seq, seq + 1);
+        }
         extra.hold_bytes = 0;
         extra.fetching = None;
         let Some((low, _)) = kept.first() else { return };
@@ -360,6 +362,16 @@ impl Intake {
         self.extra.as_ref()?.missed.first().map(|r| r.0)
     }
 
+    /// The lowest number that is missed or held back.
+    pub(crate) fn oldest_waiting(&self) -> u64 {
+        let held = self
+            .extra
+            .as_ref()
+            .and_then(|e| e.hold.keys().next().copied());
+        let missed = self.oldest_missed();
+        missed.into_iter().chain(held).min().unwrap_or(self.floor)
+    }
+
     pub(crate) fn has_held(&self) -> bool {
         self.extra
             .as_ref()
@@ -392,10 +404,6 @@ impl Intake {
         {
             extra.fetching = None;
         }
-    }
-
-    pub(crate) fn is_fetching(&self) -> bool {
-        self.extra.as_ref().is_some_and(|e| e.fetching.is_some())
     }
 
     /// The link was made anew: an answer will not come.

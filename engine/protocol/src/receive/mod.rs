@@ -71,7 +71,8 @@ struct Origin {
     // (local subscription, handle) with something missed: a subscription's first and last is told to the publisher.
     missing: BTreeSet<(u32, u32)>,
     notices: Vec<Notice>,
-    fetching: u32,
+    // (subscription, handle) of FETCHes under way.
+    fetching: BTreeSet<(u32, u32)>,
 }
 
 /// What the publisher is told of a subscription besides acknowledgements.
@@ -114,7 +115,7 @@ pub(crate) struct Receive {
 }
 
 /// FETCHes to one publisher node that may be under way at a time.
-const FETCHES: u32 = 16;
+const FETCHES: usize = 16;
 /// Messages that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
@@ -160,6 +161,7 @@ impl Receive {
         }
         for origin in self.origins.values_mut() {
             origin.missing.retain(|(s, _)| *s != sub);
+            origin.fetching.retain(|(s, _)| *s != sub);
             for handle in origin.handles.values_mut() {
                 handle.intakes.retain(|i| i.sub != sub);
             }
@@ -268,7 +270,7 @@ impl Receive {
                     dirty: BTreeSet::new(),
                     missing: BTreeSet::new(),
                     notices: Vec::new(),
-                    fetching: 0,
+                    fetching: BTreeSet::new(),
                 };
                 self.origins.insert(peer, origin);
             }
@@ -348,6 +350,7 @@ impl Receive {
             subs,
             origins,
             counters,
+            reassembly,
             ..
         } = self;
         let origin = origins.get_mut(&m.peer).ok_or(Undefined)?;
@@ -393,6 +396,7 @@ impl Receive {
         if reports {
             origin.dirty.insert(m.handle);
         }
+        reassembly.discard(m.peer, m.handle, (m.seq, m.seq + 1), intakes);
         Ok(unsettled)
     }
 
@@ -554,6 +558,7 @@ impl Receive {
             subs,
             origins,
             counters,
+            reassembly,
             ..
         } = self;
         let (Some(local), Some(origin)) = (subs.get_mut(&sub), origins.get_mut(&peer)) else {
@@ -588,6 +593,7 @@ impl Receive {
             (peer, number),
             intake,
         );
+        reassembly.discard(peer, number, (from, to), intakes);
     }
 
     /// A FETCH was answered.
@@ -595,18 +601,10 @@ impl Receive {
         let Some(origin) = self.origins.get_mut(&peer) else {
             return;
         };
-        let Some(handle) = origin.handles.get_mut(&number) else {
-            return;
-        };
-        if let Some(intake) = handle
-            .intakes
-            .iter_mut()
-            .find(|i| i.sub == sub && i.is_fetching())
-        {
+        origin.fetching.remove(&(sub, number));
+        let handle = origin.handles.get_mut(&number);
+        if let Some(intake) = handle.and_then(|h| h.intakes.iter_mut().find(|i| i.sub == sub)) {
             intake.on_fetched(from);
-            if !intake.is_fetching() {
-                origin.fetching = origin.fetching.saturating_sub(1);
-            }
         }
     }
 
@@ -690,13 +688,13 @@ impl Receive {
     pub(crate) fn may_fetch(&self, peer: PeerIx) -> bool {
         self.origins
             .get(&peer)
-            .is_some_and(|o| !o.missing.is_empty() && o.fetching < FETCHES)
+            .is_some_and(|o| !o.missing.is_empty() && o.fetching.len() < FETCHES)
     }
 
     /// The next FETCH for a publisher node, if any is due.
     pub(crate) fn next_fetch(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
         let origin = self.origins.get_mut(&peer)?;
-        if origin.fetching >= FETCHES {
+        if origin.fetching.len() >= FETCHES {
             return None;
         }
         for (&sub, local) in self
@@ -712,7 +710,7 @@ impl Receive {
                 let Some(fetch) = intake.fetch(now) else {
                     continue;
                 };
-                origin.fetching += 1;
+                origin.fetching.insert((sub, number));
                 return Some(Fetch {
                     sub,
                     handle: number,
@@ -738,7 +736,7 @@ impl Receive {
 impl Origin {
     // The same boot in a new session: what was asked and told is asked and told again.
     fn renew(&mut self) {
-        self.fetching = 0;
+        self.fetching.clear();
         self.notices.clear();
         for intake in self.handles.values_mut().flat_map(|h| &mut h.intakes) {
             intake.forget_fetch();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::intake::Intake;
 use crate::limits;
 use crate::peer::PeerIx;
 use crate::ranges::RangeSet;
@@ -104,6 +105,25 @@ impl Reassembly {
         if let Some(partial) = self.partials.remove(&key) {
             self.bytes -= partial.buffer.len();
         }
+    }
+
+    /// Drops what there is of `from..to` of a publisher unless a subscription still wants it: it came whole by another way, or
+    /// never will.
+    pub(crate) fn discard(
+        &mut self,
+        peer: PeerIx,
+        handle: u32,
+        (from, to): (u64, u64),
+        intakes: &[Intake],
+    ) {
+        if self.partials.is_empty() || from >= to {
+            return;
+        }
+        let key = |seq| MessageKey { peer, handle, seq };
+        let idle = |key: &&MessageKey| !intakes.iter().any(|i| i.wants(key.seq));
+        let range = self.partials.range(key(from)..key(to)).map(|(key, _)| key);
+        let gone: Vec<MessageKey> = range.filter(idle).copied().collect();
+        gone.into_iter().for_each(|key| self.drop_partial(key));
     }
 
     /// Forgets everything of a peer: its session ended.

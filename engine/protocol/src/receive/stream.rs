@@ -122,6 +122,11 @@ impl StreamRx {
         self.ack = Ack::By(until);
     }
 
+    /// Nothing is acknowledged until something new comes.
+    pub(crate) fn hush(&mut self) {
+        self.ack = Ack::None;
+    }
+
     /// The acknowledgement that leaves now.
     pub(crate) fn take_ack(&mut self, now: u64) -> AckState {
         (self.ack, self.unacked) = (Ack::None, 0);

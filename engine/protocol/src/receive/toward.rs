@@ -21,12 +21,15 @@ pub(super) fn note_behind(
     } else {
         local.behind.remove(&at);
     }
+    // What is held back waits for others to arrive, or for room: only then the publisher is told.
+    let no_room = local.full || !local.attached;
+    let waits = intake.has_missed() || (no_room && intake.has_held());
     let (sub, key) = (intake.sub, (intake.sub, at.1));
     let any =
         |missing: &BTreeSet<(u32, u32)>| missing.range((sub, 0)..=(sub, u32::MAX)).next().is_some();
-    if intake.has_missed() && !missing.contains(&key) {
+    if waits && !missing.contains(&key) {
         if !any(missing) {
-            let from = intake.oldest_missed().unwrap_or(0);
+            let from = intake.oldest_waiting();
             notices.push(Notice::Deferred {
                 sub,
                 handle: at.1,
@@ -34,7 +37,7 @@ pub(super) fn note_behind(
             });
         }
         missing.insert(key);
-    } else if !intake.has_missed() && missing.remove(&key) && !any(missing) {
+    } else if !waits && missing.remove(&key) && !any(missing) {
         notices.push(Notice::Resumed { sub });
     }
 }
@@ -139,15 +142,15 @@ impl Toward<'_> {
         self.drain(intake);
     }
 
-    // Hands over what is next in order: gaps, and what was held back.
+    // Hands over what is next in order: gaps, and what was held back. Nothing while nobody is there to hear it.
     pub(super) fn drain(&mut self, intake: &mut Intake) {
-        loop {
+        while self.local.attached {
             if let Some(gap) = intake.next_gap() {
                 self.tell(intake.sub, gap);
                 continue;
             }
             let drops = self.local.policy == SlowPolicy::DropNewest;
-            if !self.local.attached || (self.local.full && !drops) {
+            if self.local.full && !drops {
                 return;
             }
             let Some((seq, payload)) = intake.next_held() else {

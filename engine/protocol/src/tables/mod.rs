@@ -38,7 +38,8 @@ struct Peer {
     table: RemoteTable,
     // Of the link's present life: what was queued for it, what it confirmed.
     linked: bool,
-    sent: u64,
+    // Nothing yet is not the empty table: the peer may hold one of an earlier boot.
+    sent: Option<u64>,
     acked: u64,
     outgoing: Option<Outgoing>,
 }
@@ -128,7 +129,7 @@ impl Tables {
     /// A new session with the peer: it gets the whole table again.
     pub(crate) fn on_link_up(&mut self, peer: PeerIx) {
         let peer = self.peers.entry(peer).or_default();
-        (peer.linked, peer.sent, peer.acked, peer.outgoing) = (true, 0, 0, None);
+        (peer.linked, peer.sent, peer.acked, peer.outgoing) = (true, None, 0, None);
     }
 
     pub(crate) fn on_link_down(&mut self, peer: PeerIx) {
@@ -167,15 +168,15 @@ impl Tables {
     /// The peer asks for the table after `have`, because an increment did not fit.
     pub(crate) fn on_ask(&mut self, peer: PeerIx, have: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            (peer.sent, peer.outgoing) = (have.min(self.own.version()), None);
+            (peer.sent, peer.outgoing) = (Some(have.min(self.own.version())), None);
         }
     }
 
     /// Whether the peer misses anything of the own table.
     pub(crate) fn owes(&self, peer: PeerIx) -> bool {
-        self.peers
-            .get(&peer)
-            .is_some_and(|p| p.linked && (p.outgoing.is_some() || p.sent < self.own.version()))
+        self.peers.get(&peer).is_some_and(|p| {
+            p.linked && (p.outgoing.is_some() || p.sent < Some(self.own.version()))
+        })
     }
 
     /// Queues what the peer misses, as long as `emit` takes it.
@@ -185,10 +186,10 @@ impl Tables {
         };
         loop {
             if state.outgoing.is_none() {
-                if state.sent >= self.own.version() {
+                if state.sent >= Some(self.own.version()) {
                     return;
                 }
-                state.outgoing = Some(start(&self.own, state.sent));
+                state.outgoing = Some(start(&self.own, state.sent.unwrap_or(0)));
             }
             let Some(outgoing) = &mut state.outgoing else {
                 return;
@@ -196,7 +197,7 @@ impl Tables {
             if !send(&self.own, outgoing, &mut emit) {
                 return;
             }
-            state.sent = outgoing.version;
+            state.sent = Some(outgoing.version);
             state.outgoing = None;
         }
     }
