@@ -157,7 +157,7 @@ fn crosses_shards(shards: usize) {
 /// Counters of a node whose client was on another shard than its overlay.
 fn shards_worked(node: Node<'_>) {
     let stats = node.stats();
-    let crossed = stats.sum_of(&["client_crossed_out", "client_crossed_in"]);
+    let crossed = stats.sum_of(&["messages_crossed_out", "messages_crossed_in"]);
     assert!(crossed >= LINES as u64, "{crossed} messages crossed shards");
     let drops = stats.sum_of(&["forward_lost", "recv_cut", "drop_overlay", "drop_index"]);
     assert_eq!(drops, 0, "node {}", node.number());

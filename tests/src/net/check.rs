@@ -95,6 +95,14 @@ impl Check {
         }
     }
 
+    pub(super) fn open_at(&self, node: NodeId) -> Vec<u32> {
+        let range = self.subs.range((node, 0)..=(node, u32::MAX));
+        range
+            .filter(|(_, sub)| sub.open)
+            .map(|(id, _)| id.1)
+            .collect()
+    }
+
     /// The node died: nothing that it still owed its own publishers will be told.
     pub(super) fn died(&mut self, node: NodeId) {
         self.owing.retain(|publisher, _| publisher.node != node);

@@ -65,6 +65,7 @@ pub struct Net {
     // When the last of a link with a rate has passed.
     busy: BTreeMap<(usize, usize), u64>,
     check: Check,
+    kept: Option<Vec<Vec<u8>>>,
     configure: Configure,
     suite: Suite,
 }
@@ -124,6 +125,7 @@ impl Net {
             sent: BTreeMap::new(),
             busy: BTreeMap::new(),
             check: Check::default(),
+            kept: None,
             configure: Box::new(configure),
             suite: Suite::ChaCha20Poly1305,
         }
@@ -184,6 +186,16 @@ impl Net {
     /// The node's disk is lost: it keeps its id, but not its generation.
     pub fn lose_disk(&mut self, n: usize) {
         self.nodes[n].disk = None;
+    }
+
+    /// Keeps a copy of every datagram from now on.
+    pub fn keep_datagrams(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The datagrams kept.
+    pub fn kept_datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.kept.iter().flatten().map(Vec::as_slice)
     }
 
     /// Sets what a link does, in both directions.
@@ -307,6 +319,9 @@ impl Net {
     fn send(&mut self, from: usize, to: SocketAddr, class: Class, bytes: Vec<u8>) {
         let mark = [self.now.to_le_bytes(), (from as u64).to_le_bytes()].concat();
         self.trace = xxh3_64_with_seed(&bytes, xxh3_64_with_seed(&mark, self.trace));
+        if let Some(kept) = &mut self.kept {
+            kept.push(bytes.clone());
+        }
         let Some(target) = self.nodes.iter().position(|n| n.addr == to) else {
             return;
         };
@@ -472,6 +487,22 @@ impl Net {
         result.expect("the node runs")
     }
 
+    /// Publishes the same payload by each of several publishers in one turn; none may be refused.
+    pub fn publish_each(&mut self, n: usize, handles: &[u32], payload: &[u8]) {
+        let taken = self.step(n, |core, now, seen| {
+            let publish = |handle: &u32| core.publish(now, *handle, payload, seen);
+            handles.iter().map(publish).collect::<Vec<_>>()
+        });
+        for (handle, accepted) in handles.iter().zip(taken.expect("the node runs")) {
+            let accepted = accepted.expect("there is room");
+            let id = self.publisher_id(n, *handle);
+            let topic = &self.nodes[n].topics[*handle as usize];
+            self.check
+                .published((id, accepted.seq), topic, payload, accepted.owed);
+        }
+        self.check(n);
+    }
+
     /// Publishes one message, waiting for room for at most ten seconds.
     pub fn publish_surely(&mut self, n: usize, handle: u32, payload: &[u8]) -> Accepted {
         for _ in 0..10_000 {
@@ -497,6 +528,11 @@ impl Net {
         self.check.subscribed((id, sub), &of);
         self.check(n);
         sub
+    }
+
+    /// Subscriptions that were made at a node and not ended.
+    pub fn subscriptions(&self, n: usize) -> Vec<u32> {
+        self.check.open_at(self.nodes[n].id)
     }
 
     /// Ends a subscription.

@@ -2,8 +2,12 @@
 //!
 //! What must hold of every message (see `net/check.rs`) is checked in every test besides what the test is about.
 
+mod catchup;
 mod common;
 mod contract;
+mod economy;
 mod redelivery;
+mod restart;
 mod sizes;
 mod slow;
+mod transport;

@@ -36,13 +36,34 @@ impl Publish {
             .entry(peer)
             .or_insert_with(|| Subscribing::new(now));
         node.phase = Phase::backlog(now);
+        let reborn = node.boot.is_some_and(|known| known != boot);
         if node.boot != Some(boot) {
             node.closed.clear();
         }
-        node.reborn |= node.boot.is_some_and(|known| known != boot);
+        node.reborn |= reborn;
         node.boot = Some(boot);
         node.jobs.clear();
         node.offers.clear();
+        if reborn {
+            // The new boot has deferred nothing yet.
+            let here = |sub: &SubRef| sub.peer == peer;
+            let subs = self.subs.iter_mut().filter(|(sub, _)| here(sub));
+            subs.for_each(|(_, subscriber)| subscriber.deferred = None);
+        }
+    }
+
+    /// A named client's subscription is back after its node's restart: what the node was told before, it could not place.
+    pub(super) fn offer_anew(&mut self, sub: SubRef) {
+        let numbers: Vec<u32> = self.active.iter().copied().collect();
+        let owes = |number: &u32| {
+            let out = self.handle(*number).and_then(|h| h.out.as_ref());
+            out.is_some_and(|o| o.unsettled(sub).is_some())
+        };
+        let numbers: Vec<u32> = numbers.into_iter().filter(owes).collect();
+        if let Some(node) = self.nodes.get_mut(&sub.peer) {
+            node.reborn = true;
+            node.offers.extend(numbers.iter().map(|n| (sub.sub, *n)));
+        }
     }
 
     /// The session ended.
@@ -182,6 +203,7 @@ impl Publish {
             }
             if let Some(node) = self.nodes.get_mut(&peer) {
                 node.offers.pop_front();
+                node.reborn &= !(node.offers.is_empty() && node.phase == Phase::Ready);
             }
         }
         true
@@ -252,7 +274,7 @@ impl Publish {
             };
             return false;
         }
-        (node.phase, node.reborn) = (Phase::Ready, false);
+        (node.phase, node.reborn) = (Phase::Ready, !node.offers.is_empty());
         true
     }
 

@@ -101,6 +101,7 @@ impl Publish {
         let round = Round {
             len: &|counter| stream.len_of(counter),
             srtt: link.rtt.smoothed(),
+            longest: link.rtt.bound(),
             now,
         };
         let progress = node.on_ack(ack.fixed.floor.get(), words, &round);
@@ -267,6 +268,7 @@ impl Publish {
         let round = Round {
             len: &|counter| stream.len_of(counter),
             srtt: link.rtt.smoothed(),
+            longest: link.rtt.bound(),
             now,
         };
         let mut progress = Progress::default();

@@ -238,13 +238,15 @@ impl Publish {
 
     /// A peer's subscription, as its table says.
     pub(crate) fn on_remote_sub(&mut self, peer: PeerIx, sub: u32, entry: &RemoteSub, now: u64) {
-        self.on_subscribed(
-            SubRef { peer, sub },
-            Subscriber::new(entry.policy, entry.redelivery),
-        );
+        let sub = SubRef { peer, sub };
+        let is_back = self.subs.get(&sub).is_some_and(|s| s.until.is_some());
+        self.on_subscribed(sub, Subscriber::new(entry.policy, entry.redelivery));
         self.nodes
             .entry(peer)
             .or_insert_with(|| Subscribing::new(now));
+        if is_back {
+            self.offer_anew(sub);
+        }
     }
 
     /// A named client's subscription is not there after its node's restart: it has some time to come back.

@@ -46,10 +46,12 @@ pub(crate) struct Progress {
     pub(crate) spurious: Option<u64>,
 }
 
-/// What judging needs besides the node: lengths of datagrams by counter, the smoothed round trip, the time.
+/// What judging needs besides the node: lengths of datagrams by counter, the smoothed round trip and the longest to be
+/// expected of its variance, the time.
 pub(crate) struct Round<'a> {
     pub(crate) len: &'a dyn Fn(u64) -> u64,
     pub(crate) srtt: u64,
+    pub(crate) longest: u64,
     pub(crate) now: u64,
 }
 
@@ -321,7 +323,8 @@ impl Node {
             if at > self.edge_at || self.lost.contains(&counter) {
                 continue;
             }
-            let lost_at = at + round.srtt + window;
+            // Where jitter is large, a steady path's window would repeat half of everything.
+            let lost_at = at + (round.srtt + window).max(round.longest);
             if round.now >= lost_at {
                 self.lose(counter, at, (round.len)(counter), progress);
             } else if self.judge_at == 0 || lost_at < self.judge_at {
@@ -424,6 +427,7 @@ mod tests {
         Round {
             len: &|_| 100,
             srtt: 8 * MS,
+            longest: 8 * MS,
             now,
         }
     }

@@ -1,0 +1,161 @@
+//! Nodes that are killed and come back: sentences 2 and 5.
+
+use tidings_tests::net::{MS, Manner, Net, Rule, S};
+
+use crate::common::*;
+
+fn named(net: &mut Net, n: usize) -> u32 {
+    net.subscribe(n, "file", |s| {
+        (s.client, s.ordered) = ("till".into(), true);
+    })
+}
+
+#[test]
+fn a_killed_subscriber_misses_nothing_and_its_duplicates_are_flagged() {
+    for seed in 0..6 {
+        let mut net = mesh(seed, 3);
+        let rule = RULES[seed as usize % 2];
+        net.all_links(rule);
+        let stays = net.subscribe(2, "file", |s| s.ordered = true);
+        let sub = named(&mut net, 1);
+        net.run(2 * S);
+        if seed >= 2 {
+            net.behave(1, sub, Manner::Keep);
+        }
+        let handle = net.publisher(0, "file");
+        let id = net.publisher_id(0, handle);
+        let sent = lines(3000);
+        publish_slowly(&mut net, 0, handle, &sent[..1000], MS / 2);
+        if seed >= 2 {
+            net.acknowledge(1, sub, id, 700, true);
+            (800..900).filter(|seq| seq % 7 == 0).for_each(|seq| {
+                net.acknowledge(1, sub, id, seq, false);
+            });
+        }
+        net.run(MS * (seed * 3));
+        net.kill(1);
+        let first = got(&net, 1, sub).len();
+        publish_slowly(&mut net, 0, handle, &sent[1000..1500], MS / 2);
+        net.start(1);
+        publish_slowly(&mut net, 0, handle, &sent[1500..2000], MS / 2);
+        net.seen_mut(1).manners.insert(sub, Manner::Ack);
+        assert!(named(&mut net, 1) == sub, "it is the same subscription");
+        publish_slowly(&mut net, 0, handle, &sent[2000..], MS / 2);
+        assert!(net.settle(0, 60 * S), "seed {seed}: {}", net.owing(0));
+        assert!(net.payloads(2, stays) == sent, "seed {seed}");
+        assert!(
+            delivered(&net, 0) == 6000,
+            "seed {seed}: {:?}",
+            net.outcomes(0)
+        );
+        let mut all = seqs(&net, 1, sub);
+        all.sort_unstable();
+        all.dedup();
+        assert!(all.len() == 3000, "seed {seed}: nothing is missed");
+        let later = &got(&net, 1, sub)[first..];
+        assert!(
+            later.windows(2).all(|w| w[0].seq < w[1].seq),
+            "seed {seed}: in order"
+        );
+        assert!(
+            later.iter().filter(|g| g.again).all(|g| g.seq < 1001),
+            "seed {seed}"
+        );
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
+fn a_subscriber_that_is_held_dead_and_comes_back_much_later_misses_nothing() {
+    for lose_disk in [false, true] {
+        let mut net = mesh(1, 3);
+        let sub = named(&mut net, 1);
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "file");
+        let sent = lines(600);
+        publish_slowly(&mut net, 0, handle, &sent[..100], MS);
+        assert!(net.settle(0, 2 * S));
+        net.kill(1);
+        if lose_disk {
+            net.lose_disk(1);
+        }
+        net.run(20 * S);
+        publish_slowly(&mut net, 0, handle, &sent[100..], MS);
+        net.run(60 * S);
+        net.start(1);
+        named(&mut net, 1);
+        assert!(net.settle(0, 30 * S), "{}", net.owing(0));
+        assert!(net.payloads(1, sub) == sent);
+        assert!(
+            got(&net, 1, sub).iter().all(|g| !g.again),
+            "none was sent before"
+        );
+    }
+}
+
+#[test]
+fn a_publisher_that_restarts_is_another_and_its_subscribers_go_on() {
+    for seed in 0..6 {
+        let mut net = mesh(seed, 3);
+        net.all_links(RULES[seed as usize % 2]);
+        let subs: Vec<(usize, u32)> = (0..2)
+            .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)))
+            .collect();
+        net.run(2 * S);
+        for life in 0..4 {
+            let handle = net.publisher(2, "t");
+            let sent = lines(300);
+            let before: Vec<usize> = subs.iter().map(|(n, s)| got(&net, *n, *s).len()).collect();
+            publish_slowly(&mut net, 2, handle, &sent, MS / 4);
+            if life % 2 == 0 {
+                assert!(net.settle(2, 20 * S), "seed {seed} life {life}");
+                for (&(n, sub), before) in subs.iter().zip(before) {
+                    assert!(
+                        net.payloads(n, sub)[before..] == sent,
+                        "seed {seed} life {life}"
+                    );
+                }
+            }
+            net.kill(2);
+            net.run(MS * (100 + 3000 * (life % 2)));
+            net.start(2);
+        }
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn everybody_restarts_in_turn_under_fire() {
+    for seed in 0..3 {
+        let mut net = mesh(seed, 4);
+        net.all_links(Rule::HOSTILE);
+        let sub = net.subscribe(3, "t", |s| s.client = "witness".into());
+        net.run(2 * S);
+        let handle = net.publisher(0, "t");
+        let sent = lines(1500);
+        for (n, payload) in sent.iter().enumerate() {
+            net.publish_surely(0, handle, payload);
+            net.run(4 * MS);
+            match n {
+                200 | 600 | 1000 => net.kill(3),
+                300 | 700 | 1200 => {
+                    net.start(3);
+                    net.subscribe(3, "t", |s| s.client = "witness".into());
+                }
+                400 => net.kill(1),
+                500 => net.start(1),
+                _ => {}
+            }
+        }
+        assert!(net.settle(0, 60 * S), "seed {seed}: {}", net.owing(0));
+        let mut all = seqs(&net, 3, sub);
+        all.sort_unstable();
+        all.dedup();
+        assert!(
+            all.len() == 1500 && delivered(&net, 0) == 1500,
+            "seed {seed}"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! The transport layer: acknowledgements, credit, heartbeats, congestion.
+
+use tidings_tests::net::{MS, Net, Rule, S};
+use tidings_wire::Class;
+
+use crate::common::*;
+
+fn payload_bytes(net: &Net, from: usize, to: usize) -> u64 {
+    [Class::Fan, Class::Bulk]
+        .iter()
+        .filter_map(|class| net.sent.get(&(from, to, *class as u8)))
+        .map(|(_, bytes)| bytes)
+        .sum()
+}
+
+#[test]
+fn heartbeats_find_a_lost_tail() {
+    for seed in 0..4 {
+        let mut net = mesh(seed, 2);
+        let sub = net.subscribe(1, "t", |_| {});
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "t");
+        net.publish_surely(0, handle, b"the stream is open");
+        assert!(net.settle(0, S));
+        net.one_way(0, 1, Rule::GOOD.without(Class::Fan));
+        net.publish_surely(0, handle, b"lost");
+        net.run(MS);
+        net.one_way(0, 1, Rule::GOOD);
+        let began = net.now();
+        assert!(net.settle(0, 3 * S), "seed {seed}");
+        assert!(
+            net.now() - began < 100 * MS,
+            "seed {seed}: within some round trips"
+        );
+    }
+}
+
+#[test]
+fn lost_acknowledgements_are_repeated_until_heard() {
+    for seed in 0..3 {
+        let mut net = mesh(seed, 2);
+        let sub = net.subscribe(1, "t", |s| s.ordered = true);
+        effective(&mut net, 1, sub);
+        net.one_way(
+            1,
+            0,
+            Rule {
+                loss: 500,
+                ..Rule::HOSTILE
+            },
+        );
+        let handle = net.publisher(0, "t");
+        let sent = lines(1000);
+        publish_slowly(&mut net, 0, handle, &sent, MS);
+        assert!(net.settle(0, 30 * S), "seed {seed}: {}", net.owing(0));
+        assert!(net.payloads(1, sub) == sent);
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn thirty_seconds_without_acknowledgements_lose_nothing() {
+    for seed in 0..3 {
+        let mut net = mesh(seed, 3);
+        let subs: Vec<(usize, u32)> = (1..3)
+            .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)))
+            .collect();
+        net.run(2 * S);
+        let handle = net.publisher(0, "t");
+        let rule = RULES[seed as usize % 2];
+        net.all_links(rule);
+        let sent = lines(2000);
+        publish_slowly(&mut net, 0, handle, &sent[..200], MS);
+        net.one_way(1, 0, rule.without(Class::Pair));
+        publish_slowly(&mut net, 0, handle, &sent[200..1200], 30 * MS);
+        net.run(S);
+        assert!(
+            got(&net, 2, subs[1].1).len() == 1200,
+            "seed {seed}: the other goes on"
+        );
+        net.all_links(rule);
+        publish_slowly(&mut net, 0, handle, &sent[1200..], MS);
+        assert!(net.settle(0, 40 * S), "seed {seed}: {}", net.owing(0));
+        for (n, sub) in subs {
+            assert!(net.payloads(n, sub) == sent, "seed {seed} node {n}");
+        }
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
+fn in_flight_stays_below_the_share_of_the_receivers_buffer() {
+    for share in [16_384u32, 65_536, 212_992] {
+        let mut net = mesh_with(1, 2, move |_, c| c.rcvbuf = share);
+        let sub = net.subscribe(1, "t", |_| {});
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "t");
+        for n in 0..2000 {
+            net.publish_surely(0, handle, &bytes(1000, n + 1));
+        }
+        assert!(net.settle(0, 10 * S));
+        let before = payload_bytes(&net, 0, 1);
+        net.one_way(1, 0, Rule::CUT);
+        for n in 0..1000 {
+            let _ = net.publish(0, handle, &bytes(1000, n + 1));
+        }
+        net.run(S);
+        let flight = payload_bytes(&net, 0, 1) - before;
+        assert!(flight <= u64::from(share), "{flight} bytes for {share}");
+        assert!(flight >= u64::from(share) / 2, "{flight} bytes for {share}");
+    }
+}
+
+// Bytes a second that arrive of a long row of messages over a path, and the share of datagrams sent again, in 1/1000.
+fn goodput(rule: Rule, seconds: u64) -> (u64, u64) {
+    let mut net = mesh_with(2, 2, |_, c| c.rcvbuf = 4 << 20);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    net.all_links(rule);
+    net.run(2 * S);
+    let handle = net.publisher(0, "t");
+    let payload = bytes(1000, 1);
+    let end = net.now() + seconds * S;
+    while net.now() < end {
+        let many = std::iter::repeat_n(&payload[..], 200);
+        let _ = net.publish_all(0, handle, many);
+        net.run(2 * MS);
+    }
+    let counters = net.core(0).publish_counters();
+    let arrived = got(&net, 1, sub).len() as u64 * 1000 / seconds;
+    (arrived, counters.repairs * 1000 / counters.sent.max(1))
+}
+
+#[test]
+fn a_clean_long_path_is_filled() {
+    let (rate, again) = goodput(Rule::far(10), 3);
+    assert!(rate > 20_000_000, "{rate} bytes a second");
+    assert!(again == 0, "{again} in 1000 again");
+}
+
+#[test]
+fn a_narrow_path_is_used_and_not_flooded() {
+    let narrow = Rule {
+        rate: Some((2_000_000, 60_000)),
+        ..Rule::far(10)
+    };
+    let (rate, again) = goodput(narrow, 6);
+    assert!(rate > 1_300_000, "{rate} bytes a second");
+    assert!(again < 60, "{again} in 1000 again");
+}
+
+#[test]
+fn random_loss_decreases_at_most_once_in_a_round_trip() {
+    let lossy = Rule {
+        loss: 10,
+        ..Rule::far(10)
+    };
+    let (rate, again) = goodput(lossy, 4);
+    assert!(rate > 400_000, "{rate} bytes a second");
+    assert!(again < 30, "{again} in 1000 again");
+}
+
+#[test]
+fn reordering_alone_does_not_slow_the_stream_down() {
+    let shuffled = Rule {
+        delay: (9 * MS, 2 * MS),
+        ..Rule::GOOD
+    };
+    let (rate, again) = goodput(shuffled, 3);
+    assert!(rate > 10_000_000, "{rate} bytes a second");
+    assert!(again < 20, "{again} in 1000 again");
+}
+
+#[test]
+fn control_survives_a_flood_of_payload_on_a_narrow_path() {
+    let mut net = mesh(1, 3);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let narrow = Rule {
+        rate: Some((500_000, 40_000)),
+        ..Rule::far(5)
+    };
+    net.one_way(0, 1, narrow);
+    let handle = net.publisher(0, "t");
+    let payload = bytes(1000, 1);
+    for _ in 0..5000 {
+        let _ = net.publish_all(0, handle, std::iter::repeat_n(&payload[..], 100));
+        net.run(4 * MS);
+    }
+    let dead = net.seen(0).told.iter().any(|(_, told)| {
+        matches!(
+            told,
+            tidings_tests::net::Told::Presence(tidings_protocol::PresenceKind::Unreachable, _)
+        )
+    });
+    assert!(!dead, "nobody is held dead");
+    assert!(
+        got(&net, 1, sub).len() > 5000,
+        "{}",
+        got(&net, 1, sub).len()
+    );
+}
