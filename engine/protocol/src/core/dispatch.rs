@@ -11,6 +11,7 @@ use crate::event::{Event, Outcome};
 use crate::fan::{Item, Items, Malformed};
 use crate::links::{Env, Refusal};
 use crate::members::Via;
+use crate::receive::stream::StreamRx;
 use crate::receive::{Incoming, Undefined};
 use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
@@ -490,9 +491,10 @@ impl Core {
         let srtt = self.links.link_mut(peer).map_or(0, |l| l.rtt.smoothed());
         match taken {
             Err(Stop::Undefined) => {
-                // It is not marked: its repair comes after the definition's.
+                // It is not marked: it waits for the definition, or is repaired after it.
+                stream.keep_early(counter, len, opened.body);
                 stream.on_duplicate();
-                self.refusals.count("fan_undefined");
+                return self.refusals.count("fan_undefined");
             }
             taken => {
                 stream.keys.mark(counter);
@@ -500,6 +502,31 @@ impl Core {
                 if taken.is_err() {
                     self.refusals.count("fan_malformed");
                 }
+            }
+        }
+        if stream.has_early() {
+            take_early(&mut self.receive, stream, srtt, now, out);
+        }
+    }
+}
+
+// Datagrams that overtook the definitions of what is in them are tried again.
+fn take_early(
+    receive: &mut Receive,
+    stream: &mut StreamRx,
+    srtt: u64,
+    now: u64,
+    out: &mut dyn Outlet,
+) {
+    for early in stream.take_early() {
+        if stream.keys.contains(early.counter) {
+            continue;
+        }
+        match take_items(receive, stream.peer, &early.body, out) {
+            Err(Stop::Undefined) => stream.keep_early(early.counter, early.len, &early.body),
+            _ => {
+                stream.keys.mark(early.counter);
+                stream.on_datagram(early.counter, early.len, srtt, now);
             }
         }
     }

@@ -21,6 +21,15 @@ pub(crate) struct StreamRx {
     expected: u64,
     ack: Ack,
     answer: bool,
+    early: Vec<Early>,
+}
+
+/// A datagram, opened, that overtook a definition it needs.
+pub(crate) struct Early {
+    pub(crate) counter: u64,
+    /// Its length on the wire.
+    pub(crate) len: usize,
+    pub(crate) body: Box<[u8]>,
 }
 
 /// When an acknowledgement is due.
@@ -41,6 +50,8 @@ pub(crate) struct AckState {
     pub(crate) answer: bool,
 }
 
+/// Datagrams of one stream that may wait for a definition.
+const EARLY: usize = 32;
 /// So many datagrams after opening or a pause are acknowledged in the same turn.
 const FRESH: u32 = 64;
 /// A pause after which they are counted anew, in ns.
@@ -65,7 +76,26 @@ impl StreamRx {
             expected,
             ack: Ack::None,
             answer: false,
+            early: Vec::new(),
         }
+    }
+
+    /// Keeps a datagram until the definition comes that it overtook; if there are too many, its repair will do.
+    pub(crate) fn keep_early(&mut self, counter: u64, len: usize, body: &[u8]) {
+        let known = self.early.iter().any(|e| e.counter == counter);
+        if !known && self.early.len() < EARLY {
+            let body = body.into();
+            self.early.push(Early { counter, len, body });
+        }
+    }
+
+    pub(crate) fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// The datagrams that may be taken now, perhaps.
+    pub(crate) fn take_early(&mut self) -> Vec<Early> {
+        std::mem::take(&mut self.early)
     }
 
     /// The publisher opened the stream anew at a higher floor.
