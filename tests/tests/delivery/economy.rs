@@ -153,6 +153,29 @@ fn more_sets_than_streams_that_all_wait_for_a_held_message_block_nobody() {
     net.run(3 * S);
     let got: usize = (1..11).map(|n| net.seen(n).got.len()).sum();
     assert!(got as u64 == net.owing(0), "all arrived, none acknowledged");
+    for n in 1..11 {
+        for sub in net.subscriptions(n) {
+            let held: Vec<_> = got_of(&net, n, sub);
+            for (publisher, seq) in held {
+                net.acknowledge(n, sub, publisher, seq, false);
+            }
+        }
+    }
+    assert!(net.settle(0, 10 * S), "{}", net.owing(0));
+    // Streams are free again: the next message of a topic that had none goes by one.
+    let handle = net.publisher(0, "t399");
+    let before = net.core(0).publish_counters().sealed;
+    net.run(S);
+    net.publish_surely(0, handle, b"x");
+    net.run(S);
+    assert!(net.core(0).publish_counters().sealed > before);
+}
+
+fn got_of(net: &Net, n: usize, sub: u32) -> Vec<(tidings_protocol::PublisherId, u64)> {
+    got(net, n, sub)
+        .iter()
+        .map(|g| (g.publisher, g.seq))
+        .collect()
 }
 
 #[test]

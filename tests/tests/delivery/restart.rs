@@ -58,9 +58,9 @@ fn a_killed_subscriber_misses_nothing_and_its_duplicates_are_flagged() {
             "seed {seed}: in order"
         );
         assert!(
-            // What was sent before it was known that the node is another may have arrived.
-            later.iter().filter(|g| g.again).all(|g| g.seq <= 2000),
-            "seed {seed}: {:?}", later.iter().filter(|g| g.again).map(|g| g.seq).max()
+            // What was sent before the publisher knew that the subscription was gone, or is back, may have arrived.
+            later.iter().filter(|g| g.again).all(|g| g.seq < 2100),
+            "seed {seed}"
         );
         net.all_links(Rule::GOOD);
         assert_quiet(&mut net, &[0, 1, 2]);

@@ -25,12 +25,15 @@ const CHUNK_HEAD: usize = 8;
 /// The control channel: its acknowledgement has 64 bits; 256 KiB are some 5,000 digests.
 const CTL: Size = Size {
     chunk: PAIR_BODY - CHUNK_HEAD,
+    // Acknowledgements of a few streams ride along.
+    fill: PAIR_BODY - CHUNK_HEAD - 256,
     queue: 256 * 1024,
     window: 64,
 };
 /// The bulk channel: 512 chunks in flight are 600 kB, 15 MB/s at 40 ms.
 const BULK: Size = Size {
     chunk: PAIR_BODY - CHUNK_HEAD,
+    fill: PAIR_BODY - CHUNK_HEAD,
     queue: 1024 * 1024,
     window: 512,
 };
@@ -61,6 +64,8 @@ pub(crate) struct Link {
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) ctl: Channel,
+    /// The last PAIR datagram had no room left for the chunk that waits: it goes first in the next.
+    pub(super) chunk_first: bool,
     pub(crate) bulk: Channel,
     /// Bytes of the largest datagram that the path is known to carry.
     pub(crate) datagram: usize,
@@ -109,6 +114,7 @@ impl Link {
             rtt: Rtt::default(),
             congestion: Congestion::new(MIN_DATAGRAM_SIZE, u64::from(terms.rcvbuf)),
             ctl: Channel::new(CTL),
+            chunk_first: false,
             bulk: Channel::new(BULK),
             datagram: MIN_DATAGRAM_SIZE,
             peer_rcvbuf: terms.rcvbuf,

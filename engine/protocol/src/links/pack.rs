@@ -112,9 +112,16 @@ impl Link {
         if self.sessions.used_ref().needs_opened() {
             let _fits = writer.put(&opened(local, self.our_link, self.sessions.used_ref()));
         }
+        // Acknowledgements alone must not fill every datagram while a chunk waits.
+        let first = std::mem::take(&mut self.chunk_first);
+        if first {
+            self.put_chunk(now, writer);
+        }
         self.put_acks(now, writer);
         self.loose.write_into(writer);
-        self.put_chunk(now, writer);
+        if !first {
+            self.chunk_first = !self.put_chunk(now, writer);
+        }
         writer.len()
     }
 
@@ -147,14 +154,17 @@ impl Link {
         }
     }
 
-    fn put_chunk(&mut self, now: u64, writer: &mut Writer<'_>) {
+    // False if a chunk waits that does not fit any more.
+    fn put_chunk(&mut self, now: u64, writer: &mut Writer<'_>) -> bool {
         let allowance = (writer.room() + PAIR_HEADER + TAG) as u64;
         let Some(seq) = self.ctl.tx.next(allowance) else {
-            return;
+            return self.ctl.tx.next(u64::MAX).is_none();
         };
-        if writer.put_ctl(seq as u32, self.ctl.tx.chunk(seq)) {
+        let fits = writer.put_ctl(seq as u32, self.ctl.tx.chunk(seq));
+        if fits {
             self.ctl.tx.sent(seq, now, None);
         }
+        fits
     }
 
     fn send_bulk(&mut self, now: u64, tx: &mut Tx) {

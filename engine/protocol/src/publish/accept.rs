@@ -131,7 +131,7 @@ impl Publish {
         let subs = tables.index.matches(&handle.topic);
         let route = match self.routes.get(&subs) {
             Some(route) => route.clone(),
-            None => self.make_route(subs, sealing)?,
+            None => self.make_route(subs, sealing),
         };
         if route.local > 0 {
             receive.define(
@@ -148,11 +148,7 @@ impl Publish {
         Ok((seq, route))
     }
 
-    fn make_route(
-        &mut self,
-        subs: Vec<SubRef>,
-        sealing: &mut Sealing<'_>,
-    ) -> Result<Arc<Route>, PublishError> {
+    fn make_route(&mut self, subs: Vec<SubRef>, sealing: &mut Sealing<'_>) -> Arc<Route> {
         let mut nodes: Vec<PeerIx> = subs
             .iter()
             .map(|s| s.peer)
@@ -160,9 +156,8 @@ impl Publish {
             .collect();
         nodes.dedup();
         let local = subs.iter().filter(|s| s.peer == PeerIx::LOCAL).count() as u32;
-        let Some(stream) = self.stream_for(nodes, sealing) else {
-            return self.refuse(1);
-        };
+        let spills = !nodes.is_empty();
+        let stream = self.stream_for(nodes, sealing);
         if self.routes.len() >= limits::MAX_STREAMS * 4 {
             self.routes.retain(|_, route| Arc::strong_count(route) > 1);
         }
@@ -171,8 +166,12 @@ impl Publish {
             stream,
             local,
         });
+        self.spills |= spills
+            && self.streams[stream as usize]
+                .as_ref()
+                .is_some_and(|s| s.is_local());
         self.routes.insert(subs, route.clone());
-        Ok(route)
+        route
     }
 
     fn append(&mut self, number: u32, seq: u64, payload: &[u8], route: &Route, now: u64) {
@@ -182,6 +181,7 @@ impl Publish {
             store,
             active,
             counters,
+            spilled,
             ..
         } = self;
         let Some(Some(handle)) = handles.get_mut(number as usize) else {
@@ -193,7 +193,7 @@ impl Publish {
         let owed = route.subs.len() as u32;
         let epoch = (route.stream, stream.define_epoch);
         let define = (handle.defined != epoch && !stream.is_local()).then(|| {
-            let known = handle.out.as_ref().and_then(|out| out.unseen());
+            let known = handle.out.as_ref().and_then(|out| out.lowest());
             (&*handle.topic, known.map_or(seq, |from| from.min(seq)))
         });
         let head = stream.head();
@@ -207,7 +207,12 @@ impl Publish {
         let (counter, datagrams) = stream
             .append(store, append, now)
             .expect("a checked message fits");
-        if !stream.is_local() {
+        if stream.is_local() {
+            let peers = route.subs.iter().map(|s| s.peer);
+            for peer in peers.filter(|p| *p != PeerIx::LOCAL) {
+                spilled.entry(peer).or_insert(now);
+            }
+        } else {
             counters.sealed += stream.head() - head;
         }
         handle.defined = epoch;

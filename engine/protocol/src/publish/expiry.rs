@@ -20,6 +20,7 @@ impl Publish {
     pub(crate) fn on_tick(&mut self, now: u64, peers: &Peers, out: &mut dyn Outlet) -> Vec<SubRef> {
         self.next_tick = now + TICK;
         self.end_rest();
+        self.end_spill();
         self.expire_attempts(now, peers, out);
         self.offer_again(now);
         self.expire_parked(now, peers, out);

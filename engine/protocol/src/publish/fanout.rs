@@ -126,6 +126,9 @@ impl Publish {
                 self.streams[ix] = Some(stream);
             }
         }
+        if !self.spilled.is_empty() {
+            self.tell_of_spilled();
+        }
         let mut peers = std::mem::take(&mut self.peers);
         peers.clear();
         peers.extend(self.nodes.keys());

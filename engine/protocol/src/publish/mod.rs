@@ -125,6 +125,9 @@ pub(crate) struct Publish {
     peers: Vec<PeerIx>,
     // Datagrams opened again.
     scratch: Box<[u8]>,
+    // Nodes with messages in the local stream, and when the first of them was accepted; whether any topic goes there now.
+    spilled: BTreeMap<PeerIx, u64>,
+    spills: bool,
     // Chunks that a refused publish needs, nobody being told since that there is room; 0 = none was refused.
     blocked: usize,
     // No use looking for messages to give up before this.
@@ -160,6 +163,8 @@ impl Publish {
             nodes: BTreeMap::new(),
             store: Store::new(config.retain),
             scratch: vec![0; limits::CHUNK].into(),
+            spilled: BTreeMap::new(),
+            spills: false,
             blocked: 0,
             evict_at: 0,
             next_tick: 0,
@@ -413,17 +418,20 @@ impl Publish {
     }
 
     // The stream of a set of nodes, opened if there is none.
-    fn stream_for(&mut self, nodes: Vec<PeerIx>, sealing: &mut Sealing<'_>) -> Option<u32> {
+    fn stream_for(&mut self, nodes: Vec<PeerIx>, sealing: &mut Sealing<'_>) -> u32 {
         if let Some(&ix) = self.by_nodes.get(&nodes) {
-            return Some(ix);
+            return ix;
         }
         let ix = match self.streams.iter().position(Option::is_none) {
             Some(ix) => ix,
-            None if self.streams.len() < limits::MAX_STREAMS => {
+            None if self.streams.len() < limits::MAX_STREAMS || nodes.is_empty() => {
                 self.streams.push(None);
                 self.streams.len() - 1
             }
-            None => self.drop_idle_stream()?,
+            None => match self.drop_idle_stream() {
+                Some(ix) => ix,
+                None => return self.stream_for(Vec::new(), sealing),
+            },
         };
         let (mut session, mut keys) = (0, None);
         if !nodes.is_empty() {
@@ -443,7 +451,7 @@ impl Publish {
         self.streams[ix] = Some(Stream::new(
             ix as u32, session, nodes, self.size, keys, self.steer,
         ));
-        Some(ix as u32)
+        ix as u32
     }
 
     // Makes the place of the stream free that was not used for longest.
@@ -464,6 +472,26 @@ impl Publish {
                 if let Some(state) = self.nodes.get_mut(&node.peer) {
                     state.close_stream(stream.session);
                 }
+            }
+        }
+    }
+
+    // Messages for other nodes lie in the local stream because every other was in use: their nodes are told, and fetch them.
+    fn tell_of_spilled(&mut self) {
+        for (peer, accepted) in std::mem::take(&mut self.spilled) {
+            if let Some(node) = self.nodes.get_mut(&peer) {
+                node.phase.extend(accepted);
+            }
+        }
+    }
+
+    // As soon as a stream is idle, topics that do without one get it.
+    fn end_spill(&mut self) {
+        let mut streams = self.streams.iter().flatten();
+        if self.spills && streams.any(|s| !s.is_local() && s.is_idle()) {
+            self.spills = false;
+            if let Some(&local) = self.by_nodes.get(&[][..]) {
+                self.forget_routes(local);
             }
         }
     }

@@ -78,10 +78,14 @@ impl Outstanding {
         }
     }
 
-    /// The lowest number owed to a subscription that has settled nothing yet: its node may never have heard of the topic.
-    pub(crate) fn unseen(&self) -> Option<u64> {
-        let unseen = self.owed.iter().filter(|o| o.settled.end() == o.start);
-        unseen.map(|o| o.start).min()
+    /// The lowest number that may be owed to a subscription whose node hears of the topic now, be it for the first time or in a new
+    /// life: the lowest that any has not settled.
+    pub(crate) fn lowest(&self) -> Option<u64> {
+        let first = |o: &Owed| match o.settled.first() {
+            Some((0, to)) => to,
+            _ => 0,
+        };
+        self.owed.iter().map(first).min()
     }
 
     pub(crate) fn owed(&self, sub: SubRef) -> Option<&Owed> {

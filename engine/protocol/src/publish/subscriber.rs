@@ -94,6 +94,23 @@ impl Phase {
             paused: false,
         }
     }
+
+    /// Messages accepted from `accepted` on must be told, too.
+    pub(crate) fn extend(&mut self, accepted: u64) {
+        match self {
+            // Its return begins with telling everything.
+            Phase::Down { .. } => {}
+            Phase::Backlog { paused, .. } => *paused = true,
+            Phase::Ready => {
+                *self = Phase::Backlog {
+                    cursor: 0,
+                    since: accepted,
+                    began: accepted,
+                    paused: false,
+                }
+            }
+        }
+    }
 }
 
 /// One answer to a FETCH, under way.

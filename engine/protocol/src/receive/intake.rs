@@ -32,7 +32,7 @@ pub(crate) struct Gap {
 
 #[derive(Debug, Default)]
 struct Extra {
-    // Got above the floor; only unordered subscriptions have any.
+    // Got above the floor; ordered subscriptions have any only if they began too late.
     got: RangeSet,
     kept: RangeSet,
     missed: RangeSet,
@@ -53,11 +53,13 @@ pub(crate) struct Fetching {
     pub(crate) since: u64,
 }
 
-/// State of one (subscription, publisher) pair; 48 bytes while messages come in order and are acknowledged at once.
+/// State of one (subscription, publisher) pair; 56 bytes while messages come in order and are acknowledged at once.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) sub: u32,
     ordered: bool,
+    // Nothing below was ever thought to be owed.
+    start: u64,
     // The first number that came on the live path: what is below may not be owed and is taken only by catch-up.
     live_from: u64,
     // All below are got.
@@ -73,6 +75,7 @@ impl Intake {
         Intake {
             sub,
             ordered,
+            start,
             live_from: u64::MAX,
             floor: start,
             ack: (0, 0),
@@ -317,6 +320,7 @@ impl Intake {
 
     /// The publisher says that these are owed: fetch what is not there, report again what was acknowledged.
     pub(crate) fn on_backlog(&mut self, from: u64, to: u64, again: bool) {
+        self.begin_below(from, to);
         let mut done = Vec::new();
         let floor = self.floor;
         let extra = self.extra();
@@ -342,6 +346,17 @@ impl Intake {
         }
         // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there.
         self.miss(floor, to);
+    }
+
+    // More is owed than was known: late is better than never, in order or not.
+    fn begin_below(&mut self, from: u64, to: u64) {
+        if from < self.start {
+            let (upper, floor) = (to.min(self.start), self.floor);
+            if upper < floor {
+                self.extra().got.insert(upper, floor);
+            }
+            (self.start, self.floor) = (from, from);
+        }
     }
 
     /// Whether this message may have been handed over before.

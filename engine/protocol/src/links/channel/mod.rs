@@ -16,6 +16,8 @@ pub(crate) use sender::{Ack, Sender};
 pub(crate) struct Size {
     /// Most bytes of digests in one chunk.
     pub(crate) chunk: usize,
+    /// Bytes beyond which digests are not joined in one chunk.
+    pub(crate) fill: usize,
     /// Most bytes queued and unacknowledged together.
     pub(crate) queue: usize,
     /// Most chunks unacknowledged, and buffered ahead of a hole at the receiver.
@@ -71,6 +73,7 @@ mod tests {
     const MS: u64 = 1_000_000;
     const SIZE: Size = Size {
         chunk: 64,
+        fill: 64,
         queue: 4096,
         window: 32,
     };

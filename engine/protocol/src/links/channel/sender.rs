@@ -109,7 +109,7 @@ impl Sender {
         if padded > self.size.chunk || padded > self.room() {
             return false;
         }
-        if self.open.len() + padded > self.size.chunk {
+        if !self.open.is_empty() && self.open.len() + padded > self.size.fill {
             self.close_open();
         }
         self.open.extend_from_slice(digest);
