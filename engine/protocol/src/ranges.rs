@@ -29,11 +29,6 @@ impl RangeSet {
         self.ranges.first().copied()
     }
 
-    /// One past the highest number, 0 if empty.
-    pub(crate) fn end(&self) -> u64 {
-        self.ranges.last().map_or(0, |r| r.1)
-    }
-
     /// How many numbers are in it.
     pub(crate) fn count(&self) -> u64 {
         self.ranges.iter().map(|(a, b)| b - a).sum()

@@ -38,8 +38,6 @@ impl Span {
 #[derive(Debug)]
 pub(crate) struct Owed {
     pub(crate) sub: SubRef,
-    /// The first owed one.
-    pub(crate) start: u64,
     /// All below it, and those settled since.
     pub(crate) settled: RangeSet,
     /// When it was last offered what it is owed, in ns.
@@ -69,7 +67,6 @@ impl Outstanding {
             if self.owed(sub).is_none() {
                 self.owed.push(Owed {
                     sub,
-                    start: seq,
                     settled: RangeSet::below(seq),
                     offered: now,
                     served: 0,
