@@ -48,6 +48,7 @@ counters! {
         drop_overlay: "Datagrams dropped because their overlay is not here",
         drop_index: "Datagrams dropped because their receiver index is not of this boot or granted to nobody",
         wrong_shard: "Datagrams that the kernel put on this shard though another owns them",
+        hello_crossed: "Handshakes passed on from the hello socket of shard 0 to the shard of their overlay",
         forward_lost: "Datagrams for another shard lost because its queue was full",
         forwarded_in: "Datagrams taken over from other shards",
         commands: "Commands of other threads",

@@ -110,6 +110,12 @@ impl Seat<'_> {
         self.overlay.shared.routes.read(|routes| routes.owed(topic))
     }
 
+    /// Subscriptions that the next message of an open publisher would be owed.
+    pub fn owed_by(&self, handle: u32) -> u32 {
+        let topic = self.overlay.core.publisher_topic(handle);
+        topic.map_or(0, |topic| self.owed(topic))
+    }
+
     /// Counts messages that came over from a connection on another shard.
     pub fn count_crossed_in(&mut self, messages: u64) {
         self.overlay.outlets.counts.crossed_in += messages;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidings_client::Outcome;
 use tidings_tests::blackbox::{
-    Cluster, OVERLAY, Published, Seen, alone, beside_others, eventually, figure, publish_all,
+    Cluster, Node, OVERLAY, Published, Seen, alone, beside_others, eventually, figure, publish_all,
 };
 use tidings_tests::lab::Class;
 
@@ -127,8 +127,11 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
         secret.to_str().unwrap(),
     ]);
     cluster.node(3).kill9();
-    cluster.wait_view(&[1, 2], 30 * SECOND);
-    std::thread::sleep(SECOND);
+    eventually("node 3 is held dead", 30 * SECOND, || {
+        [1, 2]
+            .iter()
+            .all(|&number| holds_dead(cluster.node(number), "n3"))
+    });
 
     // 12 MiB into a store of 4 MiB.
     let before = cluster.lab().link(1, 3).counts();
@@ -196,6 +199,11 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
     figure(format_args!(
         "of 12,288 messages {delivered} delivered, {overflowed} given up"
     ));
+}
+
+fn holds_dead(node: Node<'_>, name: &str) -> bool {
+    let members = node.members(OVERLAY);
+    members.iter().any(|m| m.name == name && m.state == "dead")
 }
 
 /// Messages that never come, summed over the lines in which `tidings sub` tells of them.

@@ -50,6 +50,8 @@ pub const RANGES: usize = 16_384;
 pub const MAX_SUBS: usize = 1 << 20;
 /// Publishers (topics) of one overlay on this node, and of one peer as seen from here.
 pub const MAX_PUBLISHERS: usize = 1 << 21;
+/// Publishers that keep the memory of what they had outstanding, for their next message.
+pub const RESTING: usize = 1024;
 /// Changes of the own table that are kept for increments; older peers get the whole table.
 pub const TABLE_LOG: usize = 4096;
 /// How long `subscribe` waits for every alive member, in ns.

@@ -62,6 +62,8 @@ impl RangeSet {
                 return true;
             }
         } else {
+            // Nearly every set has one range for good.
+            self.ranges.reserve_exact(1);
             self.ranges.push((from, to));
             return true;
         }

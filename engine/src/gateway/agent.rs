@@ -32,12 +32,10 @@ pub(crate) struct Breach(pub(crate) &'static str);
 /// One publisher of the client.
 struct Publisher {
     handle: u32,
-    topic: String,
     /// Bytes of records that came, that were accepted, and that may come in all.
     came: u64,
     accepted: u64,
     granted: u64,
-    window: u64,
 }
 
 /// What requests touch.
@@ -142,16 +140,13 @@ impl Agent {
             }
         };
         let max_message = seat.message_bytes_max();
-        // More is granted once half is used: the largest message must fit what is left.
-        let window = PUBLISHER_WINDOW.max(2 * (max_message + RECORD_HEAD) as u64);
+        let window = window(seat);
         let owed = seat.owed(open.topic);
         let publisher = Publisher {
             handle,
-            topic: open.topic.to_owned(),
             came: 0,
             accepted: 0,
             granted: window,
-            window,
         };
         ledger.publishers.insert(open.publisher, publisher);
         let mut out = self.out.borrow_mut();
@@ -217,8 +212,9 @@ impl Agent {
         publisher.accepted += (RECORD_HEAD + payload.len()) as u64;
         let mut out = self.out.borrow_mut();
         out.accept(number, accepted.seq, accepted.owed, unsynced);
-        if publisher.accepted + publisher.window > publisher.granted + publisher.window / 2 {
-            publisher.granted = publisher.accepted + publisher.window;
+        let window = window(seat);
+        if publisher.accepted + window > publisher.granted + window / 2 {
+            publisher.granted = publisher.accepted + window;
             Credit {
                 publisher: number,
                 credit: publisher.granted,
@@ -289,7 +285,7 @@ impl Agent {
                 "no such publisher is open",
             );
         };
-        let owed = seat.owed(&publisher.topic);
+        let owed = seat.owed_by(publisher.handle);
         Owed {
             publisher: ask.publisher,
             owed,
@@ -560,6 +556,12 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Bytes of records that a client may have under way on one publisher. More is granted once half is used: the largest message
+/// must fit what is left.
+fn window(seat: &Seat<'_>) -> u64 {
+    PUBLISHER_WINDOW.max(2 * (seat.message_bytes_max() + RECORD_HEAD) as u64)
 }
 
 fn explain(error: CommandError, text: &str) -> (ErrorCode, String) {

@@ -60,7 +60,10 @@ impl Yard {
     pub(crate) fn dispatch(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8]) {
         match self.target(datagram) {
             Target::Here(slot) => self.hand_in(slot, now, from, datagram),
-            Target::Shard(shard) => self.forward(shard, from, datagram),
+            Target::Shard(shard) => {
+                self.count_crossing(datagram);
+                self.forward(shard, from, datagram);
+            }
             Target::Nowhere => {}
         }
     }
@@ -127,8 +130,15 @@ impl Yard {
         }
     }
 
+    /// Handshakes have one socket for the whole node, so they cross by design; anything else was steered wrongly.
+    fn count_crossing(&mut self, datagram: &[u8]) {
+        match datagram.first().map(|&first| Class::of(first)) {
+            Some(Ok(Class::Hello)) => self.counters.hello_crossed += 1,
+            _ => self.counters.wrong_shard += 1,
+        }
+    }
+
     fn forward(&mut self, shard: usize, from: SocketAddr, datagram: &[u8]) {
-        self.counters.wrong_shard += 1;
         let passed = match self.mesh.to.get_mut(shard) {
             Some(Some(ring)) => mesh::forward(ring, from, datagram),
             _ => false,

@@ -25,6 +25,11 @@ impl Core {
         self.publish.close(handle)
     }
 
+    /// The topic of an open publisher.
+    pub fn publisher_topic(&self, handle: u32) -> Option<&str> {
+        self.publish.topic(handle)
+    }
+
     /// Takes a message for delivery. `WouldBlock` while tables are not synced, the store is full or the network is behind:
     /// [`Event::Writable`] tells when to try again.
     pub fn publish(

@@ -226,6 +226,11 @@ impl Publish {
         Ok(())
     }
 
+    /// The topic of an open publisher.
+    pub(crate) fn topic(&self, number: u32) -> Option<&str> {
+        self.handle(number).map(|handle| &*handle.topic)
+    }
+
     fn handle(&self, number: u32) -> Option<&Handle> {
         self.handles.get(number as usize)?.as_ref()
     }
@@ -379,11 +384,23 @@ impl Publish {
         outstanding.settle(sub, range, told, freed);
         if outstanding.is_empty() {
             self.active.remove(&number);
-            if !handle.rests {
-                handle.rests = true;
-                self.resting.push(number);
-            }
+            self.rest(number);
         }
+    }
+
+    // Everything of the publisher is settled. Its memory is kept for the next message for a while, but not that of a hundred
+    // thousand publishers with a message each.
+    fn rest(&mut self, number: u32) {
+        let crowded = self.resting.len() >= limits::RESTING;
+        let Some(handle) = self.handle_mut(number).filter(|h| !h.rests) else {
+            return;
+        };
+        if crowded && handle.next != CLOSED {
+            handle.out = None;
+            return;
+        }
+        handle.rests = true;
+        self.resting.push(number);
     }
 
     // Frees what settled handles kept.

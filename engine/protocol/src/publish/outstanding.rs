@@ -63,6 +63,10 @@ impl Outstanding {
 
     /// From now on, `subs` are owed every message from `seq` on.
     pub(crate) fn owe(&mut self, subs: &[SubRef], seq: u64, now: u64) {
+        if self.owed.is_empty() {
+            // Most publishers have few subscriptions, and there may be a hundred thousand publishers.
+            self.owed.reserve_exact(subs.len());
+        }
         for &sub in subs {
             if self.owed(sub).is_none() {
                 self.owed.push(Owed {
@@ -112,6 +116,10 @@ impl Outstanding {
             last.count += 1;
             last.pending += subs;
             return;
+        }
+        if self.spans.capacity() == 0 {
+            // A publisher's first message is often its only one.
+            self.spans.reserve_exact(1);
         }
         self.spans.push_back(Span {
             first: seq,
