@@ -1,5 +1,7 @@
 //! Bringing nodes up to date: sessions, backlogs, fetches. Everything here goes over the link's reliable bulk channel.
 
+use std::ops::Bound;
+
 use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, StreamClose};
 use tidings_wire::{PAIR_HEADER, TAG};
 
@@ -45,10 +47,12 @@ impl Publish {
         node.jobs.clear();
         node.offers.clear();
         if reborn {
-            // The new boot has deferred nothing yet.
             let here = |sub: &SubRef| sub.peer == peer;
             let subs = self.subs.iter_mut().filter(|(sub, _)| here(sub));
-            subs.for_each(|(_, subscriber)| subscriber.deferred = None);
+            for (_, subscriber) in subs {
+                // The new boot has deferred nothing yet.
+                (subscriber.deferred, subscriber.unconfirmed) = (None, true);
+            }
         }
     }
 
@@ -176,17 +180,28 @@ impl Publish {
         }
     }
 
+    // Tells the node what its subscriptions will not get; false if the channel is full.
     fn tell_gaps(&mut self, peer: PeerIx, link: &mut Link) -> bool {
-        let Some(node) = self.nodes.get_mut(&peer) else {
-            return false;
-        };
-        while let Some(entry) = node.untold.first_entry() {
-            let gap = *entry.get();
+        let mut after = None;
+        while let Some(gap) = self.next_gap(peer, after) {
+            let key = (gap.sub, gap.handle, gap.from);
+            after = Some(key);
+            let sub = SubRef { peer, sub: gap.sub };
+            if self.subs.get(&sub).is_some_and(|s| !s.is_there()) {
+                // The node could not place any of its gaps; they are told when the subscription is there again.
+                after = Some((gap.sub, u32::MAX, u64::MAX));
+                continue;
+            }
             let count = u32::try_from(gap.to - gap.from).unwrap_or(u32::MAX);
-            if !push_gap(link, gap.sub, gap.handle, gap.from, count, gap.reason) {
+            if !self.define_gap(sub, &gap, link)
+                || !push_gap(link, gap.sub, gap.handle, gap.from, count, gap.reason)
+            {
                 return false;
             }
-            entry.remove();
+            let Some(node) = self.nodes.get_mut(&peer) else {
+                return false;
+            };
+            node.untold.remove(&key);
             if gap.to > gap.from + u64::from(count) {
                 let from = gap.from + u64::from(count);
                 node.untold
@@ -194,6 +209,27 @@ impl Publish {
             }
         }
         true
+    }
+
+    fn next_gap(&self, peer: PeerIx, after: Option<(u32, u32, u64)>) -> Option<Untold> {
+        let untold = &self.nodes.get(&peer)?.untold;
+        let mut rest = match after {
+            Some(key) => untold.range((Bound::Excluded(key), Bound::Unbounded)),
+            None => untold.range(..),
+        };
+        rest.next().map(|(_, gap)| *gap)
+    }
+
+    // A node that was reborn may not know the publisher, and a gap does not name the topic: a BACKLOG of one message does. It is
+    // the first that the subscription was owed, since what lies below the first BACKLOG never comes.
+    fn define_gap(&self, sub: SubRef, gap: &Untold, link: &mut Link) -> bool {
+        let Some(handle) = self.handle(gap.handle) else {
+            return true;
+        };
+        let owed = handle.out.as_ref().and_then(|out| out.unsettled(sub));
+        let from = owed.map_or(gap.from, |(oldest, _)| oldest.min(gap.from));
+        let run = (from, from + 1, false);
+        push_run(link, sub.sub, gap.handle, run, &handle.topic)
     }
 
     fn offer(&mut self, peer: PeerIx, link: &mut Link) -> bool {
@@ -316,17 +352,8 @@ impl Publish {
                 merge(&mut runs);
             }
         }
-        runs.into_iter().all(|(from, to, again)| {
-            let fixed = Backlog {
-                head: Head::flagged(if again { AGAIN } else { 0 }),
-                sub: sub.sub.into(),
-                handle: number.into(),
-                count: u32::try_from(to - from).unwrap_or(u32::MAX).into(),
-                from: from.into(),
-            };
-            link.bulk
-                .push(encode::<320>(&fixed, &[handle.topic.as_bytes()]).bytes())
-        })
+        runs.into_iter()
+            .all(|run| push_run(link, sub.sub, number, run, &handle.topic))
     }
 
     // Works on the node's oldest FETCH; true if it is done.
@@ -501,6 +528,25 @@ fn merge(runs: &mut Vec<(u64, u64, bool)>) {
         }
         alike
     });
+}
+
+// A run of messages that a subscription is owed: from, to, and whether they may have been delivered before.
+fn push_run(
+    link: &mut Link,
+    sub: u32,
+    handle: u32,
+    (from, to, again): (u64, u64, bool),
+    topic: &str,
+) -> bool {
+    let fixed = Backlog {
+        head: Head::flagged(if again { AGAIN } else { 0 }),
+        sub: sub.into(),
+        handle: handle.into(),
+        count: u32::try_from(to - from).unwrap_or(u32::MAX).into(),
+        from: from.into(),
+    };
+    link.bulk
+        .push(encode::<320>(&fixed, &[topic.as_bytes()]).bytes())
 }
 
 fn push_gap(

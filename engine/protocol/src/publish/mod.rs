@@ -242,14 +242,14 @@ impl Publish {
     /// A subscription became effective here, or changed its options.
     pub(crate) fn on_subscribed(&mut self, sub: SubRef, subscriber: Subscriber) {
         let entry = self.subs.entry(sub).or_insert(subscriber);
-        (entry.policy, entry.redelivery, entry.until) =
-            (subscriber.policy, subscriber.redelivery, None);
+        (entry.policy, entry.redelivery) = (subscriber.policy, subscriber.redelivery);
+        (entry.until, entry.unconfirmed) = (None, false);
     }
 
     /// A peer's subscription, as its table says.
     pub(crate) fn on_remote_sub(&mut self, peer: PeerIx, sub: u32, entry: &RemoteSub, now: u64) {
         let sub = SubRef { peer, sub };
-        let is_back = self.subs.get(&sub).is_some_and(|s| s.until.is_some());
+        let is_back = self.subs.get(&sub).is_some_and(|s| !s.is_there());
         self.on_subscribed(sub, Subscriber::new(entry.policy, entry.redelivery));
         self.nodes
             .entry(peer)

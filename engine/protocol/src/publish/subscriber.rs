@@ -22,6 +22,8 @@ pub(crate) struct Subscriber {
     waits: [(u64, u64); WAITS],
     /// A named client's, whose node came back without it: when it is given up.
     pub(crate) until: Option<u64>,
+    /// Its node has a new boot, whose table has not come yet: what it is told it may not be able to place.
+    pub(crate) unconfirmed: bool,
 }
 
 impl Subscriber {
@@ -32,7 +34,13 @@ impl Subscriber {
             deferred: None,
             waits: [(0, 0); WAITS],
             until: None,
+            unconfirmed: false,
         }
+    }
+
+    /// Whether its node knows of it, as far as this one can tell.
+    pub(crate) fn is_there(&self) -> bool {
+        self.until.is_none() && !self.unconfirmed
     }
 
     /// It takes up again.
