@@ -212,18 +212,23 @@ impl Publish {
 
     /// Closes a publisher; what is outstanding goes on.
     pub(crate) fn close(&mut self, number: u32) -> Result<(), CommandError> {
-        let slot = self
-            .handles
-            .get_mut(number as usize)
-            .ok_or(CommandError::Unknown)?;
-        let handle = slot.as_mut().ok_or(CommandError::Unknown)?;
-        if handle.out.as_ref().is_none_or(|out| out.is_empty()) {
-            *slot = None;
-        } else {
-            // Dropped with its last outcome: a closed handle takes no message.
-            handle.next = CLOSED;
+        let handle = self.handle_mut(number).ok_or(CommandError::Unknown)?;
+        // A closed handle takes no message; it is dropped when nothing needs it any more.
+        handle.next = CLOSED;
+        if handle.out.as_ref().is_none_or(|out| out.is_empty()) && !handle.rests {
+            self.drop_closed(number);
         }
         Ok(())
+    }
+
+    // Drops a closed handle of which everything is settled, unless a node is yet to hear of its gaps: they need the topic.
+    fn drop_closed(&mut self, number: u32) {
+        if !self.nodes.values().any(|node| node.owes_gap(number)) {
+            self.handles[number as usize] = None;
+        } else if let Some(handle) = self.handle_mut(number) {
+            handle.rests = true;
+            self.resting.push(number);
+        }
     }
 
     /// The topic of an open publisher.
@@ -413,7 +418,7 @@ impl Publish {
             if handle.out.as_ref().is_some_and(|out| out.is_empty()) {
                 handle.out = None;
                 if handle.next == CLOSED {
-                    self.handles[number as usize] = None;
+                    self.drop_closed(number);
                 }
             }
         }

@@ -185,6 +185,22 @@ impl Subscribing {
         self.closed.push_back(session);
     }
 
+    /// Whether the node is yet to hear of a gap of the publisher.
+    pub(crate) fn owes_gap(&self, handle: u32) -> bool {
+        let mut least = Some(0);
+        while let Some(from) = least {
+            let Some((&(sub, ..), _)) = self.untold.range((from, 0, 0)..).next() else {
+                return false;
+            };
+            let of_handle = (sub, handle, 0)..=(sub, handle, u64::MAX);
+            if self.untold.range(of_handle).next().is_some() {
+                return true;
+            }
+            least = sub.checked_add(1);
+        }
+        false
+    }
+
     /// Notes a gap, joined to its neighbour.
     pub(crate) fn tell(&mut self, gap: Untold) {
         let below = self
