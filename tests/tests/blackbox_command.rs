@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 macro_rules! needs_lab {
     () => {
-        if !tidings_tests::blackbox::acceptance() {
+        if !tidings_tests::lab::ready() {
             return;
         }
     };

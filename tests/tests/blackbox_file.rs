@@ -18,14 +18,6 @@ const TOPIC: &str = "files.real";
 /// How long the file may take. It takes a few seconds; a machine that does other work may be ten times as slow.
 const WITHIN: Duration = Duration::from_secs(120);
 
-macro_rules! needs_acceptance {
-    () => {
-        if !tidings_tests::blackbox::acceptance() {
-            return;
-        }
-    };
-}
-
 macro_rules! needs_lab {
     () => {
         if !lab::ready() {
@@ -121,13 +113,13 @@ fn a_real_file_crosses_a_bad_network_over_ipv6() {
 
 #[test]
 fn a_real_file_crosses_two_shards() {
-    needs_acceptance!();
+    needs_lab!();
     crosses_shards(2);
 }
 
 #[test]
 fn a_real_file_crosses_four_shards() {
-    needs_acceptance!();
+    needs_lab!();
     crosses_shards(4);
 }
 
@@ -175,7 +167,7 @@ fn shards_worked(node: Node<'_>) {
 
 #[test]
 fn a_node_killed_half_way_misses_nothing_that_it_had_not_acknowledged() {
-    needs_acceptance!();
+    needs_lab!();
     let _turn = alone();
     // 12 Mbit/s, so that there is a half-way.
     let rate = Rate {

@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 
 macro_rules! needs_lab {
     () => {
-        if !tidings_tests::blackbox::acceptance() {
+        if !tidings_tests::lab::ready() {
             return;
         }
     };

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 macro_rules! needs_lab {
     () => {
-        if !tidings_tests::blackbox::acceptance() {
+        if !tidings_tests::lab::ready() {
             return;
         }
     };

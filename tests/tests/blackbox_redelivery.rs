@@ -15,7 +15,7 @@ const TOPIC: &str = "to.nobody";
 
 macro_rules! needs_lab {
     () => {
-        if !tidings_tests::blackbox::acceptance() {
+        if !tidings_tests::lab::ready() {
             return;
         }
     };

@@ -12,7 +12,7 @@ const MIB: usize = 1024 * KIB;
 
 macro_rules! needs_lab {
     () => {
-        if !tidings_tests::blackbox::acceptance() {
+        if !tidings_tests::lab::ready() {
             return;
         }
     };

@@ -73,13 +73,3 @@ pub fn figure(text: impl std::fmt::Display) {
     // There is nobody to tell when the standard error is closed.
     let _ = std::io::stderr().write_all(format!("{name}: {text}\n").as_bytes());
 }
-
-/// Whether the long acceptance tests are to run: they want minutes of both cores, so they are asked for with
-/// `TIDINGS_ACCEPTANCE=1`. Says loudly that a test was skipped.
-pub fn acceptance() -> bool {
-    if std::env::var_os("TIDINGS_ACCEPTANCE").is_none() {
-        crate::lab::skipped("set TIDINGS_ACCEPTANCE=1 to run the long acceptance tests");
-        return false;
-    }
-    crate::lab::ready()
-}
