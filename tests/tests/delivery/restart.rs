@@ -1,5 +1,6 @@
 //! Nodes that are killed and come back: sentences 2 and 5.
 
+use tidings_protocol::Outcome;
 use tidings_tests::net::{MS, Manner, Net, Rule, S};
 
 use crate::common::*;
@@ -93,6 +94,37 @@ fn a_subscriber_that_is_held_dead_and_comes_back_much_later_misses_nothing() {
             "none was sent before"
         );
     }
+}
+
+#[test]
+fn what_was_given_up_while_a_node_was_away_is_told_to_its_next_boot() {
+    let mut net = mesh_with(3, 2, |_, config| config.retain = 4 << 20);
+    let sub = named(&mut net, 1);
+    effective(&mut net, 1, sub);
+    net.kill(1);
+    net.run(20 * S);
+    // Of the first publisher nothing is left but its gap.
+    for count in [100, 7900] {
+        let handle = net.publisher(0, "file");
+        for n in 0..count {
+            net.publish_surely(0, handle, &bytes(1000, n));
+        }
+        net.drive(0, |core, _, _| core.close_publisher(handle));
+    }
+    net.run(2 * S);
+    let lost = count(&net, 0, Outcome::Overflow);
+    assert!((4000..5000).contains(&lost), "{lost} of 8000 given up");
+    net.start(1);
+    // The client takes its time: the node has told its empty table meanwhile.
+    net.run(3 * S);
+    assert!(named(&mut net, 1) == sub, "it is the same subscription");
+    assert!(net.settle(0, 30 * S), "{}", net.owing(0));
+    net.run(S);
+    let told = gaps(&net, 1, sub);
+    let missing: u64 = told.iter().map(|(from, to, _)| to - from).sum();
+    assert!(missing == lost, "{told:?} of {lost}");
+    assert!(got(&net, 1, sub).len() as u64 == 8000 - lost);
+    assert!(delivered(&net, 0) == 8000 - lost);
 }
 
 #[test]

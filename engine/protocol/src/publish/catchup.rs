@@ -42,16 +42,29 @@ impl Publish {
         if node.boot != Some(boot) {
             node.closed.clear();
         }
-        node.reborn |= reborn;
         node.boot = Some(boot);
         node.jobs.clear();
         node.offers.clear();
         if reborn {
-            let here = |sub: &SubRef| sub.peer == peer;
-            let subs = self.subs.iter_mut().filter(|(sub, _)| here(sub));
-            for (_, subscriber) in subs {
-                // The new boot has deferred nothing yet.
-                (subscriber.deferred, subscriber.unconfirmed) = (None, true);
+            self.on_reborn(peer);
+        }
+    }
+
+    fn on_reborn(&mut self, peer: PeerIx) {
+        for (_, subscriber) in self.subs.iter_mut().filter(|(sub, _)| sub.peer == peer) {
+            // The new boot has deferred nothing yet.
+            (subscriber.deferred, subscriber.unconfirmed) = (None, true);
+        }
+        for stream in self.streams.iter_mut().flatten() {
+            if let Some(node) = stream.node_mut(peer) {
+                node.on_reborn();
+            }
+        }
+        for number in &self.active {
+            if let Some(Some(handle)) = self.handles.get_mut(*number as usize)
+                && let Some(outstanding) = &mut handle.out
+            {
+                outstanding.on_reborn(peer);
             }
         }
     }
@@ -65,7 +78,6 @@ impl Publish {
         };
         let numbers: Vec<u32> = numbers.into_iter().filter(owes).collect();
         if let Some(node) = self.nodes.get_mut(&sub.peer) {
-            node.reborn = true;
             node.offers.extend(numbers.iter().map(|n| (sub.sub, *n)));
         }
     }
@@ -239,7 +251,6 @@ impl Publish {
             }
             if let Some(node) = self.nodes.get_mut(&peer) {
                 node.offers.pop_front();
-                node.reborn &= !(node.offers.is_empty() && node.phase == Phase::Ready);
             }
         }
         true
@@ -310,7 +321,7 @@ impl Publish {
             };
             return false;
         }
-        (node.phase, node.reborn) = (Phase::Ready, !node.offers.is_empty());
+        node.phase = Phase::Ready;
         true
     }
 
@@ -327,17 +338,16 @@ impl Publish {
         else {
             return true;
         };
-        let reborn = self.nodes.get(&sub.peer).is_some_and(|n| n.reborn);
+        if self.subs.get(&sub).is_some_and(|s| !s.is_there()) {
+            // The node could not place it; it is offered anew when the subscription is there again.
+            return true;
+        }
         let mut runs: Vec<(u64, u64, bool)> = Vec::new();
         for span in outstanding.spans(from, to).filter(|s| s.accepted >= since) {
-            let sent = || {
-                let stream = self.streams[span.at.stream as usize].as_ref();
-                owed.served > span.first
-                    || stream
-                        .and_then(|s| s.node(sub.peer))
-                        .is_some_and(|n| n.was_sent(span.at.counter))
-            };
-            let again = reborn && sent();
+            let stream = self.streams[span.at.stream as usize].as_ref();
+            let node = stream.and_then(|s| s.node(sub.peer));
+            let again =
+                owed.earlier > span.first || node.is_some_and(|n| n.had_earlier(span.at.counter));
             owed.settled
                 .holes(
                     span.first.max(from),

@@ -64,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) floor: u64,
     /// The first datagram not yet sent.
     pub(crate) next: u64,
+    // All below may have been sent to an earlier boot of it.
+    earlier: u64,
     received: RangeSet,
     batches: VecDeque<Batch>,
     // When datagrams were last sent again.
@@ -101,6 +103,7 @@ impl Node {
             standing: Standing::Out,
             floor: 0,
             next: 0,
+            earlier: 0,
             received: RangeSet::default(),
             batches: VecDeque::new(),
             repaired: BTreeMap::new(),
@@ -125,11 +128,12 @@ impl Node {
 
     /// Begins the live stream at `floor`.
     pub(crate) fn open(&mut self, floor: u64, now: u64) {
-        let peer = self.peer;
+        let (peer, earlier) = (self.peer, self.earlier);
         *self = Node {
             standing: Standing::Opening,
             floor,
             next: floor,
+            earlier,
             progress: now,
             ..Node::new(peer)
         };
@@ -138,10 +142,11 @@ impl Node {
     /// Takes the node out of the live stream; the bytes that were in flight are returned for the congestion controller.
     pub(crate) fn close(&mut self) -> u64 {
         let in_flight = self.in_flight;
-        let (peer, floor, next) = (self.peer, self.floor, self.next);
+        let (peer, floor, next, earlier) = (self.peer, self.floor, self.next, self.earlier);
         *self = Node {
             floor,
             next,
+            earlier,
             ..Node::new(peer)
         };
         in_flight
@@ -161,9 +166,14 @@ impl Node {
         self.lagging_since
     }
 
-    /// Whether `counter` was ever sent to it.
-    pub(crate) fn was_sent(&self, counter: u64) -> bool {
-        counter < self.next
+    /// The node has a new boot: whatever was sent went to an earlier one.
+    pub(crate) fn on_reborn(&mut self) {
+        self.earlier = self.next;
+    }
+
+    /// Whether `counter` may have been sent to an earlier boot of it.
+    pub(crate) fn had_earlier(&self, counter: u64) -> bool {
+        counter < self.earlier
     }
 
     /// How many new datagrams its window admits.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::peer::PeerIx;
 use crate::ranges::RangeSet;
 use crate::tables::index::SubRef;
 
@@ -44,6 +45,18 @@ pub(crate) struct Owed {
     pub(crate) offered: u64,
     /// One past the highest number served by catch-up.
     pub(crate) served: u64,
+    /// The same, of what an earlier boot of its node was served.
+    pub(crate) earlier: u64,
+}
+
+impl Owed {
+    // The lowest unsettled number; all below `start` are settled.
+    fn oldest(&self) -> u64 {
+        match self.settled.first() {
+            Some((0, to)) => to,
+            _ => 0,
+        }
+    }
 }
 
 /// Unsettled messages of one publisher.
@@ -74,6 +87,7 @@ impl Outstanding {
                     settled: RangeSet::below(seq),
                     offered: now,
                     served: 0,
+                    earlier: 0,
                 });
             }
         }
@@ -82,11 +96,7 @@ impl Outstanding {
     /// The lowest number that may be owed to a subscription whose node hears of the topic now, be it for the first time or in a new
     /// life: the lowest that any has not settled.
     pub(crate) fn lowest(&self) -> Option<u64> {
-        let first = |o: &Owed| match o.settled.first() {
-            Some((0, to)) => to,
-            _ => 0,
-        };
-        self.owed.iter().map(first).min()
+        self.owed.iter().map(Owed::oldest).min()
     }
 
     pub(crate) fn owed(&self, sub: SubRef) -> Option<&Owed> {
@@ -95,6 +105,13 @@ impl Outstanding {
 
     pub(crate) fn owed_mut(&mut self, sub: SubRef) -> Option<&mut Owed> {
         self.owed.iter_mut().find(|o| o.sub == sub)
+    }
+
+    /// A node has a new boot: whatever its subscriptions were served went to an earlier one.
+    pub(crate) fn on_reborn(&mut self, peer: PeerIx) {
+        for owed in self.owed.iter_mut().filter(|owed| owed.sub.peer == peer) {
+            owed.earlier = owed.served;
+        }
     }
 
     /// Every subscription with messages outstanding or lately settled.
@@ -234,7 +251,6 @@ impl Outstanding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::PeerIx;
 
     const A: SubRef = SubRef {
         peer: PeerIx(1),

@@ -150,8 +150,6 @@ pub(crate) struct Subscribing {
     pub(crate) phase: Phase,
     /// Boot of its latest session.
     pub(crate) boot: Option<Boot>,
-    /// That is another than messages before were sent to.
-    pub(crate) reborn: bool,
     pub(crate) jobs: VecDeque<Job>,
     /// Gaps by (subscription, handle, first): told before anything else.
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
@@ -169,7 +167,6 @@ impl Subscribing {
         Subscribing {
             phase: Phase::Down { since: now },
             boot: None,
-            reborn: false,
             jobs: VecDeque::new(),
             untold: BTreeMap::new(),
             offers: VecDeque::new(),
