@@ -1,22 +1,37 @@
-//! In the steady state nothing is allocated per message: a counting allocator around everything that both nodes do.
+//! In the steady state nothing is allocated per message: a counting allocator around everything that both nodes do, shards
+//! and threads of the embedder alike.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use common::{builder, pair, wait_for};
-use tidings_engine::{OutcomeWish, PublisherOptions, Received, SubscriberOptions};
+use tidings_engine::{
+    Engine, OutcomeWish, OverlayId, PublisherOptions, Received, SubSpec, SubscriberOptions, Taken,
+};
 
 struct Counting;
 
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Where the first of them came from, for the message of a test that fails.
+static SITES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
+const SITES_MAX: usize = 2000;
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
+thread_local! {
+    /// This thread notes a site; what that allocates does not count.
+    static NOTING: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; what counting allocates goes there, too, and is not counted.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -37,22 +52,88 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 fn count() {
-    if COUNTING.load(Ordering::Relaxed) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    if !COUNTING.load(Ordering::Relaxed) || NOTING.replace(true) {
+        return;
     }
+    if ALLOCATIONS.fetch_add(1, Ordering::Relaxed) < SITES_MAX as u64 {
+        let site = Backtrace::force_capture();
+        SITES.lock().unwrap().push(site);
+    }
+    NOTING.set(false);
 }
 
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
 const WAIT: Duration = Duration::from_secs(10);
-const COUNT: u64 = 200_000;
+/// Messages before counting begins: what grows with use has grown then.
+const WARM_UP: u64 = 200_000;
+const COUNT: u64 = 1_000_000;
+/// Allocations that may remain, of a million messages: see [`assert_none`].
+const REMAIN: u64 = 100;
 /// Messages that the publisher is ahead at most: the subscriber's ring never fills, so nothing goes to catch-up.
 const AHEAD: u64 = 8_000;
 
-#[test]
-fn the_steady_state_allocates_nothing_per_message() {
-    let (a, b, overlay) = pair("allocations", || builder().without_io_uring());
+/// The counter is one for the process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|broken| broken.into_inner())
+}
+
+/// Counts what `run` allocates, once warm.
+fn measure(a: &Engine, b: &Engine, mut run: impl FnMut(u64)) {
+    let turns = || [a, b].map(|engine| engine.stats().unwrap().shards[0].counters.turns);
+    run(WARM_UP);
+    let before = turns();
+    SITES.lock().unwrap().clear();
+    ALLOCATIONS.store(0, Ordering::Relaxed);
+    COUNTING.store(true, Ordering::Relaxed);
+    run(COUNT);
+    COUNTING.store(false, Ordering::Relaxed);
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+    let after = turns();
+    println!(
+        "{allocations} allocations, {} + {} turns, {COUNT} messages",
+        after[0] - before[0],
+        after[1] - before[1],
+    );
+    assert_none(allocations);
+}
+
+fn assert_none(allocations: u64) {
+    if allocations >= REMAIN || std::env::var_os("TIDINGS_SITES").is_some() {
+        tell_sites();
+    }
+    assert!(
+        allocations < REMAIN,
+        "{allocations} allocations for {COUNT} messages"
+    );
+}
+
+/// Prints the frames of this repository at each site, and how often it allocated.
+fn tell_sites() {
+    let mut sites: BTreeMap<String, usize> = BTreeMap::new();
+    for site in std::mem::take(&mut *SITES.lock().unwrap()) {
+        *sites.entry(frames(&site.to_string())).or_default() += 1;
+    }
+    for (frames, count) in sites {
+        println!("{count} times\n{frames}");
+    }
+}
+
+/// The lines of this repository that a trace goes through, innermost first.
+fn frames(trace: &str) -> String {
+    let own = trace.lines().map(str::trim).filter(|line| {
+        let elsewhere = ["/rustc/", "/registry/", "allocations.rs"];
+        line.starts_with("at ") && !elsewhere.iter().any(|part| line.contains(part))
+    });
+    own.take(6).map(|line| format!("    {line}\n")).collect()
+}
+
+/// Through the rings of the any-thread API.
+fn by_rings(name: &str, size: usize) {
+    let _alone = alone();
+    let (a, b, overlay) = pair(name, || builder().without_io_uring());
     let mut subscriber = b
         .subscribe(overlay, &["t"], SubscriberOptions::default())
         .unwrap();
@@ -62,47 +143,108 @@ fn the_steady_state_allocates_nothing_per_message() {
         ..Default::default()
     };
     let mut publisher = a.publisher(overlay, "t", options).unwrap();
-    let mut run = |count: u64| {
-        let read = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            let (subscriber, read) = (&mut subscriber, &read);
-            scope.spawn(move || {
-                for seen in 1..=count {
-                    let (sub, id) = match subscriber.next_within(WAIT) {
-                        Some(Received::Message(message)) => (message.sub, message.id),
-                        other => panic!("{other:?}"),
-                    };
-                    subscriber.ack(sub, id);
-                    read.store(seen, Ordering::Relaxed);
-                }
-                subscriber.flush();
-            });
-            for sent in 0..count {
-                while sent - read.load(Ordering::Relaxed) > AHEAD {
+    let payload = vec![5; size];
+    let ahead = AHEAD.min((1 << 20) / size as u64);
+    let read = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let (subscriber, read, total) = (&mut subscriber, &read, WARM_UP + COUNT);
+        scope.spawn(move || {
+            for seen in 1..=total {
+                let (sub, id) = match subscriber.next_within(WAIT) {
+                    Some(Received::Message(message)) => (message.sub, message.id),
+                    other => panic!("{other:?}"),
+                };
+                subscriber.ack(sub, id);
+                read.store(seen, Ordering::Relaxed);
+            }
+            subscriber.flush();
+        });
+        let mut sent = 0;
+        measure(&a, &b, |count| {
+            for _ in 0..count {
+                while sent - read.load(Ordering::Relaxed) > ahead {
                     std::thread::yield_now();
                 }
-                publisher.publish_within(&[5; 64], WAIT).unwrap();
+                publisher.publish_within(&payload, WAIT).unwrap();
+                sent += 1;
+            }
+            while read.load(Ordering::Relaxed) < sent {
+                std::thread::yield_now();
             }
         });
+    });
+}
+
+/// Counters that the handlers and the test share.
+#[derive(Default)]
+struct Progress {
+    wanted: AtomicU64,
+    read: AtomicU64,
+}
+
+/// Messages that a source publishes a turn.
+const A_TURN: u64 = 64;
+
+/// A source on one node's shard that goes on until it has published what is wanted.
+fn publish_on_shard(engine: &Engine, overlay: OverlayId, size: usize, progress: &Arc<Progress>) {
+    let progress = Arc::clone(progress);
+    let setting_up = move |desk: &mut tidings_engine::Desk<'_>| {
+        let publisher = desk.publisher("t").unwrap();
+        let (payload, mut sent) = (vec![5; size], 0);
+        desk.each_turn(move |seat| {
+            let wanted = progress.wanted.load(Ordering::Relaxed);
+            for _ in 0..A_TURN.min(wanted - sent) {
+                match seat.publish(publisher, &payload) {
+                    Ok(_) => sent += 1,
+                    Err(_) => break,
+                }
+            }
+            sent < WARM_UP + COUNT
+        });
     };
-    run(COUNT);
-    let turns = |engine: &tidings_engine::Engine| engine.stats().unwrap().shards[0].counters.turns;
-    let before = turns(&a) + turns(&b);
-    ALLOCATIONS.store(0, Ordering::Relaxed);
-    COUNTING.store(true, Ordering::Relaxed);
-    run(COUNT);
-    COUNTING.store(false, Ordering::Relaxed);
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
-    let turns = turns(&a) + turns(&b) - before;
-    println!(
-        "{allocations} allocations, {turns} turns, {} messages",
-        COUNT
-    );
-    // Waiting threads make a waker each time they sleep, timers and tables change now and then: a few per turn are not
-    // "per message".
-    assert!(
-        allocations < COUNT / 20,
-        "{allocations} allocations for {} messages",
-        COUNT
-    );
+    engine.on_shard(overlay, setting_up).unwrap();
+}
+
+/// Through handlers on the shards themselves.
+fn on_shards(name: &str, size: usize) {
+    let _alone = alone();
+    let (a, b, overlay) = pair(name, || builder().without_io_uring());
+    let progress = Arc::new(Progress::default());
+    let reader = Arc::clone(&progress);
+    b.on_shard(overlay, move |desk| {
+        desk.subscribe(SubSpec::new("t"), move |_, _| {
+            reader.read.fetch_add(1, Ordering::Relaxed);
+            Taken::Acked
+        })
+        .unwrap();
+    })
+    .unwrap();
+    wait_for("subscription known", || a.owed(overlay, "t").unwrap() == 1);
+    publish_on_shard(&a, overlay, size, &progress);
+    measure(&a, &b, |count| {
+        let wanted = progress.wanted.fetch_add(count, Ordering::Relaxed) + count;
+        while progress.read.load(Ordering::Relaxed) < wanted {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn small_messages_of_other_threads_allocate_nothing() {
+    by_rings("rings-64", 64);
+}
+
+#[test]
+fn messages_of_a_kibibyte_of_other_threads_allocate_nothing() {
+    by_rings("rings-1024", 1024);
+}
+
+#[test]
+fn small_messages_of_handlers_on_the_shards_allocate_nothing() {
+    on_shards("shards-64", 64);
+}
+
+#[test]
+fn messages_of_a_kibibyte_of_handlers_on_the_shards_allocate_nothing() {
+    on_shards("shards-1024", 1024);
 }

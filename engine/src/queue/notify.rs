@@ -56,6 +56,11 @@ impl Wake for Unpark {
     }
 }
 
+thread_local! {
+    /// One for each thread, not for each wait.
+    static UNPARK: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+}
+
 /// Calls `ready` until it answers, sleeping in between until notified. `None`: the deadline passed.
 pub(crate) fn block_until<T>(
     notify: &Notify,
@@ -65,9 +70,8 @@ pub(crate) fn block_until<T>(
     if let Some(found) = ready() {
         return Some(found);
     }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
-        notify.register(&waker);
+        UNPARK.with(|waker| notify.register(waker));
         if let Some(found) = ready() {
             return Some(found);
         }

@@ -26,6 +26,8 @@ pub(crate) struct ShardOverlay {
     ports: Vec<Option<Port>>,
     /// Ports that have something to be served.
     active: Vec<u32>,
+    // The same array, empty: each turn they change places.
+    served: Vec<u32>,
     /// Ports whose publisher waits for room in the store.
     blocked: Vec<u32>,
     effects: Vec<(u32, EffectReply)>,
@@ -55,6 +57,7 @@ impl ShardOverlay {
             core,
             ports: Vec::new(),
             active: Vec::new(),
+            served: Vec::new(),
             blocked: Vec::new(),
             effects: Vec::new(),
             deadline: None,
@@ -254,8 +257,9 @@ impl ShardOverlay {
 
     /// Serves the ports that have something, each a bounded part. Returns messages published and whether anything was done.
     pub(crate) fn serve_ports(&mut self, now: u64, published: &mut u64, blocked: &mut u64) {
-        let ports = std::mem::take(&mut self.active);
-        for &port in &ports {
+        let spare = std::mem::take(&mut self.served);
+        let mut ports = std::mem::replace(&mut self.active, spare);
+        for port in ports.drain(..) {
             self.touched = true;
             let served = match &mut self.ports[port as usize] {
                 Some(Port::Publisher(it)) => {
@@ -276,11 +280,7 @@ impl ShardOverlay {
                 Served::Closed => self.close_port(port),
             }
         }
-        if self.active.is_empty() {
-            // Keep the memory: the next turn needs it again.
-            self.active = ports;
-            self.active.clear();
-        }
+        self.served = ports;
     }
 
     /// A session is gone: so are its publishers.
@@ -326,9 +326,11 @@ impl ShardOverlay {
     /// After a flush: what the core said meanwhile is passed on.
     pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.outlets.writable) {
-            for port in std::mem::take(&mut self.blocked) {
+            let mut blocked = std::mem::take(&mut self.blocked);
+            for port in blocked.drain(..) {
                 self.activate(port);
             }
+            self.blocked = blocked;
         }
         if std::mem::take(&mut self.outlets.routes_stale) {
             self.shared

@@ -18,6 +18,8 @@ pub(crate) struct Sessions {
     cells: Vec<Option<SessionRc>>,
     /// Sessions whose `on_turn` answered `true` last time.
     turning: Vec<u32>,
+    // The same array, empty: each turn they change places.
+    turned: Vec<u32>,
     /// The earliest deadline of a session, as of the last look.
     pub(crate) deadline: Option<u64>,
     count: usize,
@@ -134,8 +136,9 @@ impl Sessions {
     /// Gives every session that asked for it its turn. Returns whether any wants another.
     pub(crate) fn turn(&mut self, now: u64, yard: &mut Yard) -> bool {
         let mut again = false;
-        let turning = std::mem::take(&mut self.turning);
-        for &index in &turning {
+        let spare = std::mem::take(&mut self.turned);
+        let mut turning = std::mem::replace(&mut self.turning, spare);
+        for index in turning.drain(..) {
             let Some(cell) = self.cell(index) else {
                 continue;
             };
@@ -155,6 +158,7 @@ impl Sessions {
                 again = true;
             }
         }
+        self.turned = turning;
         again
     }
 

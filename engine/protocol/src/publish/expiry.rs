@@ -12,6 +12,7 @@ impl Publish {
     pub(crate) fn tick_at(&self) -> Option<u64> {
         let waits = !self.active.is_empty()
             || !self.resting.is_empty()
+            || !self.store.is_relaxed()
             || self.subs.values().any(|s| s.until.is_some());
         waits.then_some(self.next_tick)
     }
@@ -21,6 +22,7 @@ impl Publish {
         self.next_tick = now + TICK;
         self.end_rest();
         self.end_spill();
+        self.store.relax();
         self.expire_attempts(now, peers, out);
         self.offer_again(now);
         self.expire_parked(now, peers, out);

@@ -7,6 +7,7 @@ mod accept;
 mod catchup;
 mod expiry;
 mod fanout;
+mod held;
 pub(crate) mod node;
 pub(crate) mod outstanding;
 pub(crate) mod record;
@@ -410,7 +411,8 @@ impl Publish {
 
     // Frees what settled handles kept.
     fn end_rest(&mut self) {
-        for number in std::mem::take(&mut self.resting) {
+        let mut resting = std::mem::take(&mut self.resting);
+        for number in resting.drain(..) {
             let Some(handle) = self.handle_mut(number) else {
                 continue;
             };
@@ -422,6 +424,7 @@ impl Publish {
                 }
             }
         }
+        self.resting = resting;
     }
 
     /// Bytes of the store in use.

@@ -39,11 +39,13 @@ pub(crate) struct Store {
     chunks: Vec<Option<Chunk>>,
     vacant: Vec<u32>,
     pool: Vec<Box<[u8]>>,
+    // Fewest chunks that the pool had since the last look.
+    idle: usize,
     used: usize,
     limit: usize,
 }
 
-/// Idle chunks that are kept for reuse: what a burst of a megabyte needs.
+/// Idle chunks that are kept for good: what a burst of a megabyte needs.
 const POOL: usize = 16;
 // Offsets are u16: the last byte of a chunk is not addressable as an offset, nor does it begin a datagram.
 const _: () = assert!(limits::CHUNK <= u16::MAX as usize + 1);
@@ -54,6 +56,7 @@ impl Store {
             chunks: Vec::new(),
             vacant: Vec::new(),
             pool: Vec::new(),
+            idle: 0,
             used: 0,
             limit: limit.max(limits::RETAIN_MIN),
         }
@@ -80,6 +83,7 @@ impl Store {
             .pool
             .pop()
             .unwrap_or_else(|| vec![0; limits::CHUNK].into_boxed_slice());
+        self.idle = self.idle.min(self.pool.len());
         self.used += limits::CHUNK;
         let chunk = Some(Chunk { bytes, users: 1 });
         match self.vacant.pop() {
@@ -121,10 +125,20 @@ impl Store {
                 .expect("a held chunk exists");
             self.vacant.push(ix.0);
             self.used -= limits::CHUNK;
-            if self.pool.len() < POOL {
-                self.pool.push(chunk.bytes);
-            }
+            self.pool.push(chunk.bytes);
         }
+    }
+
+    /// Called now and then: gives back half of the chunks that were idle all the time since.
+    pub(crate) fn relax(&mut self) {
+        let surplus = self.idle.min(self.pool.len().saturating_sub(POOL));
+        self.pool.truncate(self.pool.len() - surplus.div_ceil(2));
+        self.idle = self.pool.len();
+    }
+
+    /// Whether [`Store::relax`] has anything left to give back.
+    pub(crate) fn is_relaxed(&self) -> bool {
+        self.pool.len() <= POOL
     }
 
     /// How many users the chunk has.

@@ -2,10 +2,11 @@
 //!
 //! The stream without nodes is the local one: same log, nothing sealed, nothing sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use tidings_wire::{FAN_HEADER, FanTx, TAG};
 
+use super::held::Held;
 use super::node::Node;
 use super::record::{self, Record};
 use super::store::{ChunkIx, Place, Store};
@@ -57,7 +58,7 @@ pub(crate) struct Stream {
     log: VecDeque<Entry>,
     base: u64,
     // Below the log: kept for catch-up only.
-    held: BTreeMap<u64, Entry>,
+    held: Held,
     chunk: Option<(ChunkIx, usize)>,
     open: Option<Open>,
     last_len: u16,
@@ -100,7 +101,7 @@ impl Stream {
             steer,
             log: VecDeque::new(),
             base: 0,
-            held: BTreeMap::new(),
+            held: Held::default(),
             chunk: None,
             open: None,
             last_len: 0,
@@ -336,14 +337,14 @@ impl Stream {
     pub(crate) fn entry(&self, counter: u64) -> Option<&Entry> {
         match counter.checked_sub(self.base) {
             Some(ix) => self.log.get(usize::try_from(ix).ok()?),
-            None => self.held.get(&counter),
+            None => self.held.get(counter),
         }
     }
 
     fn entry_mut(&mut self, counter: u64) -> Option<&mut Entry> {
         match counter.checked_sub(self.base) {
             Some(ix) => self.log.get_mut(usize::try_from(ix).ok()?),
-            None => self.held.get_mut(&counter),
+            None => self.held.get_mut(counter),
         }
     }
 
@@ -368,7 +369,7 @@ impl Stream {
         entry.owed -= pairs;
         if entry.owed == 0 && counter < base {
             let place = entry.place;
-            self.held.remove(&counter);
+            self.held.remove(counter);
             store.release(place.chunk);
         }
     }
@@ -391,7 +392,7 @@ impl Stream {
             if entry.owed == 0 {
                 store.release(entry.place.chunk);
             } else {
-                self.held.insert(self.base, entry);
+                self.held.push(self.base, entry);
             }
             self.base += 1;
         }

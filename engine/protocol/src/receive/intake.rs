@@ -43,6 +43,8 @@ struct Extra {
     acks: RangeSet,
     refused: RangeSet,
     fetching: Option<Fetching>,
+    // Spent before, and in the list of those whose memory is kept for a while.
+    rests: bool,
 }
 
 /// A FETCH under way.
@@ -459,10 +461,23 @@ impl Intake {
             }
             extra.refused.remove(from, to);
         }
-        if extra.is_spent() {
-            self.extra = None;
-        }
         true
+    }
+
+    /// Nothing but empty memory is left, for the first time: it may be needed again soon. Freed by [`Intake::end_rest`].
+    pub(crate) fn begins_rest(&mut self) -> bool {
+        let spent = |extra: &mut Box<Extra>| extra.is_spent() && !std::mem::replace(&mut extra.rests, true);
+        self.extra.as_mut().is_some_and(spent)
+    }
+
+    /// Frees the memory if it is still empty.
+    pub(crate) fn end_rest(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.rests = false;
+            if extra.is_spent() {
+                self.extra = None;
+            }
+        }
     }
 
     /// Bytes held back.

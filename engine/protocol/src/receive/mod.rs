@@ -9,7 +9,7 @@ pub(crate) mod reassembly;
 pub(crate) mod stream;
 mod toward;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidings_wire::{Boot, NodeId};
 
@@ -111,11 +111,15 @@ pub(crate) struct Receive {
     index: TopicIndex,
     origins: BTreeMap<PeerIx, Origin>,
     reassembly: Reassembly,
+    // Intakes with empty memory, oldest first: (publisher's node, handle, local subscription).
+    resting: VecDeque<(PeerIx, u32, u32)>,
     pub(crate) counters: ReceiveCounters,
 }
 
 /// FETCHes to one publisher node that may be under way at a time.
 const FETCHES: usize = 16;
+/// Intakes that keep their memory although it is empty: those in use need it again with the next message.
+const RESTING: usize = 256;
 /// Messages that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
@@ -677,11 +681,28 @@ impl Receive {
                     if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
                         return false;
                     }
+                    if intake.begins_rest() {
+                        self.resting.push_back((peer, number, sub));
+                    }
                 }
             }
             origin.dirty.pop_first();
         }
+        self.end_rest();
         true
+    }
+
+    // Frees the memory of the intakes that rest for longest.
+    fn end_rest(&mut self) {
+        while self.resting.len() > RESTING
+            && let Some((peer, number, sub)) = self.resting.pop_front()
+        {
+            let origin = self.origins.get_mut(&peer);
+            let handle = origin.and_then(|o| o.handles.get_mut(&number));
+            if let Some(intake) = handle.and_then(|h| h.intakes.iter_mut().find(|i| i.sub == sub)) {
+                intake.end_rest();
+            }
+        }
     }
 
     /// Whether asking for a FETCH may yield one.

@@ -23,8 +23,8 @@ const BACKOFF_MAX: u32 = 6;
 const TIMEOUT_NS_MAX: u64 = 5_000_000_000;
 /// From this timeout in a row on the path counts as dead, not as lossy.
 const BLACKOUT_TIMEOUTS: u32 = 2;
-/// Buffers kept for reuse.
-const SPARE_MAX: usize = 16;
+/// Buffers kept for reuse: as many as a busy channel has under way.
+const SPARE_MAX: usize = 64;
 
 /// An acknowledgement as it came: all below `floor`, and those whose bits are set from there on.
 pub(crate) struct Ack<'a> {
@@ -286,7 +286,8 @@ impl Sender {
     }
 
     fn close_open(&mut self) {
-        let fresh = self.spare.pop().unwrap_or_default();
+        let fresh = self.spare.pop();
+        let fresh = fresh.unwrap_or_else(|| Vec::with_capacity(self.size.chunk));
         let bytes = std::mem::replace(&mut self.open, fresh);
         self.chunks.push_back(Chunk {
             bytes,
