@@ -15,8 +15,10 @@ use super::positions::{Positions, ReadEnd, WriteEnd};
 const PAD: u32 = u32::MAX;
 /// Bytes of a record's head.
 const HEAD: usize = 8;
-/// A drained ring starts again at the beginning each time it has grown by this much: about the size of an L2 way.
-const REWIND_BYTES: u64 = 64 << 10;
+/// A drained ring starts again at the beginning each time it has grown by at least this much: about the size of an L2 way.
+const REWIND_BYTES_MIN: u64 = 64 << 10;
+/// And by at least this part of it: until the reader has moved on, what lies behind is all the room there is.
+const REWIND_PARTS: u64 = 4;
 
 struct Shared {
     positions: Positions,
@@ -48,6 +50,7 @@ pub(crate) struct Producer {
     end: WriteEnd,
     /// Offset below which no rewind is tried.
     rewind_at: u64,
+    rewind_bytes: u64,
 }
 
 /// The reading end.
@@ -68,10 +71,12 @@ pub(crate) fn ring(bytes: usize) -> (Producer, Consumer) {
         closed: AtomicBool::new(false),
         memory,
     });
+    let rewind_bytes = REWIND_BYTES_MIN.max((words * 8) as u64 / REWIND_PARTS);
     let producer = Producer {
         shared: Arc::clone(&shared),
         end: WriteEnd::default(),
-        rewind_at: REWIND_BYTES,
+        rewind_at: rewind_bytes,
+        rewind_bytes,
     };
     (
         producer,
@@ -127,7 +132,7 @@ impl Producer {
             }
             self.write_head(offset, (to_end as usize - HEAD) as u32, PAD);
             offset = 0;
-            self.rewind_at = REWIND_BYTES;
+            self.rewind_at = self.rewind_bytes;
             return self.reserve_at(kind, len, offset, to_end);
         }
         self.reserve_at(kind, len, offset, 0)
@@ -138,7 +143,7 @@ impl Producer {
         if offset < self.rewind_at {
             return false;
         }
-        self.rewind_at = offset + REWIND_BYTES;
+        self.rewind_at = offset + self.rewind_bytes;
         self.end.is_drained(&self.shared.positions)
     }
 
@@ -362,13 +367,27 @@ mod tests {
 
     #[test]
     fn a_ring_whose_reader_keeps_up_stays_in_the_front_of_its_memory() {
-        let (mut tx, mut rx) = ring(16 << 20);
+        let (mut tx, mut rx) = ring(1 << 20);
         for _ in 0..100_000 {
             assert!(tx.push(1, &[&[7; 1_000]]));
-            assert!(tx.end.offset(&tx.shared.positions) <= 2 * REWIND_BYTES);
+            assert!(tx.end.offset(&tx.shared.positions) <= (256 << 10) + 1_008);
             rx.peek().unwrap();
             rx.advance();
             rx.release();
+        }
+    }
+
+    #[test]
+    fn a_ring_that_started_again_has_room_for_a_quarter_of_it_before_its_reader_moves_on() {
+        let (mut tx, mut rx) = ring(1 << 20);
+        while tx.end.offset(&tx.shared.positions) < 256 << 10 {
+            assert!(tx.push(1, &[&[7; 1_000]]));
+            rx.peek().unwrap();
+            rx.advance();
+            rx.release();
+        }
+        for _ in 0..256 {
+            assert!(tx.push(1, &[&[7; 1_000]]));
         }
     }
 

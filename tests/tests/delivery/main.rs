@@ -8,6 +8,7 @@ mod contract;
 mod economy;
 mod redelivery;
 mod restart;
+mod sealing;
 mod sizes;
 mod slow;
 mod transport;

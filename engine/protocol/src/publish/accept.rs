@@ -196,7 +196,6 @@ impl Publish {
             let known = handle.out.as_ref().and_then(|out| out.lowest());
             (&*handle.topic, known.map_or(seq, |from| from.min(seq)))
         });
-        let head = stream.head();
         let append = Append {
             handle: number,
             seq,
@@ -212,9 +211,8 @@ impl Publish {
             for peer in peers.filter(|p| *p != PeerIx::LOCAL) {
                 spilled.entry(peer).or_insert(now);
             }
-        } else {
-            counters.sealed += stream.head() - head;
         }
+        counters.sealed += stream.take_sealings();
         handle.defined = epoch;
         let out = handle.out.get_or_insert_default();
         if out.is_empty() {

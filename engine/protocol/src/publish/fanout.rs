@@ -154,9 +154,7 @@ impl Publish {
             self.open_nodes(stream, 0, None, links, now);
         }
         stream.close(&mut self.store, false);
-        if !stream.is_local() {
-            self.counters.sealed += stream.head() - head;
-        }
+        self.counters.sealed += stream.take_sealings();
         self.after_close(stream, head, now);
     }
 
@@ -187,6 +185,7 @@ impl Publish {
         now: u64,
     ) -> bool {
         let (session, size) = (stream.session, stream.size as u32);
+        let (slot, suite) = stream.keying();
         let (mut late, mut refused) = (false, false);
         for node in &mut stream.nodes {
             let ready = self
@@ -206,8 +205,8 @@ impl Publish {
                 size: size.into(),
                 session: session.into(),
                 floor: floor.into(),
-                slot: self.slot,
-                suite: self.suite,
+                slot,
+                suite,
                 lane: LANE,
                 ..StreamOpen::default()
             };

@@ -30,7 +30,7 @@ use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
 use outstanding::{DatagramId, Outstanding};
 use store::Store;
-use stream::Stream;
+use stream::{Stream, StreamKeys};
 use subscriber::{Phase, Subscriber, Subscribing, Untold};
 
 /// Counts of the publishing side; monotonic.
@@ -461,15 +461,7 @@ impl Publish {
         let (mut session, mut keys) = (0, None);
         if !nodes.is_empty() {
             session = sealing.rng.next_u64();
-            keys = FanTx::new(
-                sealing.keyring,
-                self.slot,
-                self.node,
-                self.boot,
-                session,
-                LANE,
-            )
-            .ok();
+            keys = self.stream_keys(session, sealing.keyring);
             self.by_session.insert(session, ix as u32);
         }
         self.by_nodes.insert(nodes.clone(), ix as u32);
@@ -477,6 +469,12 @@ impl Publish {
             ix as u32, session, nodes, self.size, keys, self.steer,
         ));
         ix as u32
+    }
+
+    fn stream_keys(&self, session: u64, keyring: &Keyring) -> Option<StreamKeys> {
+        let (slot, suite) = (self.slot, self.suite);
+        let tx = FanTx::new(keyring, slot, self.node, self.boot, session, LANE).ok()?;
+        Some(StreamKeys { tx, slot, suite })
     }
 
     // Makes the place of the stream free that was not used for longest.

@@ -324,22 +324,26 @@ impl Node {
     /// Judges what is lost: sent before something that arrived, and a round trip plus the reordering window ago.
     pub(crate) fn judge(&mut self, round: &Round<'_>, progress: &mut Progress) {
         let window = (round.srtt / 4).max(self.reorder).max(MIN_REORDER);
-        let mut found = Vec::new();
-        self.received
-            .holes(self.floor, self.edge, |a, b| found.push((a, b)));
+        // Where jitter is large, a steady path's window would repeat half of everything.
+        let wait = (round.srtt + window).max(round.longest);
         self.judge_at = 0;
-        for counter in found.into_iter().flat_map(|(a, b)| a..b) {
-            let at = self.sent_at(counter);
-            if at > self.edge_at || self.lost.contains(&counter) {
-                continue;
-            }
-            // Where jitter is large, a steady path's window would repeat half of everything.
-            let lost_at = at + (round.srtt + window).max(round.longest);
-            if round.now >= lost_at {
-                self.lose(counter, at, (round.len)(counter), progress);
-            } else if self.judge_at == 0 || lost_at < self.judge_at {
-                self.judge_at = lost_at;
-            }
+        let received = std::mem::take(&mut self.received);
+        received.holes(self.floor, self.edge, |from, to| {
+            (from..to).for_each(|counter| self.judge_one(counter, wait, round, progress));
+        });
+        self.received = received;
+    }
+
+    fn judge_one(&mut self, counter: u64, wait: u64, round: &Round<'_>, progress: &mut Progress) {
+        let at = self.sent_at(counter);
+        if at > self.edge_at || self.lost.contains(&counter) {
+            return;
+        }
+        let lost_at = at + wait;
+        if round.now >= lost_at {
+            self.lose(counter, at, (round.len)(counter), progress);
+        } else if self.judge_at == 0 || lost_at < self.judge_at {
+            self.judge_at = lost_at;
         }
     }
 

@@ -45,6 +45,13 @@ pub(crate) struct StoreRun {
     pub(crate) to: u64,
 }
 
+/// What a stream is sealed with, fixed at its opening: the overlay's primary key may be another one later.
+pub(crate) struct StreamKeys {
+    pub(crate) tx: FanTx,
+    pub(crate) slot: u8,
+    pub(crate) suite: u8,
+}
+
 /// One stream.
 pub(crate) struct Stream {
     pub(crate) ix: u32,
@@ -53,7 +60,7 @@ pub(crate) struct Stream {
     pub(crate) nodes: Vec<Node>,
     /// Largest datagram, fixed at opening.
     pub(crate) size: usize,
-    keys: Option<FanTx>,
+    keys: Option<StreamKeys>,
     steer: u8,
     log: VecDeque<Entry>,
     base: u64,
@@ -62,6 +69,8 @@ pub(crate) struct Stream {
     chunk: Option<(ChunkIx, usize)>,
     open: Option<Open>,
     last_len: u16,
+    // Datagrams sealed since the last look.
+    sealings: u64,
     /// Raised when a node joins: every topic is then defined again.
     pub(crate) define_epoch: u32,
     /// When a message was last appended.
@@ -89,7 +98,7 @@ impl Stream {
         session: u64,
         nodes: Vec<PeerIx>,
         size: usize,
-        keys: Option<FanTx>,
+        keys: Option<StreamKeys>,
         steer: u8,
     ) -> Self {
         Stream {
@@ -105,6 +114,7 @@ impl Stream {
             chunk: None,
             open: None,
             last_len: 0,
+            sealings: 0,
             define_epoch: 1,
             used_at: 0,
             is_fresh: true,
@@ -317,12 +327,13 @@ impl Stream {
             len: len as u16,
         };
         if let Some(keys) = &mut self.keys {
-            let sealed = keys.seal(self.steer, store.bytes_mut(place));
+            let sealed = keys.tx.seal(self.steer, store.bytes_mut(place));
             assert_eq!(
                 sealed,
                 Ok(self.base + self.log.len() as u64),
                 "a stream's counters are its log's"
             );
+            self.sealings += 1;
         }
         *used += len;
         store.hold(*chunk);
@@ -332,6 +343,18 @@ impl Stream {
             owed: open.owed,
             sent_at: 0,
         });
+    }
+
+    /// Key slot and suite of its datagrams.
+    pub(crate) fn keying(&self) -> (u8, u8) {
+        self.keys
+            .as_ref()
+            .map_or((0, 0), |keys| (keys.slot, keys.suite))
+    }
+
+    /// Datagrams sealed since this was last asked, full ones and those that a flush closed.
+    pub(crate) fn take_sealings(&mut self) -> u64 {
+        std::mem::take(&mut self.sealings)
     }
 
     pub(crate) fn entry(&self, counter: u64) -> Option<&Entry> {
@@ -458,7 +481,7 @@ impl Stream {
     fn read<'a>(&self, store: &'a Store, counter: u64, scratch: &'a mut [u8]) -> Option<&'a [u8]> {
         let bytes = store.bytes(self.entry(counter)?.place);
         match &self.keys {
-            Some(keys) => keys.open_copy(bytes, scratch).ok(),
+            Some(keys) => keys.tx.open_copy(bytes, scratch).ok(),
             None => Some(&bytes[FAN_HEADER..bytes.len() - TAG]),
         }
     }

@@ -466,7 +466,8 @@ impl Intake {
 
     /// Nothing but empty memory is left, for the first time: it may be needed again soon. Freed by [`Intake::end_rest`].
     pub(crate) fn begins_rest(&mut self) -> bool {
-        let spent = |extra: &mut Box<Extra>| extra.is_spent() && !std::mem::replace(&mut extra.rests, true);
+        let spent =
+            |extra: &mut Box<Extra>| extra.is_spent() && !std::mem::replace(&mut extra.rests, true);
         self.extra.as_mut().is_some_and(spent)
     }
 

@@ -23,8 +23,8 @@ const BACKOFF_MAX: u32 = 6;
 const TIMEOUT_NS_MAX: u64 = 5_000_000_000;
 /// From this timeout in a row on the path counts as dead, not as lossy.
 const BLACKOUT_TIMEOUTS: u32 = 2;
-/// Buffers kept for reuse: as many as a busy channel has under way.
-const SPARE_MAX: usize = 64;
+/// Buffers kept for reuse: as many as a busy channel has under way. One that never was busy has few.
+const SPARE_MAX: usize = 256;
 
 /// An acknowledgement as it came: all below `floor`, and those whose bits are set from there on.
 pub(crate) struct Ack<'a> {
