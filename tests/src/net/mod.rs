@@ -543,6 +543,27 @@ impl Net {
         self.check.unsubscribed((self.nodes[n].id, sub));
     }
 
+    /// The application acknowledges everything that the subscription got and ends it in the same turn.
+    pub fn acknowledge_and_unsubscribe(&mut self, n: usize, sub: u32) {
+        let id = self.nodes[n].id;
+        let mut held = Vec::new();
+        let got = self.nodes[n].seen.got.iter_mut();
+        for got in got.filter(|got| got.sub == sub && !got.acked) {
+            got.acked = true;
+            held.push((got.publisher, got.seq));
+        }
+        for &(publisher, seq) in &held {
+            self.check.acknowledged((id, sub), publisher, seq, false);
+        }
+        self.drive(n, |core, _, seen| {
+            for (publisher, seq) in held {
+                core.acknowledge(sub, publisher, seq, false);
+            }
+            core.unsubscribe(sub, seen).expect("a subscription");
+        });
+        self.check.unsubscribed((id, sub));
+    }
+
     /// The subscription's client dies.
     pub fn detach(&mut self, n: usize, sub: u32) {
         self.drive(n, |core, _, _| core.detach(sub));

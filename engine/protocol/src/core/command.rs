@@ -106,7 +106,9 @@ impl Core {
         if !self.tables.unsubscribe(sub) {
             return Err(CommandError::Unknown);
         }
-        self.receive.unsubscribe(sub);
+        // What it acknowledged counts, though it ends in the same moment.
+        flush::settle_locally(&mut self.receive, &mut self.publish, &self.peers, out);
+        self.receive.unsubscribe(sub, self.tables.own.version());
         self.publish.on_unsubscribed(
             SubRef {
                 peer: PeerIx::LOCAL,

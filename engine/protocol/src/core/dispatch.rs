@@ -273,7 +273,10 @@ impl Core {
             Digest::Table(_) | Digest::SubAdd(_) | Digest::SubDel(_) | Digest::TableEnd(_) => {
                 self.on_table(now, peer, digest, out)
             }
-            Digest::TableAck(ack) => self.tables.on_ack(peer, ack.version.get()),
+            Digest::TableAck(ack) => {
+                self.tables.on_ack(peer, ack.version.get());
+                self.receive.on_table_ack(peer, ack.version.get());
+            }
             Digest::TableAsk(ask) => self.tables.on_ask(peer, ask.have.get()),
             Digest::StreamOpen(open) => self.on_stream_open(peer, open),
             Digest::StreamReady(answer) => {

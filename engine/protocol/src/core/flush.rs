@@ -14,8 +14,8 @@ use crate::links::{LinkEvent, reason};
 use crate::members::MemberEvent;
 use crate::publish::LocalCopy;
 use crate::receive::{Incoming, Notice};
-use crate::tables::Page;
 use crate::tables::index::SubRef;
+use crate::tables::{Page, Reports};
 use crate::{limits, tables};
 
 /// A run of datagrams to send: all `segment` bytes long but for the last, which may be shorter.
@@ -133,15 +133,28 @@ impl Core {
         let Some(link) = links.link_mut(peer) else {
             return;
         };
-        if tables.owes(peer) {
-            tables.feed(peer, |page| link.bulk.push(encode_page(&page).bytes()));
-        }
+        let mut told = true;
         if receive.has_reports(peer) {
             receive.take_notices(peer, |notice| {
                 link.ctl.room() > CTL_RESERVE && link.ctl.push(encode_notice(notice).bytes())
             });
-            receive.take_reports(peer, |sub, handle, from, to, outcome| {
+            told = receive.take_reports(peer, |sub, handle, from, to, outcome| {
                 link.ctl.room() > CTL_RESERVE && push_report(link, sub, handle, (from, to), outcome)
+            });
+        }
+        if tables.owes(peer) {
+            // The table takes another channel: it must not tell the end of a subscription before what that acknowledged.
+            let end = if receive.is_left(peer) {
+                told.then(|| link.ctl.tx.pushed_to())
+            } else {
+                Some(0)
+            };
+            let reports = Reports {
+                queued: end,
+                arrived: link.ctl.tx.arrived_to(),
+            };
+            tables.feed(peer, reports, |page| {
+                link.bulk.push(encode_page(&page).bytes())
             });
         }
         while link.ctl.room() > CTL_RESERVE {
@@ -189,20 +202,7 @@ impl Core {
             }
             true
         });
-        receive.take_reports(PeerIx::LOCAL, |sub, handle, from, to, outcome| {
-            publish.on_delivered(
-                SubRef {
-                    peer: PeerIx::LOCAL,
-                    sub,
-                },
-                handle,
-                (from, to),
-                outcome,
-                peers,
-                out,
-            );
-            true
-        });
+        settle_locally(receive, publish, peers, out);
         for gap in publish.take_local_gaps() {
             receive.on_gap(
                 PeerIx::LOCAL,
@@ -377,6 +377,23 @@ impl Core {
         }
         out.event(Event::Routes);
     }
+}
+
+// Hands the local publishers the acknowledgements of local subscriptions.
+pub(super) fn settle_locally(
+    receive: &mut Receive,
+    publish: &mut Publish,
+    peers: &Peers,
+    out: &mut dyn Outlet,
+) {
+    receive.take_reports(PeerIx::LOCAL, |sub, handle, from, to, outcome| {
+        let sub = SubRef {
+            peer: PeerIx::LOCAL,
+            sub,
+        };
+        publish.on_delivered(sub, handle, (from, to), outcome, peers, out);
+        true
+    });
 }
 
 fn push_report(

@@ -323,6 +323,36 @@ impl Intake {
     /// The publisher says that these are owed: fetch what is not there, report again what was acknowledged.
     pub(crate) fn on_backlog(&mut self, from: u64, to: u64, again: bool) {
         self.begin_below(from, to);
+        self.report_again(from, to);
+        let floor = self.floor;
+        if again {
+            let mut fresh = Vec::new();
+            self.extra()
+                .got
+                .holes(from.max(floor), to, |a, b| fresh.push((a, b)));
+            for (a, b) in fresh {
+                self.extra().again.insert(a, b);
+            }
+        }
+        // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there.
+        self.miss(floor, to);
+    }
+
+    /// The subscription ended: nothing is taken or fetched for it any more, only what it acknowledged is still to report.
+    pub(crate) fn end(&mut self) {
+        let Some(extra) = &mut self.extra else { return };
+        extra.missed = RangeSet::default();
+        extra.again = RangeSet::default();
+        extra.hold.clear();
+        extra.hold_bytes = 0;
+        extra.gaps.clear();
+        extra.fetching = None;
+    }
+
+    /// Reports what of `from..to` is acknowledged once more.
+    pub(crate) fn report_again(&mut self, from: u64, to: u64) {
+        // What lies below was never owed.
+        let from = from.max(self.start);
         let mut done = Vec::new();
         let floor = self.floor;
         let extra = self.extra();
@@ -337,17 +367,6 @@ impl Intake {
         for (a, b) in done {
             self.report(a, b);
         }
-        if again {
-            let mut fresh = Vec::new();
-            self.extra()
-                .got
-                .holes(from.max(floor), to, |a, b| fresh.push((a, b)));
-            for (a, b) in fresh {
-                self.extra().again.insert(a, b);
-            }
-        }
-        // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there.
-        self.miss(floor, to);
     }
 
     // More is owed than was known: late is better than never, in order or not.

@@ -73,6 +73,16 @@ struct Origin {
     notices: Vec<Notice>,
     // (subscription, handle) of FETCHes under way.
     fetching: BTreeSet<(u32, u32)>,
+    // What subscriptions had that ended, until the publisher knows the table without them.
+    left: Vec<Left>,
+}
+
+/// What an ended subscription had of one publisher: its acknowledgements must reach that before the end does.
+struct Left {
+    handle: u32,
+    // Of the own table, the first without it.
+    version: u64,
+    intake: Intake,
 }
 
 /// What the publisher is told of a subscription besides acknowledgements.
@@ -153,7 +163,8 @@ impl Receive {
         }
     }
 
-    pub(crate) fn unsubscribe(&mut self, sub: u32) {
+    /// Ends a local subscription; `version` is the own table's without it. What it acknowledged is still reported.
+    pub(crate) fn unsubscribe(&mut self, sub: u32, version: u64) {
         if let Some(old) = self.subs.remove(&sub) {
             self.index.remove(
                 &old.pattern,
@@ -163,11 +174,21 @@ impl Receive {
                 },
             );
         }
-        for origin in self.origins.values_mut() {
+        for (&peer, origin) in &mut self.origins {
             origin.missing.retain(|(s, _)| *s != sub);
             origin.fetching.retain(|(s, _)| *s != sub);
-            for handle in origin.handles.values_mut() {
-                handle.intakes.retain(|i| i.sub != sub);
+            for (&number, handle) in &mut origin.handles {
+                for mut intake in handle.intakes.extract_if(.., |i| i.sub == sub) {
+                    intake.end();
+                    // Local publishers were told just before.
+                    if peer != PeerIx::LOCAL {
+                        origin.left.push(Left {
+                            handle: number,
+                            version,
+                            intake,
+                        });
+                    }
+                }
             }
         }
     }
@@ -275,6 +296,7 @@ impl Receive {
                     missing: BTreeSet::new(),
                     notices: Vec::new(),
                     fetching: BTreeSet::new(),
+                    left: Vec::new(),
                 };
                 self.origins.insert(peer, origin);
             }
@@ -508,6 +530,10 @@ impl Receive {
         let Some(origin) = self.origins.get_mut(&peer) else {
             return;
         };
+        let left = origin.left.iter_mut();
+        for left in left.filter(|l| l.handle == number && l.intake.sub == sub) {
+            left.intake.report_again(from, to);
+        }
         let Some(handle) = origin.handles.get_mut(&number) else {
             return;
         };
@@ -640,9 +666,22 @@ impl Receive {
 
     /// Publisher nodes with anything to tell.
     pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
-        self.origins
-            .get(&peer)
-            .is_some_and(|o| !o.dirty.is_empty() || !o.notices.is_empty())
+        self.origins.get(&peer).is_some_and(|o| {
+            let left = o.left.iter().any(|l| l.intake.has_reports());
+            left || !o.dirty.is_empty() || !o.notices.is_empty()
+        })
+    }
+
+    /// Whether a subscription ended that the publisher node may not know the end of.
+    pub(crate) fn is_left(&self, peer: PeerIx) -> bool {
+        self.origins.get(&peer).is_some_and(|o| !o.left.is_empty())
+    }
+
+    /// The publisher node knows this version of the own table.
+    pub(crate) fn on_table_ack(&mut self, peer: PeerIx, version: u64) {
+        if let Some(origin) = self.origins.get_mut(&peer) {
+            origin.left.retain(|left| left.version > version);
+        }
     }
 
     /// Takes the notices for a publisher node.
@@ -674,6 +713,12 @@ impl Receive {
         let Some(origin) = self.origins.get_mut(&peer) else {
             return true;
         };
+        for Left { handle, intake, .. } in &mut origin.left {
+            let (sub, number) = (intake.sub, *handle);
+            if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
+                return false;
+            }
+        }
         while let Some(&number) = origin.dirty.first() {
             if let Some(handle) = origin.handles.get_mut(&number) {
                 for intake in &mut handle.intakes {
@@ -761,6 +806,10 @@ impl Origin {
         self.notices.clear();
         for intake in self.handles.values_mut().flat_map(|h| &mut h.intakes) {
             intake.forget_fetch();
+        }
+        // Its table comes whole and without these; what they acknowledged may have been lost with the old session.
+        for left in &mut self.left {
+            left.intake.report_again(0, u64::MAX);
         }
         let mut told = None;
         for &(sub, handle) in &self.missing {

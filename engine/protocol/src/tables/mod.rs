@@ -30,7 +30,18 @@ struct Outgoing {
     version: u64,
     base: u64,
     begun: bool,
+    // Begins when the reports of so much of the reliable channel arrived.
+    after: u64,
     changes: VecDeque<Change>,
+}
+
+/// How far the reports to a peer are that must be there before its table changes: acknowledgements of subscriptions that ended.
+/// Positions of the channel that carries them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reports {
+    /// All of them are queued below this; `None` = some are not queued yet.
+    pub(crate) queued: Option<u64>,
+    pub(crate) arrived: u64,
 }
 
 #[derive(Default)]
@@ -180,7 +191,12 @@ impl Tables {
     }
 
     /// Queues what the peer misses, as long as `emit` takes it.
-    pub(crate) fn feed(&mut self, peer: PeerIx, mut emit: impl FnMut(Page<'_>) -> bool) {
+    pub(crate) fn feed(
+        &mut self,
+        peer: PeerIx,
+        reports: Reports,
+        mut emit: impl FnMut(Page<'_>) -> bool,
+    ) {
         let Some(state) = self.peers.get_mut(&peer).filter(|p| p.linked) else {
             return;
         };
@@ -189,12 +205,15 @@ impl Tables {
                 if state.sent >= Some(self.own.version()) {
                     return;
                 }
-                state.outgoing = Some(start(&self.own, state.sent.unwrap_or(0)));
+                let Some(after) = reports.queued else {
+                    return;
+                };
+                state.outgoing = Some(start(&self.own, state.sent.unwrap_or(0), after));
             }
             let Some(outgoing) = &mut state.outgoing else {
                 return;
             };
-            if !send(&self.own, outgoing, &mut emit) {
+            if reports.arrived < outgoing.after || !send(&self.own, outgoing, &mut emit) {
                 return;
             }
             state.sent = Some(outgoing.version);
@@ -282,7 +301,7 @@ impl Tables {
     }
 }
 
-fn start(own: &OwnTable, sent: u64) -> Outgoing {
+fn start(own: &OwnTable, sent: u64, after: u64) -> Outgoing {
     let increment: Option<VecDeque<Change>> = own.since(sent).map(Iterator::collect);
     let (base, changes) = match increment {
         Some(changes) => (sent, changes),
@@ -292,6 +311,7 @@ fn start(own: &OwnTable, sent: u64) -> Outgoing {
         version: own.version(),
         base,
         begun: false,
+        after,
         changes,
     }
 }
@@ -335,7 +355,11 @@ mod tests {
         let mut applied = None;
         while from.owes(P) {
             let mut left = step;
-            from.feed(P, |page| {
+            let reports = Reports {
+                queued: Some(0),
+                arrived: 0,
+            };
+            from.feed(P, reports, |page| {
                 if left == 0 {
                     return false;
                 }

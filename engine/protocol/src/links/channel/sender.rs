@@ -131,6 +131,16 @@ impl Sender {
         pushed
     }
 
+    /// The chunk after the last one that anything was pushed into.
+    pub(crate) fn pushed_to(&self) -> u64 {
+        self.end() + u64::from(!self.open.is_empty())
+    }
+
+    /// All chunks below this one have arrived.
+    pub(crate) fn arrived_to(&self) -> u64 {
+        self.base
+    }
+
     /// Bytes of digests that fit the queue.
     pub(crate) fn room(&self) -> usize {
         self.size.queue.saturating_sub(self.queued)

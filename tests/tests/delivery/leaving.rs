@@ -1,0 +1,100 @@
+//! A client that acknowledges and ends its subscription at once: what it acknowledged was delivered, whatever the network does
+//! to the two messages that say so.
+
+use tidings_protocol::Outcome;
+use tidings_tests::net::{MS, Manner, Net, Rule, S};
+
+use crate::common::*;
+
+const MESSAGES: usize = 200;
+
+// A subscription that holds everything unacknowledged.
+fn holding(net: &mut Net, n: usize, pattern: &str) -> u32 {
+    let sub = net.subscribe(n, pattern, |_| {});
+    effective(net, n, sub);
+    net.behave(n, sub, Manner::Keep);
+    sub
+}
+
+fn publish_and_let_arrive(net: &mut Net, n: usize, sub: u32) {
+    let handle = net.publisher(0, "t");
+    publish_all(net, 0, handle, &lines(MESSAGES));
+    let all = |net: &Net| got(net, n, sub).len() == MESSAGES;
+    assert!(net.run_till(20 * S, all), "all arrive");
+}
+
+fn assert_all_delivered(net: &mut Net, seed: u64) {
+    assert!(net.settle(0, 20 * S), "seed {seed}: {}", net.owing(0));
+    let all = delivered(net, 0) == MESSAGES as u64 && count(net, 0, Outcome::Unsubscribed) == 0;
+    assert!(all, "seed {seed}: {:?}", net.outcomes(0));
+}
+
+#[test]
+fn what_was_acknowledged_before_the_end_is_delivered_on_any_link() {
+    for seed in 1..=20 {
+        let mut net = mesh(seed, 2);
+        net.all_links(Rule::HOSTILE);
+        let sub = holding(&mut net, 1, "t");
+        publish_and_let_arrive(&mut net, 1, sub);
+        net.acknowledge_and_unsubscribe(1, sub);
+        assert_all_delivered(&mut net, seed);
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn a_turn_between_acknowledgement_and_end_changes_nothing() {
+    for seed in 1..=20 {
+        let mut net = mesh(seed, 2);
+        net.all_links(Rule::HOSTILE);
+        let sub = holding(&mut net, 1, "t");
+        publish_and_let_arrive(&mut net, 1, sub);
+        net.acknowledge_all(1, sub);
+        net.unsubscribe(1, sub);
+        assert_all_delivered(&mut net, seed);
+    }
+}
+
+#[test]
+fn a_local_subscription_acknowledges_and_ends_in_one_turn() {
+    let mut net = mesh(1, 1);
+    let sub = holding(&mut net, 0, "t");
+    publish_and_let_arrive(&mut net, 0, sub);
+    net.acknowledge_and_unsubscribe(0, sub);
+    assert_all_delivered(&mut net, 1);
+}
+
+#[test]
+fn what_was_not_acknowledged_fails_as_unsubscribed() {
+    for seed in 1..=5 {
+        let mut net = mesh(seed, 2);
+        net.all_links(Rule::HOSTILE);
+        let sub = holding(&mut net, 1, "t");
+        publish_and_let_arrive(&mut net, 1, sub);
+        let publisher = got(&net, 1, sub)[0].publisher;
+        let settled = net.acknowledge(1, sub, publisher, 99, true);
+        net.unsubscribe(1, sub);
+        assert!(net.settle(0, 20 * S), "{}", net.owing(0));
+        assert!(delivered(&net, 0) == settled && settled > 0, "seed {seed}");
+        assert!(count(&net, 0, Outcome::Unsubscribed) == MESSAGES as u64 - settled);
+    }
+}
+
+#[test]
+fn subscriptions_that_come_and_go_without_end_do_not_keep_the_table_from_its_publishers() {
+    let mut net = mesh(3, 2);
+    net.all_links(Rule::HOSTILE);
+    let handle = net.publisher(0, "t");
+    for n in 0..100 {
+        let sub = net.subscribe(1, "t", |_| {});
+        net.run(30 * MS);
+        let _ = net.publish(0, handle, &bytes(10, n + 1));
+        net.run(5 * MS);
+        net.unsubscribe(1, sub);
+    }
+    let stays = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, stays);
+    net.publish_surely(0, handle, b"last");
+    assert!(net.settle(0, 10 * S), "{}", net.owing(0));
+    assert!(net.payloads(1, stays).contains(&b"last".to_vec()));
+}
