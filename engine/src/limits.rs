@@ -34,6 +34,10 @@ pub const GSO_BYTES_MAX: usize = 65_000;
 pub const GSO_OFF_ROUTES_MAX: usize = 64;
 /// How long segmentation offload stays off on a route that refused it.
 pub const GSO_OFF_NS: u64 = 600 * SECOND_NS;
+/// A path that refuses datagrams for their size is logged once in this time.
+pub const TOO_BIG_LOG_NS: u64 = 600 * SECOND_NS;
+/// Paths of which that is remembered; of more nothing is logged meanwhile.
+pub const TOO_BIG_LOG_MAX: usize = 64;
 /// How often one send is tried again after the kernel reported another datagram's error on it.
 pub const SEND_RETRIES_MAX: usize = 4;
 /// Entries read from a socket's error queue in one turn.

@@ -8,6 +8,7 @@ pub(crate) mod net;
 pub(crate) mod notice;
 pub(crate) mod outlet;
 pub(crate) mod overlay;
+mod oversize;
 pub(crate) mod port;
 pub(crate) mod sessions;
 mod turn;

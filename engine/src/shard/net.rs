@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use tidings_protocol::Core;
-use tidings_wire::Class;
+use tidings_wire::{Class, MIN_DATAGRAM_SIZE};
 
+use super::oversize::Oversize;
 use crate::limits::{
     BATCHES_PER_TURN_MAX, SLOT_BYTES_GRO, SLOT_BYTES_HELLO, SLOTS_CONTROL_MAX, SLOTS_DATA_MAX,
     SLOTS_HELLO, SLOTS_MIN,
@@ -25,6 +26,7 @@ pub(crate) struct Net {
     data: Receiver,
     hello: Receiver,
     sender: Box<Sender>,
+    oversize: Oversize,
     /// The control socket's error queue has something.
     errors: bool,
 }
@@ -42,6 +44,7 @@ impl Net {
             data: Receiver::new(SLOT_BYTES_GRO, SLOTS_MIN, SLOTS_DATA_MAX),
             hello: Receiver::new(SLOT_BYTES_HELLO, hello_slots, hello_slots),
             sender: Sender::new(),
+            oversize: Oversize::default(),
             errors: false,
         }
     }
@@ -156,12 +159,17 @@ impl Net {
         let sent = self.sender.send(&self.sockets.control, now, runs(true));
         self.errors |= sent.errors;
         count(counters, sent);
-        count(
-            counters,
-            self.sender.send(&self.sockets.data, now, runs(false)),
-        );
-        // What is too big for its path is missing at the receiver like anything lost; probing finds the size that fits.
-        self.sender.take_too_big().for_each(drop);
+        // A probe of the path's size is meant to be refused where it is too big. Others must fit: nothing replaces them.
+        for (to, bytes) in self.sender.take_too_big() {
+            if bytes <= MIN_DATAGRAM_SIZE {
+                self.oversize.report(to, bytes, now);
+            }
+        }
+        let sent = self.sender.send(&self.sockets.data, now, runs(false));
+        count(counters, sent);
+        for (to, bytes) in self.sender.take_too_big() {
+            self.oversize.report(to, bytes, now);
+        }
     }
 }
 

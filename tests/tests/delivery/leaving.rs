@@ -56,6 +56,20 @@ fn a_turn_between_acknowledgement_and_end_changes_nothing() {
 }
 
 #[test]
+fn what_was_acknowledged_is_told_again_when_the_link_is_made_anew() {
+    for seed in 1..=5 {
+        let mut net = mesh(seed, 2);
+        let sub = holding(&mut net, 1, "t");
+        publish_and_let_arrive(&mut net, 1, sub);
+        net.link(0, 1, Rule::CUT);
+        net.acknowledge_and_unsubscribe(1, sub);
+        net.run(30 * S);
+        net.link(0, 1, Rule::HOSTILE);
+        assert_all_delivered(&mut net, seed);
+    }
+}
+
+#[test]
 fn a_local_subscription_acknowledges_and_ends_in_one_turn() {
     let mut net = mesh(1, 1);
     let sub = holding(&mut net, 0, "t");
