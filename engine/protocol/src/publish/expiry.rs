@@ -22,7 +22,7 @@ impl Publish {
         self.next_tick = now + TICK;
         self.end_rest();
         self.end_spill();
-        self.store.relax();
+        self.store.relax(now);
         self.expire_attempts(now, peers, out);
         self.offer_again(now);
         self.expire_parked(now, peers, out);

@@ -39,14 +39,17 @@ pub(crate) struct Store {
     chunks: Vec<Option<Chunk>>,
     vacant: Vec<u32>,
     pool: Vec<Box<[u8]>>,
-    // Fewest chunks that the pool had since the last look.
+    // Fewest chunks that the pool had since the last look, and when the next one is due.
     idle: usize,
+    look_at: u64,
     used: usize,
     limit: usize,
 }
 
 /// Idle chunks that are kept for good: what a burst of a megabyte needs.
 const POOL: usize = 16;
+/// A pool is given back in steps so far apart, in ns: bursts come again.
+const LOOK_EVERY: u64 = 1_000_000_000;
 // Offsets are u16: the last byte of a chunk is not addressable as an offset, nor does it begin a datagram.
 const _: () = assert!(limits::CHUNK <= u16::MAX as usize + 1);
 
@@ -57,6 +60,7 @@ impl Store {
             vacant: Vec::new(),
             pool: Vec::new(),
             idle: 0,
+            look_at: 0,
             used: 0,
             limit: limit.max(limits::RETAIN_MIN),
         }
@@ -129,8 +133,12 @@ impl Store {
         }
     }
 
-    /// Called now and then: gives back half of the chunks that were idle all the time since.
-    pub(crate) fn relax(&mut self) {
+    /// Called now and then: once a second gives back half of the chunks that were idle all the time since.
+    pub(crate) fn relax(&mut self, now: u64) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
         let surplus = self.idle.min(self.pool.len().saturating_sub(POOL));
         self.pool.truncate(self.pool.len() - surplus.div_ceil(2));
         self.idle = self.pool.len();
