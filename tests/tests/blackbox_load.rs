@@ -334,7 +334,7 @@ fn a_hundred_thousand_topics_share_datagrams_and_take_little_memory() {
             .zip(&peaks)
             .for_each(|(node, peak)| peak.look(node));
         for reader in readers {
-            reader.join().unwrap();
+            drop(reader.join().unwrap());
         }
     });
     for (to, before) in [2, 3].into_iter().zip(before) {
@@ -351,7 +351,7 @@ fn a_hundred_thousand_topics_share_datagrams_and_take_little_memory() {
     figure(format_args!("took {:.1} s", began.elapsed().as_secs_f64()));
 }
 
-fn count_messages(mut client: Client, wanted: u64) {
+fn count_messages(mut client: Client, wanted: u64) -> Client {
     let (mut count, until) = (0, Instant::now() + 90 * SECOND);
     while count < wanted {
         let left = until.saturating_duration_since(Instant::now());
@@ -377,6 +377,7 @@ fn count_messages(mut client: Client, wanted: u64) {
     while Instant::now() < until {
         let _ = client.next(Some(SECOND / 10));
     }
+    client
 }
 
 /// Bytes of the header of each class.

@@ -347,6 +347,9 @@ impl Intake {
         extra.hold_bytes = 0;
         extra.gaps.clear();
         extra.fetching = None;
+        if extra.is_spent() {
+            self.extra = None;
+        }
     }
 
     /// Reports what of `from..to` is acknowledged once more.
@@ -355,9 +358,11 @@ impl Intake {
         let from = from.max(self.start);
         let mut done = Vec::new();
         let floor = self.floor;
-        let extra = self.extra();
         let mut owned = RangeSet::default();
         owned.insert(from, to.min(floor));
+        let Some(extra) = &self.extra else {
+            return owned.iter().for_each(|(a, b)| self.report(a, b));
+        };
         extra.got.parts(from, to, |a, b| {
             owned.insert(a, b);
         });
