@@ -74,7 +74,7 @@ const COUNT: u64 = 1_000_000;
 /// few times a second, and an array that is fuller than ever before and doubles.
 const REMAIN: u64 = 100;
 /// Times that a count is made until it is low enough.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// Bytes that the publisher is ahead at most: neither the subscriber's ring nor a socket's buffer fills, so nothing goes to
 /// catch-up and nothing is repaired.
 const AHEAD: u64 = 512 << 10;
@@ -100,9 +100,6 @@ fn measure(a: &Engine, b: &Engine, mut run: impl FnMut(u64)) -> bool {
 }
 
 fn assert_none(low: bool) {
-    if !low || std::env::var_os("TIDINGS_SITES").is_some() {
-        tell_sites();
-    }
     assert!(
         low,
         "{REMAIN} allocations or more for {COUNT} messages, {ROUNDS} times"
@@ -124,6 +121,9 @@ fn measure_once(a: &Engine, b: &Engine, run: &mut impl FnMut(u64)) -> u64 {
         after[0] - before[0],
         after[1] - before[1],
     );
+    if allocations >= REMAIN {
+        tell_sites();
+    }
     allocations
 }
 

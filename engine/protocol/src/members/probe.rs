@@ -75,7 +75,8 @@ impl Members {
     fn next_target(&mut self, ctx: &mut Ctx<'_>) -> Option<PeerIx> {
         for _ in 0..=self.table.live().len() {
             if self.probing.next >= self.probing.order.len() {
-                self.probing.order = self.table.live().to_vec();
+                self.probing.order.clear();
+                self.probing.order.extend_from_slice(self.table.live());
                 ctx.rng.shuffle(&mut self.probing.order);
                 self.probing.next = 0;
             }

@@ -88,8 +88,9 @@ struct Handle {
     defined: (u32, u32),
     // Kept for a while when everything in it is settled: the next message finds its memory.
     out: Option<Box<Outstanding>>,
-    // Listed in `resting`.
+    // Listed in `resting`; `next` when that list was last gone through.
     rests: bool,
+    looked_at: u64,
 }
 
 /// What sealing needs besides the streams.
@@ -207,6 +208,7 @@ impl Publish {
             defined: (u32::MAX, 0),
             out: None,
             rests: false,
+            looked_at: 0,
         }));
         Ok(number)
     }
@@ -405,26 +407,40 @@ impl Publish {
             handle.out = None;
             return;
         }
-        handle.rests = true;
+        (handle.rests, handle.looked_at) = (true, 0);
         self.resting.push(number);
     }
 
-    // Frees what settled handles kept.
+    // Frees what settled handles kept that had no message since the last time: the others need it again.
     fn end_rest(&mut self) {
         let mut resting = std::mem::take(&mut self.resting);
-        for number in resting.drain(..) {
-            let Some(handle) = self.handle_mut(number) else {
-                continue;
-            };
-            handle.rests = false;
-            if handle.out.as_ref().is_some_and(|out| out.is_empty()) {
-                handle.out = None;
-                if handle.next == CLOSED {
-                    self.drop_closed(number);
-                }
-            }
-        }
+        resting.retain(|&number| self.rests_on(number));
         self.resting = resting;
+    }
+
+    fn rests_on(&mut self, number: u32) -> bool {
+        let Some(handle) = self.handle_mut(number) else {
+            return false;
+        };
+        if handle.out.as_ref().is_some_and(|out| !out.is_empty()) {
+            handle.rests = false;
+            return false;
+        }
+        if handle.looked_at != handle.next {
+            handle.looked_at = handle.next;
+            return true;
+        }
+        handle.out = None;
+        if handle.next != CLOSED {
+            handle.rests = false;
+            return false;
+        }
+        // A closed one goes for good, once nobody is yet to hear of it.
+        let stays = self.nodes.values().any(|node| node.owes_gap(number));
+        if !stays {
+            self.handles[number as usize] = None;
+        }
+        stays
     }
 
     /// Bytes of the store in use.
