@@ -18,7 +18,7 @@ pub(super) struct Held {
 /// So many blanks more than entries are borne.
 const BLANKS: usize = 64;
 /// An array larger than this is given back once it is empty.
-const SPARE_MAX: usize = 4096;
+const SPARE_MAX: usize = 16_384;
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {

@@ -6,6 +6,7 @@
 
 pub(crate) mod intake;
 pub(crate) mod reassembly;
+mod report;
 pub(crate) mod stream;
 mod toward;
 
@@ -128,8 +129,6 @@ pub(crate) struct Receive {
 
 /// FETCHes to one publisher node that may be under way at a time.
 const FETCHES: usize = 16;
-/// Intakes that keep their memory although it is empty: those in use need it again with the next message.
-const RESTING: usize = 256;
 /// Messages that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
@@ -635,118 +634,6 @@ impl Receive {
         let handle = origin.handles.get_mut(&number);
         if let Some(intake) = handle.and_then(|h| h.intakes.iter_mut().find(|i| i.sub == sub)) {
             intake.on_fetched(from);
-        }
-    }
-
-    /// The client acknowledges; unknown ids are ignored. Returns how many messages that settled.
-    pub(crate) fn acknowledge(
-        &mut self,
-        peer: PeerIx,
-        boot: Boot,
-        sub: u32,
-        number: u32,
-        from: u64,
-        to: u64,
-    ) -> u64 {
-        let Some(origin) = self.origins.get_mut(&peer).filter(|o| o.boot == boot) else {
-            return 0;
-        };
-        let Some(handle) = origin.handles.get_mut(&number) else {
-            return 0;
-        };
-        let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
-            return 0;
-        };
-        let settled = intake.acknowledge(from, to);
-        if settled > 0 {
-            origin.dirty.insert(number);
-        }
-        settled
-    }
-
-    /// Publisher nodes with anything to tell.
-    pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
-        self.origins.get(&peer).is_some_and(|o| {
-            let left = o.left.iter().any(|l| l.intake.has_reports());
-            left || !o.dirty.is_empty() || !o.notices.is_empty()
-        })
-    }
-
-    /// Whether a subscription ended that the publisher node may not know the end of.
-    pub(crate) fn is_left(&self, peer: PeerIx) -> bool {
-        self.origins.get(&peer).is_some_and(|o| !o.left.is_empty())
-    }
-
-    /// The publisher node knows this version of the own table.
-    pub(crate) fn on_table_ack(&mut self, peer: PeerIx, version: u64) {
-        if let Some(origin) = self.origins.get_mut(&peer) {
-            origin.left.retain(|left| left.version > version);
-        }
-    }
-
-    /// Takes the notices for a publisher node.
-    pub(crate) fn take_notices(
-        &mut self,
-        peer: PeerIx,
-        mut emit: impl FnMut(Notice) -> bool,
-    ) -> bool {
-        let Some(origin) = self.origins.get_mut(&peer) else {
-            return true;
-        };
-        let mut sent = 0;
-        for notice in &origin.notices {
-            if !emit(*notice) {
-                break;
-            }
-            sent += 1;
-        }
-        origin.notices.drain(..sent);
-        origin.notices.is_empty()
-    }
-
-    /// Takes acknowledgements for a publisher node: (sub, handle, from, to, outcome).
-    pub(crate) fn take_reports(
-        &mut self,
-        peer: PeerIx,
-        mut emit: impl FnMut(u32, u32, u64, u64, Outcome) -> bool,
-    ) -> bool {
-        let Some(origin) = self.origins.get_mut(&peer) else {
-            return true;
-        };
-        for Left { handle, intake, .. } in &mut origin.left {
-            let (sub, number) = (intake.sub, *handle);
-            if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
-                return false;
-            }
-        }
-        while let Some(&number) = origin.dirty.first() {
-            if let Some(handle) = origin.handles.get_mut(&number) {
-                for intake in &mut handle.intakes {
-                    let sub = intake.sub;
-                    if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
-                        return false;
-                    }
-                    if intake.begins_rest() {
-                        self.resting.push_back((peer, number, sub));
-                    }
-                }
-            }
-            origin.dirty.pop_first();
-        }
-        self.end_rest();
-        true
-    }
-
-    // Frees the memory of the intakes that rest for longest.
-    fn end_rest(&mut self) {
-        while self.resting.len() > RESTING
-            && let Some((peer, number, sub)) = self.resting.pop_front()
-        {
-            let origin = self.origins.get_mut(&peer);
-            let handle = origin.and_then(|o| o.handles.get_mut(&number));
-            if let Some(intake) = handle.and_then(|h| h.intakes.iter_mut().find(|i| i.sub == sub)) {
-                intake.end_rest();
-            }
         }
     }
 
