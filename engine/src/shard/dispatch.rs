@@ -179,7 +179,10 @@ impl Yard {
     pub(crate) fn remove(&mut self, slot: u16) -> Option<Box<ShardOverlay>> {
         self.by_tag.retain(|_, owner| *owner != slot);
         self.map.blocks.take_back(self.index, slot);
-        self.slots.get_mut(usize::from(slot))?.take()
+        let overlay = self.slots.get_mut(usize::from(slot))?.take()?;
+        // What the shard counts never falls.
+        overlay.outlets.counts.add_to(&mut self.counters);
+        Some(overlay)
     }
 
     pub(crate) fn overlays(&mut self) -> impl Iterator<Item = &mut ShardOverlay> {

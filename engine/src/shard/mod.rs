@@ -111,12 +111,7 @@ impl Shard {
     pub(crate) fn counters(&self) -> ShardCounters {
         let mut counters = self.yard.counters;
         for overlay in self.yard.slots.iter().flatten() {
-            let counts = overlay.outlets.counts;
-            counters.messages_delivered += counts.delivered;
-            counters.deliver_full += counts.full;
-            counters.outcomes_waiting += counts.outcomes_waiting;
-            counters.messages_crossed_in += counts.crossed_in;
-            counters.messages_crossed_out += counts.crossed_out;
+            overlay.outlets.counts.add_to(&mut counters);
         }
         counters
     }

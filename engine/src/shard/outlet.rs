@@ -9,6 +9,7 @@ use tidings_wire::NodeId;
 
 use super::notice::{Notice, Notices};
 use crate::limits::{GAPS_WAITING_MAX, OUTCOMES_WAITING_MAX};
+use crate::metrics::ShardCounters;
 use crate::number_map::NumberMap;
 use crate::publisher::PublisherShared;
 use crate::queue::ring::Producer;
@@ -209,14 +210,26 @@ impl OutcomeSink {
     }
 }
 
-/// What the outlet counted; the shard adds it to its counters.
+/// What is counted for one overlay's local users; the shard adds it to its counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OutletCounts {
+    pub(crate) published: u64,
     pub(crate) delivered: u64,
     pub(crate) full: u64,
     pub(crate) outcomes_waiting: u64,
     pub(crate) crossed_in: u64,
     pub(crate) crossed_out: u64,
+}
+
+impl OutletCounts {
+    pub(crate) fn add_to(&self, counters: &mut ShardCounters) {
+        counters.messages_published += self.published;
+        counters.messages_delivered += self.delivered;
+        counters.deliver_full += self.full;
+        counters.outcomes_waiting += self.outcomes_waiting;
+        counters.messages_crossed_in += self.crossed_in;
+        counters.messages_crossed_out += self.crossed_out;
+    }
 }
 
 /// All outlets of one overlay.

@@ -91,7 +91,9 @@ impl ShardOverlay {
         payload: &[u8],
     ) -> Result<Accepted, PublishError> {
         self.touched = true;
-        self.core.publish(now, handle, payload, &mut self.outlets)
+        let accepted = self.core.publish(now, handle, payload, &mut self.outlets)?;
+        self.outlets.counts.published += 1;
+        Ok(accepted)
     }
 
     /// Subscribes, or continues a named client's subscription; an older sink of it hears nothing any more.
@@ -255,16 +257,14 @@ impl ShardOverlay {
         !self.active.is_empty()
     }
 
-    /// Serves the ports that have something, each a bounded part. Returns messages published and whether anything was done.
-    pub(crate) fn serve_ports(&mut self, now: u64, published: &mut u64, blocked: &mut u64) {
+    /// Serves the ports that have something, each a bounded part, and counts those that must wait.
+    pub(crate) fn serve_ports(&mut self, now: u64, blocked: &mut u64) {
         let spare = std::mem::take(&mut self.served);
         let mut ports = std::mem::replace(&mut self.active, spare);
         for port in ports.drain(..) {
             self.touched = true;
             let served = match &mut self.ports[port as usize] {
-                Some(Port::Publisher(it)) => {
-                    it.serve(now, port, &mut self.core, &mut self.outlets, published)
-                }
+                Some(Port::Publisher(it)) => it.serve(now, port, &mut self.core, &mut self.outlets),
                 Some(Port::Subscriber(it)) => it.serve(port, &mut self.core, &mut self.outlets),
                 None => continue,
             };

@@ -43,7 +43,6 @@ impl PublisherPort {
         port: u32,
         core: &mut Core,
         outlets: &mut Outlets,
-        published: &mut u64,
     ) -> Served {
         if !outlets.has_outcome_room(port) {
             return Served::Unread;
@@ -64,7 +63,7 @@ impl PublisherPort {
                         "publisher and core count alike"
                     );
                     self.next_seq += 1;
-                    *published += 1;
+                    outlets.counts.published += 1;
                 }
                 Err(PublishError::WouldBlock) => {
                     served = Served::Blocked;

@@ -118,15 +118,14 @@ impl Shard {
     }
 
     fn take_ports(&mut self) -> bool {
-        let (mut published, mut blocked, mut any) = (0, 0, false);
+        let (mut blocked, mut any) = (0, false);
         let now = self.now;
         for overlay in self.yard.overlays() {
             if overlay.has_active() {
                 any = true;
-                overlay.serve_ports(now, &mut published, &mut blocked);
+                overlay.serve_ports(now, &mut blocked);
             }
         }
-        self.yard.counters.messages_published += published;
         self.yard.counters.publish_blocked += blocked;
         any
     }
