@@ -133,6 +133,26 @@ fn a_member_that_joins_later_knows_the_subscription_before_it_publishes() {
 }
 
 #[test]
+fn a_node_that_joins_right_after_a_subscription_took_effect_owes_it() {
+    for seed in 0..60 {
+        let mut net = Net::unstarted(seed, 4, |_, _| {});
+        (0..3).for_each(|n| net.start(n));
+        net.run(3 * S);
+        net.all_links(RULES[seed as usize % 2]);
+        for n in 0..3 {
+            let sub = net.subscribe(n, "first", |_| {});
+            effective(&mut net, n, sub);
+        }
+        net.start(3);
+        assert!(
+            net.run_till(6 * S, |net| net.core(3).is_synced()),
+            "seed {seed}"
+        );
+        assert!(net.core(3).owed("first") == 3, "seed {seed}");
+    }
+}
+
+#[test]
 fn who_starts_first_does_not_matter() {
     for first in 0..3 {
         let mut net = Net::unstarted(first as u64, 3, |_, _| {});

@@ -70,6 +70,9 @@ impl Core {
     /// Plans what is to be sent now: see [`Core::transmits`].
     pub fn flush(&mut self, now: u64, out: &mut dyn Outlet) {
         self.report_locally(now, out);
+        // Before the tables: a record that tells of a version goes ahead of it.
+        let (mut ctx, members) = self.ctx(now);
+        members.issue(&mut ctx);
         let mut peers = std::mem::take(&mut self.linked);
         peers.clear();
         peers.extend(self.links.iter().map(|link| link.peer));
@@ -125,6 +128,7 @@ impl Core {
             links,
             tables,
             receive,
+            members,
             ..
         } = self;
         if !(tables.owes(peer) || receive.has_reports(peer) || receive.may_fetch(peer)) {
@@ -142,7 +146,7 @@ impl Core {
                 link.ctl.room() > CTL_RESERVE && push_report(link, sub, handle, (from, to), outcome)
             });
         }
-        if tables.owes(peer) {
+        if tables.owes(peer) && !members.own_record().is_empty() {
             // The table takes another channel: it must not tell the end of a subscription before what that acknowledged.
             let end = if receive.is_left(peer) {
                 told.then(|| link.ctl.tx.pushed_to())
@@ -153,8 +157,15 @@ impl Core {
                 queued: end,
                 arrived: link.ctl.tx.arrived_to(),
             };
+            // Our record first. Whoever confirms the table then also knows its version, and a node that joins through it
+            // waits for that one, not for an older.
+            let record = members.own_record();
             tables.feed(peer, reports, |page| {
-                link.bulk.push(encode_page(&page).bytes())
+                let encoded = encode_page(&page);
+                link.bulk.push_with(|writer| {
+                    let begins = matches!(page, Page::Begin { .. });
+                    (!begins || writer.put_encoded(record)) && writer.put_encoded(encoded.bytes())
+                })
             });
         }
         while link.ctl.room() > CTL_RESERVE {

@@ -27,7 +27,11 @@ impl Link {
         self.send_opened(now, local, tx);
         self.send_path(now, local, tx);
         self.send_pair(now, local, tx);
-        self.send_bulk(now, tx);
+        // Before the initiator was heard it may lack the keys: BULK would overtake OPENED, be dropped and look like
+        // congestion.
+        if self.sessions.used_ref().confirmed {
+            self.send_bulk(now, tx);
+        }
     }
 
     /// OPENED on sessions that are not used yet; on the used one it leads the next datagram.

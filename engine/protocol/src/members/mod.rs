@@ -271,7 +271,6 @@ impl Members {
     }
 
     /// Our own record as last issued, encoded; empty before the first.
-    #[cfg(test)]
     pub(crate) fn own_record(&self) -> &[u8] {
         self.own.encoded()
     }
@@ -317,13 +316,18 @@ impl Members {
         }
     }
 
-    /// Issues our record if it changed and goes on with anti-entropy pages. Called before the links are flushed.
-    pub(crate) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+    /// Issues our record if it changed.
+    pub(crate) fn issue(&mut self, ctx: &mut Ctx<'_>) {
         if self.leaving_since.is_none() && self.own.issue() {
             ctx.links.local.generation = self.own.generation();
             ctx.links.set_greeting(self.own.encoded());
             self.tell_own(ctx);
         }
+    }
+
+    /// Goes on with what is owed to others and with anti-entropy pages. Called before the links are flushed.
+    pub(crate) fn flush(&mut self, ctx: &mut Ctx<'_>) {
+        self.issue(ctx);
         while let Some(peer) = self.owed.pop() {
             self.send_own(ctx, peer);
         }
