@@ -312,6 +312,7 @@ impl Engine {
                     rcvbuf: shard.rcvbuf(),
                     queued: shard.queued(),
                     sessions: shard.sessions.len(),
+                    clients: shard.sessions.connected(),
                     counters: shard.counters(),
                 };
                 let of_overlays = shard

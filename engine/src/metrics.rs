@@ -1,29 +1,7 @@
 //! The counters of a shard, declared once: field, exposition name and help text come from one list. They are plain
 //! integers that only their shard changes; a snapshot travels up on request. The counters of an overlay are its core's.
 
-macro_rules! counters {
-    ($(#[$meta:meta])* $name:ident { $($field:ident: $help:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct $name {
-            $(#[doc = $help] pub $field: u64,)*
-        }
-
-        impl $name {
-            /// Name, help text and value of each counter, in order of declaration.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-                [$((stringify!($field), $help, self.$field),)*].into_iter()
-            }
-
-            /// Adds another shard's counters.
-            pub fn add(&mut self, other: &Self) {
-                $(self.$field += other.$field;)*
-            }
-        }
-    };
-}
-
-counters! {
+tidings_protocol::counters! {
     /// What one shard counts.
     ShardCounters {
         turns: "Passes of the loop",

@@ -25,8 +25,10 @@ pub struct ShardStats {
     pub rcvbuf: usize,
     /// Commands, bells and ports that wait for it.
     pub queued: usize,
-    /// Sessions on it.
+    /// Sessions on it: connections of local clients, agents of connections on other shards, handlers.
     pub sessions: usize,
+    /// Connections of local clients that it serves. One that has named no overlay yet is on no shard.
+    pub clients: usize,
     /// Its counters.
     pub counters: ShardCounters,
 }

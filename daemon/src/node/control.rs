@@ -217,18 +217,22 @@ fn metadata(bytes: &[u8]) -> Value {
     )
 }
 
+/// Counters as the engine lists them.
+fn counts(each: impl Iterator<Item = (&'static str, &'static str, u64)>) -> Value {
+    Value::Object(
+        each.map(|(name, _, value)| (name.to_owned(), Value::from(value)))
+            .collect(),
+    )
+}
+
 fn shard_stats(index: usize, shard: &ShardStats) -> Value {
-    let counters: Map<String, Value> = shard
-        .counters
-        .each()
-        .map(|(name, _, value)| (name.to_owned(), Value::from(value)))
-        .collect();
     json!({
         "shard": index,
         "waits_by": shard.waiting.map(|waiting| format!("{waiting:?}").to_lowercase()),
         "rcvbuf": shard.rcvbuf,
-        "clients": shard.sessions,
-        "counters": counters,
+        "queued": shard.queued,
+        "clients": shard.clients,
+        "counters": counts(shard.counters.each()),
     })
 }
 
@@ -249,35 +253,26 @@ fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> Value {
                 "rtt_us": member.rtt.map(|rtt| rtt / 1_000),
             })
         });
+    let (stored, held) = overlay.bytes;
+    let (streams_out, streams_in) = overlay.streams;
+    let (subscriptions, table_version) = overlay.subscriptions;
     json!({
         "name": overlay.name,
         "shard": overlay.shard,
         "members": overlay.members,
         "synced": overlay.synced,
-        "publish": publish_counters(overlay),
-        "receive": receive_counters(overlay),
+        "ports": overlay.ports,
+        "subscriptions": subscriptions,
+        "table_version": table_version,
+        "store_bytes": stored,
+        "held_bytes": held,
+        "streams_out": streams_out,
+        "streams_in": streams_in,
+        "publish": counts(overlay.publish.each()),
+        "receive": counts(overlay.receive.each()),
         "refused": refusals,
         "peers": peers.collect::<Vec<_>>(),
     })
-}
-
-macro_rules! fields {
-    ($counters:expr, $($field:ident)*) => { json!({ $(stringify!($field): $counters.$field),* }) };
-}
-
-fn publish_counters(overlay: &OverlayStats) -> Value {
-    fields!(
-        overlay.publish,
-        accepted accepted_bytes unowed would_block sealed sent sent_bytes repairs lost spurious delivered failed
-        redeliveries catchup behind beats
-    )
-}
-
-fn receive_counters(overlay: &OverlayStats) -> Value {
-    fields!(
-        overlay.receive,
-        delivered delivered_bytes duplicates missed held gaps refused again evicted
-    )
 }
 
 #[cfg(test)]

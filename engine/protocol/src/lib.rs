@@ -6,6 +6,7 @@
 
 mod config;
 mod core;
+mod counters;
 mod encode;
 mod event;
 mod fan;

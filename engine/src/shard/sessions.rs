@@ -67,6 +67,12 @@ impl Sessions {
         self.count
     }
 
+    /// Connections of clients: handlers, and the agents of connections on other shards, have no descriptor.
+    pub(crate) fn connected(&self) -> usize {
+        let cells = self.cells.iter().flatten();
+        cells.filter(|cell| cell.session.fd().is_some()).count()
+    }
+
     fn cell(&self, index: u32) -> Option<SessionRc> {
         self.cells.get(index as usize)?.clone()
     }

@@ -33,41 +33,26 @@ use store::Store;
 use stream::{Stream, StreamKeys};
 use subscriber::{Phase, Subscriber, Subscribing, Untold};
 
-/// Counts of the publishing side; monotonic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PublishCounters {
-    /// Messages accepted.
-    pub accepted: u64,
-    /// Payload bytes of them.
-    pub accepted_bytes: u64,
-    /// Messages that nobody was owed.
-    pub unowed: u64,
-    /// Refusals for want of room.
-    pub would_block: u64,
-    /// Datagrams sealed for streams.
-    pub sealed: u64,
-    /// Datagrams sent of streams, once for each receiver.
-    pub sent: u64,
-    /// Bytes of them.
-    pub sent_bytes: u64,
-    /// Datagrams sent again.
-    pub repairs: u64,
-    /// Datagrams judged lost.
-    pub lost: u64,
-    /// Repairs that proved needless.
-    pub spurious: u64,
-    /// (message, subscription) pairs acknowledged.
-    pub delivered: u64,
-    /// (message, subscription) pairs failed.
-    pub failed: u64,
-    /// Subscriptions offered their messages again after a period without acknowledgement.
-    pub redeliveries: u64,
-    /// Messages sent by catch-up.
-    pub catchup: u64,
-    /// Nodes that fell behind a stream.
-    pub behind: u64,
-    /// Heartbeats of streams.
-    pub beats: u64,
+crate::counters! {
+    /// Counts of the publishing side; monotonic.
+    PublishCounters {
+        accepted: "Messages accepted",
+        accepted_bytes: "Payload bytes of accepted messages",
+        unowed: "Messages that nobody was owed",
+        would_block: "Refusals for want of room",
+        sealed: "Datagrams sealed for streams",
+        sent: "Datagrams sent of streams, once for each receiver",
+        sent_bytes: "Bytes of datagrams sent of streams",
+        repairs: "Datagrams sent again",
+        lost: "Datagrams judged lost",
+        spurious: "Repairs that proved needless",
+        delivered: "(message, subscription) pairs acknowledged",
+        failed: "(message, subscription) pairs failed",
+        redeliveries: "Subscriptions offered their messages again after a period without acknowledgement",
+        catchup: "Messages sent by catch-up",
+        behind: "Nodes that fell behind a stream",
+        beats: "Heartbeats of streams",
+    }
 }
 
 /// The subscriptions that a topic's messages are owed to, shared by all topics with the same ones.

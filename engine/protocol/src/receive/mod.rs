@@ -23,27 +23,19 @@ use intake::Intake;
 use reassembly::{MessageKey, Part, Reassembly};
 use toward::{Toward, note_behind};
 
-/// Counts of the receiving side; monotonic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceiveCounters {
-    /// Messages handed to local subscriptions.
-    pub delivered: u64,
-    /// Payload bytes of them.
-    pub delivered_bytes: u64,
-    /// Messages that a subscription had already.
-    pub duplicates: u64,
-    /// Messages without room, to be fetched later.
-    pub missed: u64,
-    /// Messages held back behind a hole.
-    pub held: u64,
-    /// Messages that will never come.
-    pub gaps: u64,
-    /// Messages that a subscription's policy refused.
-    pub refused: u64,
-    /// Messages handed over for a second time, marked so.
-    pub again: u64,
-    /// Partly received messages that made room for others.
-    pub evicted: u64,
+crate::counters! {
+    /// Counts of the receiving side; monotonic.
+    ReceiveCounters {
+        delivered: "Messages handed to local subscriptions",
+        delivered_bytes: "Payload bytes of messages handed to local subscriptions",
+        duplicates: "Messages that a subscription had already",
+        missed: "Messages without room, to be fetched later",
+        held: "Messages held back behind a hole",
+        gaps: "Messages that will never come",
+        refused: "Messages that a subscription's policy refused",
+        again: "Messages handed over for a second time, marked so",
+        evicted: "Partly received messages that made room for others",
+    }
 }
 
 struct LocalSub {
