@@ -1,7 +1,7 @@
 //! Accepted, effective, delivered, ordered, local: sentences 1, 2, 4, 6 and 7.
 
 use tidings_protocol::{AckMode, Outcome, PublishError};
-use tidings_tests::net::{Manner, Net, Rule, S, Told};
+use tidings_tests::net::{MS, Manner, Net, Rule, S, Told};
 use tidings_wire::Class;
 
 use crate::common::*;
@@ -171,19 +171,74 @@ fn who_starts_first_does_not_matter() {
     }
 }
 
+// Whether a node was told this.
+fn told(net: &Net, n: usize, what: &Told) -> bool {
+    net.seen(n).told.iter().any(|(_, told)| told == what)
+}
+
 #[test]
-fn publish_waits_at_most_five_seconds_for_tables_after_joining() {
+fn publish_waits_at_most_five_seconds_for_somebody_to_join() {
     let mut net = Net::unstarted(1, 2, |_, _| {});
     net.start(1);
     let began = net.now();
     let handle = net.publisher(1, "t");
     assert!(net.publish(1, handle, b"x") == Err(PublishError::WouldBlock));
-    assert!(net.run_till(6 * S, |net| net.core(1).is_synced()));
+    assert!(net.run_till(6 * S, |net| told(net, 1, &Told::Synced(false))));
     assert!((5 * S..5 * S + SOON).contains(&(net.now() - began)));
-    let told = |what: &Told| net.seen(1).told.iter().any(|(_, told)| told == what);
-    assert!(told(&Told::Synced(false)), "it is told that it is unsynced");
-    assert!(told(&Told::Writable));
+    assert!(told(&net, 1, &Told::Writable));
     assert!(net.publish(1, handle, b"x").is_ok());
+    assert!(!net.core(1).is_synced(), "and that it is unsynced is told");
+}
+
+#[test]
+fn publish_waits_again_when_somebody_is_met_at_last() {
+    for seed in 0..20 {
+        let mut net = Net::unstarted(seed, 3, |_, _| {});
+        net.all_links(RULES[seed as usize % 2]);
+        net.start(2);
+        net.run(8 * S);
+        let handle = net.publisher(2, "t");
+        assert!(net.publish(2, handle, b"x").unwrap().owed == 0);
+        (0..2).for_each(|n| net.link(n, 2, Rule::CUT));
+        (0..2).for_each(|n| net.start(n));
+        let subs = [0, 1].map(|n| (n, net.subscribe(n, "t", |_| {})));
+        for (n, sub) in subs {
+            effective(&mut net, n, sub);
+        }
+        (0..2).for_each(|n| net.link(n, 2, RULES[seed as usize % 2]));
+        let met = |net: &Net| net.core(2).members().len() > 1;
+        assert!(net.run_till(20 * S, met), "seed {seed}");
+        while !net.core(2).is_synced() {
+            assert!(
+                net.publish(2, handle, b"early") == Err(PublishError::WouldBlock),
+                "seed {seed}"
+            );
+            net.run(MS);
+        }
+        let accepted = net.publish(2, handle, b"now").unwrap();
+        assert!(accepted.owed == 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_table_that_never_comes_makes_messages_unsynced_after_five_seconds() {
+    let mut net = Net::unstarted(1, 3, |_, _| {});
+    (0..2).for_each(|n| net.start(n));
+    net.run(3 * S);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    net.link(1, 2, Rule::CUT);
+    net.start(2);
+    let began = net.now();
+    let handle = net.publisher(2, "t");
+    assert!(net.run_till(6 * S, |net| told(net, 2, &Told::Synced(false))));
+    assert!((5 * S..5 * S + SOON).contains(&(net.now() - began)));
+    assert!(net.publish(2, handle, b"x").unwrap().owed == 0);
+    assert!(!net.core(2).is_synced());
+    net.link(1, 2, Rule::GOOD);
+    assert!(net.run_till(20 * S, |net| net.core(2).is_synced()));
+    assert!(told(&net, 2, &Told::Synced(true)));
+    assert!(net.publish(2, handle, b"x").unwrap().owed == 1);
 }
 
 #[test]

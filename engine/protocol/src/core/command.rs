@@ -42,7 +42,7 @@ impl Core {
         if self.leaving {
             return Err(PublishError::Closed);
         }
-        if !self.sync.is_done() {
+        if !self.sync.may_publish() {
             return Err(PublishError::WouldBlock);
         }
         let Self {
@@ -194,9 +194,10 @@ impl Core {
         self.members.set_seeds(now, seeds);
     }
 
-    /// Whether every alive member's subscriptions are known, so that publishers need not wait.
+    /// Whether every alive member's subscriptions were known since joining. Publishing goes on without 5 s after joining; what
+    /// is published then may owe less than it should.
     pub fn is_synced(&self) -> bool {
-        self.sync.is_done()
+        self.sync.is_synced()
     }
 
     /// Whether every accepted message has all its outcomes.

@@ -277,7 +277,7 @@ impl Core {
                 missing: &missing,
             });
         }
-        if !self.sync.is_done() {
+        if !self.sync.is_synced() {
             let complete = self.members.has_joined() && self.holds_every_table();
             if let Some(synced) = self.sync.check(now, complete) {
                 out.event(Event::Synced {
@@ -322,6 +322,7 @@ impl Core {
     }
 
     fn on_session(&mut self, now: u64, peer: PeerIx, boot: Boot) {
+        self.sync.on_met(now);
         self.receive.on_session(peer, self.peers.id(peer), boot);
         self.tables.on_link_up(peer);
         self.publish.on_link_up(peer, boot, now);

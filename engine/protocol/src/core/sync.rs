@@ -2,50 +2,80 @@
 
 use crate::limits;
 
-/// How the wait ended.
+/// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synced {
     /// Every alive member's table is held.
     Complete,
-    /// Time ran out.
+    /// Time ran out: publishers go on, and what they publish is marked as unsynced.
     ByTime,
+}
+
+/// How far the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody was met yet.
+    Alone { until: u64 },
+    /// A member was met; its tables and those of the others are on their way.
+    Joining { until: u64 },
+    /// A wait ended by time.
+    Late { met: bool },
+    /// Every alive member's table was held once; from then on subscriptions become effective one by one.
+    Synced,
 }
 
 /// The wait after joining.
 #[derive(Debug)]
-pub(crate) struct Sync {
-    until: u64,
-    done: bool,
-}
+pub(crate) struct Sync(State);
 
 impl Sync {
     /// A node without anybody to join has nothing to wait for.
     pub(crate) fn new(now: u64, joins: bool) -> Self {
-        Sync {
-            until: now + limits::SYNC_WAIT,
-            done: !joins,
-        }
-    }
-
-    /// Whether publishers may go on.
-    pub(crate) fn is_done(&self) -> bool {
-        self.done
-    }
-
-    /// Looks anew; tells once when the wait ends.
-    pub(crate) fn check(&mut self, now: u64, complete: bool) -> Option<Synced> {
-        if self.done || !(complete || now >= self.until) {
-            return None;
-        }
-        self.done = true;
-        Some(if complete {
-            Synced::Complete
+        Sync(if joins {
+            State::Alone {
+                until: now + limits::SYNC_WAIT,
+            }
         } else {
-            Synced::ByTime
+            State::Synced
         })
     }
 
+    /// Whether publishers may go on.
+    pub(crate) fn may_publish(&self) -> bool {
+        matches!(self.0, State::Late { .. } | State::Synced)
+    }
+
+    /// Whether every alive member's table is held.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.0 == State::Synced
+    }
+
+    /// A member was met. The first one begins the wait, also where publishers went on for want of anybody.
+    pub(crate) fn on_met(&mut self, now: u64) {
+        if let State::Alone { .. } | State::Late { met: false } = self.0 {
+            self.0 = State::Joining {
+                until: now + limits::SYNC_WAIT,
+            };
+        }
+    }
+
+    /// Looks anew; tells once how a wait ended.
+    pub(crate) fn check(&mut self, now: u64, complete: bool) -> Option<Synced> {
+        let (state, told) = match self.0 {
+            State::Synced => return None,
+            _ if complete => (State::Synced, Synced::Complete),
+            State::Alone { until } if now >= until => (State::Late { met: false }, Synced::ByTime),
+            State::Joining { until } if now >= until => (State::Late { met: true }, Synced::ByTime),
+            _ => return None,
+        };
+        self.0 = state;
+        Some(told)
+    }
+
     pub(crate) fn deadline(&self) -> Option<u64> {
-        (!self.done).then_some(self.until)
+        match self.0 {
+            State::Alone { until } | State::Joining { until } => Some(until),
+            State::Late { .. } | State::Synced => None,
+        }
     }
 }
