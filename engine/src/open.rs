@@ -228,13 +228,13 @@ impl Wish {
             match overlay.subscribe(now, self.options.spec(pattern), Sink::Ring(port)) {
                 Ok(sub) => subs.push(sub),
                 Err(error) => {
-                    overlay.give_up_port(port, &subs);
+                    overlay.give_up_port(now, port, &subs);
                     return Err(error.into());
                 }
             }
         }
         if subs.is_empty() {
-            overlay.give_up_port(port, &subs);
+            overlay.give_up_port(now, port, &subs);
             return Err(CommandError::BadTopic.into());
         }
         overlay.set_subs(port, &subs);

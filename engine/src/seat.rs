@@ -59,7 +59,7 @@ impl Seat<'_> {
 
     /// Leaves a subscription without its client: it waits for `client_grace`.
     pub fn detach(&mut self, sub: u32) {
-        self.overlay.detach(sub);
+        self.overlay.detach(self.now, sub);
     }
 
     /// There is room again after `deliver` answered `Full` for this subscription.

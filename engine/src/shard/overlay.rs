@@ -141,10 +141,10 @@ impl ShardOverlay {
         let _ = self.core.unsubscribe(sub, &mut self.outlets);
     }
 
-    pub(crate) fn detach(&mut self, sub: u32) {
+    pub(crate) fn detach(&mut self, now: u64, sub: u32) {
         self.touched = true;
         self.outlets.sinks.remove(&sub);
-        self.core.detach(sub);
+        self.core.detach(now, sub);
     }
 
     pub(crate) fn ready(&mut self, sub: u32) {
@@ -211,9 +211,9 @@ impl ShardOverlay {
     }
 
     /// Takes back a port that was not opened after all, with the subscriptions made so far.
-    pub(crate) fn give_up_port(&mut self, port: u32, subs: &[u32]) {
+    pub(crate) fn give_up_port(&mut self, now: u64, port: u32, subs: &[u32]) {
         self.set_subs(port, subs);
-        self.close_port(port);
+        self.close_port(now, port);
     }
 
     /// Where the other members can be reached, best first each.
@@ -277,7 +277,7 @@ impl ShardOverlay {
                         self.blocked.push(port);
                     }
                 }
-                Served::Closed => self.close_port(port),
+                Served::Closed => self.close_port(now, port),
             }
         }
         self.served = ports;
@@ -298,14 +298,14 @@ impl ShardOverlay {
         }
     }
 
-    fn close_port(&mut self, port: u32) {
+    fn close_port(&mut self, now: u64, port: u32) {
         match self.ports[port as usize].take() {
             Some(Port::Publisher(publisher)) => self.close_publisher(publisher.handle),
             Some(Port::Subscriber(subscriber)) => {
                 for sub in subscriber.subs {
                     let mine = matches!(self.outlets.sinks.get(&sub), Some(Sink::Ring(ring)) if *ring == port);
                     match mine {
-                        true if subscriber.named => self.detach(sub),
+                        true if subscriber.named => self.detach(now, sub),
                         true => self.unsubscribe(sub),
                         // A newer one of the same name has it.
                         false => {}

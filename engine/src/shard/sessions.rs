@@ -285,7 +285,7 @@ impl Sessions {
             .map(|(&sub, _)| sub)
             .collect();
         for sub in subs {
-            overlay.detach(sub);
+            overlay.detach(now, sub);
         }
         overlay
             .outlets

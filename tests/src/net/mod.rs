@@ -566,7 +566,7 @@ impl Net {
 
     /// The subscription's client dies.
     pub fn detach(&mut self, n: usize, sub: u32) {
-        self.drive(n, |core, _, _| core.detach(sub));
+        self.drive(n, |core, now, _| core.detach(now, sub));
         self.check.renewed((self.nodes[n].id, sub));
     }
 

@@ -273,3 +273,32 @@ fn a_named_client_s_subscription_outlives_it_for_the_grace_only() {
     assert!(count(&net, 0, Outcome::Unsubscribed) == 21);
     assert!(net.publish(0, handle, b"x").unwrap().owed == 0);
 }
+
+#[test]
+fn a_named_client_that_is_gone_from_a_living_node_has_the_grace_to_come_back() {
+    for returns in [true, false] {
+        for redelivery in [Redelivery::default(), THREE] {
+            let mut net = mesh_with(1, 3, |_, c| c.client_grace = 20 * S);
+            let sub = net.subscribe(1, "t", |s| {
+                s.client = "till".into();
+                s.redelivery = redelivery;
+            });
+            effective(&mut net, 1, sub);
+            let handle = net.publisher(0, "t");
+            net.detach(1, sub);
+            publish_all(&mut net, 0, handle, &lines(20));
+            net.run(19 * S);
+            assert!(net.owing(0) == 20, "it may come back");
+            if returns {
+                net.attach(1, sub);
+                assert!(net.settle(0, 5 * S));
+                net.run(20 * S);
+                assert!(net.publish(0, handle, b"x").unwrap().owed == 1);
+            } else {
+                assert!(net.settle(0, 2 * S));
+                assert!(count(&net, 0, Outcome::Unsubscribed) == 20);
+                assert!(net.publish(0, handle, b"x").unwrap().owed == 0);
+            }
+        }
+    }
+}

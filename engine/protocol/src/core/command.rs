@@ -97,7 +97,7 @@ impl Core {
         );
         self.members.set_table_version(self.tables.own.version());
         out.event(Event::Routes);
-        self.receive.attach(sub, out);
+        self.attach(sub, out);
         Ok(sub)
     }
 
@@ -106,6 +106,7 @@ impl Core {
         if !self.tables.unsubscribe(sub) {
             return Err(CommandError::Unknown);
         }
+        self.grace.over(sub);
         // What it acknowledged counts, though it ends in the same moment.
         flush::settle_locally(&mut self.receive, &mut self.publish, &self.peers, out);
         self.receive.unsubscribe(sub, self.tables.own.version());
@@ -124,13 +125,17 @@ impl Core {
     }
 
     /// The subscription's client is gone but may come back: messages wait with their publishers. What it had not acknowledged
-    /// is delivered again, marked so.
-    pub fn detach(&mut self, sub: u32) {
-        self.receive.detach(sub);
+    /// is delivered again, marked so. After [`CoreConfig::client_grace`] without it the subscription ends.
+    pub fn detach(&mut self, now: u64, sub: u32) {
+        if self.tables.own.spec(sub).is_some() {
+            self.receive.detach(sub);
+            self.grace.client_gone(sub, now + self.config.client_grace);
+        }
     }
 
     /// The subscription's client is there (again).
     pub fn attach(&mut self, sub: u32, out: &mut dyn Outlet) {
+        self.grace.over(sub);
         self.receive.attach(sub, out);
     }
 

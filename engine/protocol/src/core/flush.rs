@@ -50,6 +50,10 @@ impl Core {
                 out.event(Event::Routes);
             }
         }
+        while let Some(sub) = self.grace.pop_due(now) {
+            // Unknown: it ended meanwhile.
+            let _ = self.unsubscribe(sub, out);
+        }
         self.settle_down(now, out);
     }
 
@@ -63,6 +67,7 @@ impl Core {
             self.streams.deadline(),
             self.tables.deadline(),
             self.sync.deadline(),
+            self.grace.deadline(),
         ];
         all.into_iter().flatten().min()
     }

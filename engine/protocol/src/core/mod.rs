@@ -6,6 +6,7 @@
 mod command;
 mod dispatch;
 mod flush;
+mod grace;
 mod roster;
 
 mod streams;
@@ -26,6 +27,7 @@ use crate::receive::Receive;
 use crate::rng::Rng;
 use crate::tables::Tables;
 use crate::tx::Tx;
+use grace::Grace;
 use streams::Streams;
 use sync::Sync;
 
@@ -66,6 +68,7 @@ pub struct Core {
     receive: Receive,
     streams: Streams,
     sync: Sync,
+    grace: Grace,
     tx: Tx,
     // Peers with a link, while a flush goes over them.
     linked: Vec<PeerIx>,
@@ -111,6 +114,7 @@ impl Core {
             receive,
             streams: Streams::default(),
             sync,
+            grace: Grace::default(),
             tx: Tx::default(),
             linked: Vec::new(),
             leaving: false,
