@@ -45,16 +45,27 @@ impl Publish {
         node.boot = Some(boot);
         node.jobs.clear();
         node.offers.clear();
+        // What still has no room says so again; the word that there is room may have been lost with the earlier link.
+        let subs = self.subs.range_mut(
+            SubRef { peer, sub: 0 }..=SubRef {
+                peer,
+                sub: u32::MAX,
+            },
+        );
+        subs.for_each(|(_, subscriber)| subscriber.resume(now));
         if reborn {
             self.on_reborn(peer);
         }
     }
 
     fn on_reborn(&mut self, peer: PeerIx) {
-        for (_, subscriber) in self.subs.iter_mut().filter(|(sub, _)| sub.peer == peer) {
-            // The new boot has deferred nothing yet.
-            (subscriber.deferred, subscriber.unconfirmed) = (None, true);
-        }
+        let subs = self.subs.range_mut(
+            SubRef { peer, sub: 0 }..=SubRef {
+                peer,
+                sub: u32::MAX,
+            },
+        );
+        subs.for_each(|(_, subscriber)| subscriber.unconfirmed = true);
         for stream in self.streams.iter_mut().flatten() {
             if let Some(node) = stream.node_mut(peer) {
                 node.on_reborn();
@@ -96,9 +107,9 @@ impl Publish {
     // The link is gone or new, and with it what its congestion controller knew of bytes in flight.
     fn leave_streams(&mut self, peer: PeerIx, now: u64) {
         for stream in self.streams.iter_mut().flatten() {
+            let head = stream.head();
             if let Some(node) = stream.node_mut(peer) {
-                node.close();
-                stream.start_clocks(now);
+                node.close(head, now);
                 stream.trim(&mut self.store);
             }
         }

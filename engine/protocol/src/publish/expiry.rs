@@ -79,7 +79,7 @@ impl Publish {
         let mut expired = None;
         for span in outstanding.spans(from, to) {
             let sent = self.sent_at(sub, span);
-            let since = subscriber.counts_from(sent).filter(|_| sent > 0);
+            let since = sent.and_then(|sent| subscriber.counts_from(sent));
             if since.is_none_or(|since| now < since + period) {
                 break;
             }

@@ -46,16 +46,16 @@ impl Publish {
         let Some(mut stream) = self.streams[ix as usize].take() else {
             return;
         };
+        let head = stream.head();
         for node in &mut stream.nodes {
-            self.part(node, links, now);
+            self.part(node, head, links, now);
         }
-        stream.start_clocks(now);
         self.streams[ix as usize] = Some(stream);
     }
 
     // Takes a node out of a stream: what it lacks goes by catch-up.
-    fn part(&mut self, node: &mut Node, links: &mut Links, now: u64) {
-        let in_flight = node.close();
+    fn part(&mut self, node: &mut Node, head: u64, links: &mut Links, now: u64) {
+        let in_flight = node.close(head, now);
         if let Some(link) = links.link_mut(node.peer) {
             link.congestion.forget(in_flight);
         }
@@ -148,18 +148,21 @@ impl Publish {
         if !stream.has_open() {
             return;
         }
-        let head = stream.head();
         if std::mem::take(&mut stream.is_fresh) && stream.keeps_all() && !stream.is_local() {
             // Everything that was ever appended is still there, with its definitions.
             self.open_nodes(stream, 0, None, links, now);
         }
         stream.close(&mut self.store, false);
         self.counters.sealed += stream.take_sealings();
-        self.after_close(stream, head, now);
+        self.after_close(stream, now);
     }
 
-    // Datagrams from `from` on were closed: nodes that are not in the stream must be told of them.
-    fn after_close(&mut self, stream: &mut Stream, from: u64, now: u64) {
+    // Datagrams were closed: nodes that are not in the stream must be told of them.
+    fn after_close(&mut self, stream: &mut Stream, now: u64) {
+        let head = stream.head();
+        for node in stream.nodes.iter_mut().filter(|n| !n.is_live()) {
+            node.skip(head, now);
+        }
         for node in stream.nodes.iter().filter(|n| n.standing == Standing::Out) {
             if let Some(state) = self
                 .nodes
@@ -168,10 +171,6 @@ impl Publish {
             {
                 state.phase = Phase::backlog(now);
             }
-        }
-        if stream.nodes.iter().all(|n| !n.is_live()) {
-            // Nobody to send to: attempts count from now.
-            stream.mark_sent(from, stream.head(), now);
         }
     }
 
@@ -325,7 +324,6 @@ impl Publish {
             tx.store_run(link.addr, run);
             node.on_sent(run.to, run.bytes as u64, now);
             link.congestion.on_sent(run.bytes as u64);
-            stream.mark_sent(run.from, run.to, now);
             self.counters.sent += run.to - run.from;
             self.counters.sent_bytes += run.bytes as u64;
         }
@@ -370,12 +368,11 @@ impl Publish {
                     now >= node.progress + limits::STREAM_STALL
                 };
             if held_up || node.is_silent() {
-                self.part(node, links, now);
+                self.part(node, head, links, now);
                 self.counters.behind += 1;
             }
         }
         stream.nodes = nodes;
-        stream.start_clocks(now);
     }
 
     /// When a heartbeat is due, or a lagging node must be looked at again.

@@ -25,6 +25,11 @@ impl Held {
         self.live == 0
     }
 
+    /// The lowest counter.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.entries.front().map(|(counter, _)| *counter)
+    }
+
     /// Adds an entry; its counter is above all others.
     pub(super) fn push(&mut self, counter: u64, entry: Entry) {
         self.entries.push_back((counter, Some(entry)));
@@ -87,11 +92,7 @@ mod tests {
             offset: 0,
             len: 1,
         };
-        Entry {
-            place,
-            owed,
-            sent_at: 0,
-        }
+        Entry { place, owed }
     }
 
     #[test]

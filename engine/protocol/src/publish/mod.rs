@@ -11,6 +11,7 @@ mod held;
 pub(crate) mod node;
 pub(crate) mod outstanding;
 pub(crate) mod record;
+mod sendings;
 pub(crate) mod store;
 pub(crate) mod stream;
 pub(crate) mod subscriber;
@@ -299,21 +300,20 @@ impl Publish {
     pub(crate) fn on_deferred(&mut self, sub: SubRef, number: u32, from: u64, now: u64) {
         let out = self.handle(number).and_then(|h| h.out.as_ref());
         let span = out.and_then(|o| o.spans(from, from + 1).next());
-        let since = span.map_or(now, |span| self.sent_at(sub, span));
+        let since = span.and_then(|span| self.sent_at(sub, span)).unwrap_or(now);
         if let Some(subscriber) = self.subs.get_mut(&sub) {
-            let since = if since == 0 { now } else { since };
             subscriber.deferred.get_or_insert(since);
         }
     }
 
-    // When a message was first on its way to the subscription; 0 = not yet.
-    fn sent_at(&self, sub: SubRef, span: &outstanding::Span) -> u64 {
-        if sub.peer == PeerIx::LOCAL {
-            return span.accepted;
-        }
+    // When a message was first on its way to the subscription's node; `None` = not yet.
+    fn sent_at(&self, sub: SubRef, span: &outstanding::Span) -> Option<u64> {
         let stream = self.streams[span.at.stream as usize].as_ref();
-        let entry = stream.and_then(|s| s.entry(span.at.counter));
-        entry.map_or(0, |e| e.sent_at)
+        match stream.and_then(|s| s.node(sub.peer)) {
+            Some(node) => node.sent_first(span.at.counter),
+            // Its own node, or one that fetches all of this stream: there is nothing to send.
+            None => Some(span.accepted),
+        }
     }
 
     /// The subscription has taken up again.

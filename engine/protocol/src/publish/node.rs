@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::sendings::Sendings;
 use crate::limits;
 use crate::peer::PeerIx;
 use crate::ranges::RangeSet;
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     pub(crate) next: u64,
     // All below may have been sent to an earlier boot of it.
     earlier: u64,
+    sendings: Sendings,
     received: RangeSet,
     batches: VecDeque<Batch>,
     // When datagrams were last sent again.
@@ -104,6 +106,7 @@ impl Node {
             floor: 0,
             next: 0,
             earlier: 0,
+            sendings: Sendings::default(),
             received: RangeSet::default(),
             batches: VecDeque::new(),
             repaired: BTreeMap::new(),
@@ -129,7 +132,9 @@ impl Node {
     /// Begins the live stream at `floor`.
     pub(crate) fn open(&mut self, floor: u64, now: u64) {
         let (peer, earlier) = (self.peer, self.earlier);
+        let sendings = std::mem::take(&mut self.sendings);
         *self = Node {
+            sendings,
             standing: Standing::Opening,
             floor,
             next: floor,
@@ -139,14 +144,18 @@ impl Node {
         };
     }
 
-    /// Takes the node out of the live stream; the bytes that were in flight are returned for the congestion controller.
-    pub(crate) fn close(&mut self) -> u64 {
+    /// Takes the node out of the live stream; the bytes that were in flight are returned for the congestion controller. The
+    /// attempts at what was not sent, all below `head`, count from now.
+    pub(crate) fn close(&mut self, head: u64, now: u64) -> u64 {
+        self.skip(head, now);
         let in_flight = self.in_flight;
+        let sendings = std::mem::take(&mut self.sendings);
         let (peer, floor, next, earlier) = (self.peer, self.floor, self.next, self.earlier);
         *self = Node {
             floor,
             next,
             earlier,
+            sendings,
             ..Node::new(peer)
         };
         in_flight
@@ -181,6 +190,21 @@ impl Node {
         (self.floor + limits::STREAM_WINDOW).saturating_sub(self.next)
     }
 
+    /// The node is not in the live stream: all below `head` is not sent to it but left for catch-up.
+    pub(crate) fn skip(&mut self, head: u64, now: u64) {
+        self.sendings.mark(head, now);
+    }
+
+    /// When `counter` was first sent or skipped; `None` = not yet.
+    pub(crate) fn sent_first(&self, counter: u64) -> Option<u64> {
+        self.sendings.at(counter)
+    }
+
+    /// Nobody asks any more when those below `floor` were sent.
+    pub(crate) fn forget_sendings(&mut self, floor: u64) {
+        self.sendings.trim(floor);
+    }
+
     /// Accounts new datagrams `next..to` of `bytes` bytes in all.
     pub(crate) fn on_sent(&mut self, to: u64, bytes: u64, now: u64) {
         if self.floor == self.next {
@@ -195,6 +219,7 @@ impl Node {
                 at: now,
             }),
         }
+        self.sendings.mark(to, now);
         self.next = to;
         self.sent_bytes += bytes;
         self.in_flight += bytes;

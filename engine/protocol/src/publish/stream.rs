@@ -19,8 +19,6 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// (message, subscription) pairs not settled.
     pub(crate) owed: u32,
-    /// When it first left, or could not leave because no node is live; 0 = waits.
-    pub(crate) sent_at: u64,
 }
 
 // The datagram that messages are being appended to.
@@ -341,7 +339,6 @@ impl Stream {
         self.log.push_back(Entry {
             place,
             owed: open.owed,
-            sent_at: 0,
         });
     }
 
@@ -419,6 +416,10 @@ impl Stream {
             }
             self.base += 1;
         }
+        let needed = self.held.first().unwrap_or(self.base);
+        self.nodes
+            .iter_mut()
+            .for_each(|node| node.forget_sendings(needed));
         if self.is_idle()
             && let Some((chunk, _)) = self.chunk.take()
         {
@@ -516,24 +517,6 @@ impl Stream {
             }
         }
         Some(run)
-    }
-
-    /// If nobody is left to send to, the clock of what waits starts all the same.
-    pub(crate) fn start_clocks(&mut self, now: u64) {
-        if self.nodes.iter().all(|n| !n.is_live()) {
-            self.mark_sent(self.base, self.head(), now);
-        }
-    }
-
-    /// The run left: the clock of its messages' attempts starts.
-    pub(crate) fn mark_sent(&mut self, from: u64, to: u64, now: u64) {
-        for counter in from..to {
-            if let Some(entry) = self.entry_mut(counter)
-                && entry.sent_at == 0
-            {
-                entry.sent_at = now;
-            }
-        }
     }
 }
 
