@@ -131,6 +131,20 @@ impl RangeSet {
         }
     }
 
+    /// From the first to the last number below `to` that is not in the set.
+    pub(crate) fn span_of_holes(&self, to: u64) -> Option<(u64, u64)> {
+        let from = match self.ranges.first() {
+            Some(&(0, end)) => end,
+            _ => 0,
+        };
+        let before = self.ranges.partition_point(|r| r.0 < to);
+        let end = match before.checked_sub(1).map(|ix| self.ranges[ix]) {
+            Some((start, end)) if end >= to => start,
+            _ => to,
+        };
+        (from < end).then_some((from, end))
+    }
+
     /// Calls `f` for each part of `from..to` that is in the set.
     pub(crate) fn parts(&self, from: u64, to: u64, mut f: impl FnMut(u64, u64)) {
         for &(low, high) in &self.ranges[self.position(from)..] {
@@ -176,6 +190,11 @@ mod tests {
                 prop_assert_eq!(set.count(), oracle.len() as u64);
                 prop_assert!(set.ranges.windows(2).all(|w| w[0].1 < w[1].0));
                 for x in 0..90 { prop_assert_eq!(set.contains(x), oracle.contains(&x)); }
+                for to in [1, 20, 50, 90] {
+                    let out: Vec<u64> = (0..to).filter(|x| !oracle.contains(x)).collect();
+                    let span = out.first().zip(out.last()).map(|(a, b)| (*a, b + 1));
+                    prop_assert_eq!(set.span_of_holes(to), span);
+                }
                 let (mut inside, mut outside) = (BTreeSet::new(), BTreeSet::new());
                 set.parts(10, 50, |a, b| inside.extend(a..b));
                 set.holes(10, 50, |a, b| outside.extend(a..b));

@@ -1,7 +1,7 @@
 //! Slow subscribers and the bounded store: sentences 1 and 8.
 
 use tidings_protocol::{Outcome, PublishError, SlowPolicy};
-use tidings_tests::net::{MS, Manner, Net, S, Told};
+use tidings_tests::net::{MS, Manner, Net, Rule, S, Told};
 
 use crate::common::*;
 
@@ -224,4 +224,29 @@ fn drop_oldest_keeps_the_newest() {
         assert!(seqs == (refused..6000).collect::<Vec<_>>(), "owner {owner}");
         assert_quiet(&mut net, &[0, 1]);
     }
+}
+
+#[test]
+fn a_publisher_does_not_wait_for_another_s_subscribers() {
+    let mut net = mesh_with(1, 3, |_, c| c.rcvbuf = 4 << 20);
+    for (n, topic) in [(1, "fast"), (2, "stuck")] {
+        let sub = net.subscribe(n, topic, |_| {});
+        effective(&mut net, n, sub);
+    }
+    let (fast, stuck) = (net.publisher(0, "fast"), net.publisher(0, "stuck"));
+    let payload = bytes(1000, 1);
+    net.publish_surely(0, fast, &payload);
+    net.publish_surely(0, stuck, &payload);
+    net.run(S);
+    net.link(0, 2, Rule::CUT);
+    for handle in [stuck, fast] {
+        while net.publish(0, handle, &payload).is_ok() {}
+    }
+    let since = net.now();
+    assert!(
+        net.run_till(100 * MS, |net| writable(net, since)),
+        "told as soon as its own subscribers have room"
+    );
+    assert!(net.publish(0, fast, &payload).is_ok());
+    assert!(net.publish(0, stuck, &payload) == Err(PublishError::WouldBlock));
 }

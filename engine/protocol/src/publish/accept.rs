@@ -161,7 +161,9 @@ impl Publish {
         if self.routes.len() >= limits::MAX_STREAMS * 4 {
             self.routes.retain(|_, route| Arc::strong_count(route) > 1);
         }
+        self.routes_made += 1;
         let route = Arc::new(Route {
+            id: self.routes_made,
             subs: subs.clone(),
             stream,
             local,
@@ -218,7 +220,7 @@ impl Publish {
         if out.is_empty() {
             active.insert(number);
         }
-        out.owe(&route.subs, seq, now);
+        out.owe(route.id, &route.subs, seq, now);
         out.push(
             seq,
             DatagramId {
@@ -229,13 +231,6 @@ impl Publish {
             owed,
             now,
         );
-    }
-
-    // Refuses until there is room for so many chunks.
-    fn refuse<T>(&mut self, chunks: usize) -> Result<T, PublishError> {
-        self.counters.would_block += 1;
-        self.blocked = self.blocked.max(chunks);
-        Err(PublishError::WouldBlock)
     }
 
     fn make_sure_of_room(
@@ -250,12 +245,18 @@ impl Publish {
             .as_ref()
             .map_or(1, |s| s.chunks_for(bytes));
         if self.is_congested(stream) {
-            return self.refuse(chunks);
+            if !self.refused_on.contains(&stream) {
+                self.refused_on.push(stream);
+            }
+            self.counters.would_block += 1;
+            return Err(PublishError::WouldBlock);
         }
         if self.store.has_room(chunks) || self.give_up_slow(chunks, peers, now, out) {
             return Ok(());
         }
-        self.refuse(chunks)
+        self.counters.would_block += 1;
+        self.blocked = self.blocked.max(chunks);
+        Err(PublishError::WouldBlock)
     }
 
     // Whether a live node has too much unsent.
@@ -271,16 +272,17 @@ impl Publish {
 
     /// Whether refused publishers may try again; tells once.
     pub(crate) fn take_writable(&mut self, now: u64) -> bool {
-        if self.blocked == 0 {
-            return false;
-        }
-        let room = self.store.has_room(self.blocked)
-            && (0..self.streams.len() as u32).all(|ix| !self.is_congested(ix));
+        let mut refused_on = std::mem::take(&mut self.refused_on);
+        let waiting = refused_on.len();
+        refused_on.retain(|stream| self.is_congested(*stream));
+        let flows = refused_on.len() < waiting;
+        self.refused_on = refused_on;
         // Messages may be given up now that could not before.
         let again = self.evict_at != 0 && now >= self.evict_at;
-        if room || again {
+        let room = self.blocked > 0 && (again || self.store.has_room(self.blocked));
+        if room {
             self.blocked = 0;
         }
-        room || again
+        flows || room
     }
 }

@@ -13,7 +13,7 @@ impl Publish {
         let waits = !self.active.is_empty()
             || !self.resting.is_empty()
             || !self.store.is_relaxed()
-            || self.subs.values().any(|s| s.until.is_some());
+            || !self.missing.is_empty();
         waits.then_some(self.next_tick)
     }
 
@@ -26,12 +26,11 @@ impl Publish {
         self.expire_attempts(now, peers, out);
         self.offer_again(now);
         self.expire_parked(now, peers, out);
-        let gone: Vec<SubRef> = self
-            .subs
-            .iter()
-            .filter(|(_, s)| s.until.is_some_and(|until| now >= until))
-            .map(|(sub, _)| *sub)
-            .collect();
+        let is_over = |sub: &&SubRef| {
+            let until = self.subs.get(sub).and_then(|s| s.until);
+            until.is_none_or(|until| now >= until)
+        };
+        let gone: Vec<SubRef> = self.missing.iter().filter(is_over).copied().collect();
         for &sub in &gone {
             self.on_unsubscribed(sub, Outcome::Unsubscribed, peers, out);
         }

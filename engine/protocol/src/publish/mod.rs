@@ -59,6 +59,8 @@ crate::counters! {
 /// The subscriptions that a topic's messages are owed to, shared by all topics with the same ones.
 #[derive(Debug)]
 struct Route {
+    // Never the same twice; from 1.
+    id: u64,
     subs: Vec<SubRef>,
     // Stream of the subscriber nodes; the local one if there are none.
     stream: u32,
@@ -103,10 +105,13 @@ pub(crate) struct Publish {
     // Handles whose last message was settled since the last tick.
     resting: Vec<u32>,
     routes: BTreeMap<Vec<SubRef>, Arc<Route>>,
+    routes_made: u64,
     streams: Vec<Option<Stream>>,
     by_nodes: BTreeMap<Vec<PeerIx>, u32>,
     by_session: BTreeMap<u64, u32>,
     subs: BTreeMap<SubRef, Subscriber>,
+    // Those of them with a time at which they are given up.
+    missing: BTreeSet<SubRef>,
     nodes: BTreeMap<PeerIx, Subscribing>,
     store: Store,
     // Subscriber nodes, while a flush goes over them.
@@ -118,6 +123,8 @@ pub(crate) struct Publish {
     spills: bool,
     // Chunks that a refused publish needs, nobody being told since that there is room; 0 = none was refused.
     blocked: usize,
+    // Streams with too much unsent that refused a publish, nobody being told since that one of them flows again.
+    refused_on: Vec<u32>,
     // No use looking for messages to give up before this.
     evict_at: u64,
     next_tick: u64,
@@ -144,16 +151,19 @@ impl Publish {
             resting: Vec::new(),
             peers: Vec::new(),
             routes: BTreeMap::new(),
+            routes_made: 0,
             streams: Vec::new(),
             by_nodes: BTreeMap::new(),
             by_session: BTreeMap::new(),
             subs: BTreeMap::new(),
+            missing: BTreeSet::new(),
             nodes: BTreeMap::new(),
             store: Store::new(config.retain),
             scratch: vec![0; limits::CHUNK].into(),
             spilled: BTreeMap::new(),
             spills: false,
             blocked: 0,
+            refused_on: Vec::new(),
             evict_at: 0,
             next_tick: 0,
             counters: PublishCounters::default(),
@@ -238,6 +248,7 @@ impl Publish {
         let entry = self.subs.entry(sub).or_insert(subscriber);
         (entry.policy, entry.redelivery) = (subscriber.policy, subscriber.redelivery);
         (entry.until, entry.unconfirmed) = (None, false);
+        self.missing.remove(&sub);
     }
 
     /// A peer's subscription, as its table says.
@@ -258,6 +269,7 @@ impl Publish {
         let until = now + self.client_grace;
         if let Some(subscriber) = self.subs.get_mut(&sub) {
             subscriber.until.get_or_insert(until);
+            self.missing.insert(sub);
         }
     }
 
@@ -270,6 +282,7 @@ impl Publish {
         out: &mut dyn Outlet,
     ) {
         self.subs.remove(&sub);
+        self.missing.remove(&sub);
         let active: Vec<u32> = self.active.iter().chain(&self.resting).copied().collect();
         for number in active {
             self.settle(number, sub, (0, u64::MAX), outcome, peers, out);

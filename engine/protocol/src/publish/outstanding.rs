@@ -65,7 +65,10 @@ pub(crate) struct Outstanding {
     // Ascending by sequence number; settled ones in the middle are swept out when they are the majority.
     spans: VecDeque<Span>,
     stale: usize,
+    // Sorted by subscription.
     owed: Vec<Owed>,
+    // The route whose subscriptions are known to be in `owed`; 0 = none is.
+    route: u64,
 }
 
 impl Outstanding {
@@ -74,21 +77,26 @@ impl Outstanding {
         self.spans.is_empty()
     }
 
-    /// From now on, `subs` are owed every message from `seq` on.
-    pub(crate) fn owe(&mut self, subs: &[SubRef], seq: u64, now: u64) {
+    /// From now on `subs`, those of `route`, are owed every message from `seq` on.
+    pub(crate) fn owe(&mut self, route: u64, subs: &[SubRef], seq: u64, now: u64) {
+        if self.route == route {
+            return;
+        }
+        self.route = route;
         if self.owed.is_empty() {
             // Most publishers have few subscriptions, and there may be a hundred thousand publishers.
             self.owed.reserve_exact(subs.len());
         }
         for &sub in subs {
-            if self.owed(sub).is_none() {
-                self.owed.push(Owed {
+            if let Err(at) = self.position(sub) {
+                let owed = Owed {
                     sub,
                     settled: RangeSet::below(seq),
                     offered: now,
                     served: 0,
                     earlier: 0,
-                });
+                };
+                self.owed.insert(at, owed);
             }
         }
     }
@@ -100,11 +108,17 @@ impl Outstanding {
     }
 
     pub(crate) fn owed(&self, sub: SubRef) -> Option<&Owed> {
-        self.owed.iter().find(|o| o.sub == sub)
+        let at = self.position(sub).ok()?;
+        Some(&self.owed[at])
     }
 
     pub(crate) fn owed_mut(&mut self, sub: SubRef) -> Option<&mut Owed> {
-        self.owed.iter_mut().find(|o| o.sub == sub)
+        let at = self.position(sub).ok()?;
+        Some(&mut self.owed[at])
+    }
+
+    fn position(&self, sub: SubRef) -> Result<usize, usize> {
+        self.owed.binary_search_by_key(&sub, |owed| owed.sub)
     }
 
     /// A node has a new boot: whatever its subscriptions were served went to an earlier one.
@@ -166,7 +180,7 @@ impl Outstanding {
         mut told: impl FnMut(u64, u64),
         mut freed: impl FnMut(DatagramId, u32),
     ) {
-        let Some(ix) = self.owed.iter().position(|o| o.sub == sub) else {
+        let Ok(ix) = self.position(sub) else {
             return;
         };
         let to = to.min(self.spans.back().map_or(0, Span::end));
@@ -234,6 +248,7 @@ impl Outstanding {
 
     /// A subscription is no longer owed anything: call after settling all of it.
     pub(crate) fn disown(&mut self, sub: SubRef) {
+        self.route = 0;
         self.owed.retain(|o| o.sub != sub);
     }
 
@@ -241,10 +256,7 @@ impl Outstanding {
     pub(crate) fn unsettled(&self, sub: SubRef) -> Option<(u64, u64)> {
         let owed = self.owed(sub)?;
         let end = self.spans.back()?.end();
-        let mut found: Option<(u64, u64)> = None;
-        owed.settled
-            .holes(0, end, |a, b| found = Some((found.map_or(a, |f| f.0), b)));
-        found
+        owed.settled.span_of_holes(end)
     }
 }
 
@@ -268,7 +280,7 @@ mod tests {
     #[test]
     fn a_pair_is_told_once_and_frees_its_datagram() {
         let mut out = Outstanding::default();
-        out.owe(&[A, B], 0, 0);
+        out.owe(1, &[A, B], 0, 0);
         for seq in 0..10 {
             out.push(seq, at(seq / 4), 1, 2, 0);
         }
@@ -297,7 +309,7 @@ mod tests {
     #[test]
     fn one_held_message_does_not_keep_the_others() {
         let mut out = Outstanding::default();
-        out.owe(&[A], 0, 0);
+        out.owe(1, &[A], 0, 0);
         for seq in 0..10_000 {
             out.push(seq, at(seq), 1, 1, 0);
         }
@@ -309,7 +321,7 @@ mod tests {
     #[test]
     fn a_large_message_frees_each_of_its_datagrams() {
         let mut out = Outstanding::default();
-        out.owe(&[A], 5, 0);
+        out.owe(1, &[A], 5, 0);
         out.push(5, at(3), 4, 1, 0);
         let mut freed = Vec::new();
         out.settle(A, (5, 6), |_, _| {}, |d, n| freed.push((d.counter, n)));
