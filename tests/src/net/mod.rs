@@ -66,6 +66,8 @@ pub struct Net {
     busy: BTreeMap<(usize, usize), u64>,
     check: Check,
     kept: Option<Vec<Vec<u8>>>,
+    // Whether datagrams that arrive at one moment are taken in one turn.
+    batches: bool,
     configure: Configure,
     suite: Suite,
 }
@@ -126,6 +128,7 @@ impl Net {
             busy: BTreeMap::new(),
             check: Check::default(),
             kept: None,
+            batches: false,
             configure: Box::new(configure),
             suite: Suite::ChaCha20Poly1305,
         }
@@ -186,6 +189,11 @@ impl Net {
     /// The node's disk is lost: it keeps its id, but not its generation.
     pub fn lose_disk(&mut self, n: usize) {
         self.nodes[n].disk = None;
+    }
+
+    /// From now on a node takes all datagrams that arrive at one moment before it sends anything, as a busy one does.
+    pub fn take_together(&mut self) {
+        self.batches = true;
     }
 
     /// Keeps a copy of every datagram from now on.
@@ -392,10 +400,15 @@ impl Net {
             self.queue.pop();
             self.now = self.now.max(due);
             match self.items.remove(&order) {
-                Some(Item::Datagram { from, mut bytes }) => {
-                    let source = self.nodes[from].addr;
+                Some(Item::Datagram { from, bytes }) => {
+                    let mut taken = vec![(self.nodes[from].addr, bytes)];
+                    if self.batches {
+                        self.take_due(due, n, &mut taken);
+                    }
                     self.drive(n, |core, now, seen| {
-                        core.handle_datagram(now, source, &mut bytes, seen)
+                        for (source, bytes) in &mut taken {
+                            core.handle_datagram(now, *source, bytes, seen);
+                        }
                     });
                 }
                 Some(Item::Wake) if self.nodes[n].wake == due => {
@@ -406,6 +419,19 @@ impl Net {
             }
         }
         self.now = self.now.max(at);
+    }
+
+    // Takes the datagrams from the queue that arrive at a node at this moment, up to the first event of another kind.
+    fn take_due(&mut self, due: u64, n: usize, taken: &mut Vec<(SocketAddr, Vec<u8>)>) {
+        while let Some(&Reverse((at, order, to))) = self.queue.peek()
+            && (at, to) == (due, n)
+            && matches!(self.items.get(&order), Some(Item::Datagram { .. }))
+        {
+            self.queue.pop();
+            if let Some(Item::Datagram { from, bytes }) = self.items.remove(&order) {
+                taken.push((self.nodes[from].addr, bytes));
+            }
+        }
     }
 
     /// Lets `time` pass.

@@ -202,3 +202,36 @@ fn control_survives_a_flood_of_payload_on_a_narrow_path() {
         got(&net, 1, sub).len()
     );
 }
+
+#[test]
+fn more_streams_than_one_turn_can_acknowledge_are_all_acknowledged() {
+    const SETS: u64 = 160;
+    let mut net = mesh(1, 10);
+    // Node 1 is in every set, so that all streams end there.
+    for set in 0..SETS {
+        let topic = format!("t{set}");
+        for n in (1..10).filter(|n| *n == 1 || set >> (n - 2) & 1 == 1) {
+            net.subscribe(n, &topic, |_| {});
+        }
+    }
+    net.run(3 * S);
+    net.all_links(Rule::far(5));
+    net.take_together();
+    let handles: Vec<u32> = (0..SETS)
+        .map(|set| net.publisher(0, &format!("t{set}")))
+        .collect();
+    // So often that no pause lets the acknowledgements of some get through alone.
+    for _ in 0..500 {
+        net.publish_each(0, &handles, b"x");
+        net.run(10 * MS);
+    }
+    assert!(net.core(1).stream_counts().1 == SETS as usize);
+    assert!(net.settle(0, 5 * S), "{}", net.owing(0));
+    let counters = net.core(0).publish_counters();
+    assert!(
+        (counters.behind, counters.repairs) == (0, 0),
+        "{} fell behind, {} repairs",
+        counters.behind,
+        counters.repairs
+    );
+}

@@ -1,6 +1,7 @@
 //! Streams of publishers elsewhere that are open here: their datagrams, and when to acknowledge them.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use tidings_wire::digest::{FanAck, FanBeat, StreamClose, StreamOpen, StreamReady};
 use tidings_wire::{Boot, FanRx, Keyring, NodeId};
@@ -20,6 +21,8 @@ const ACK_BYTES: usize = size_of::<FanAck>() + 8 * ACK_WORDS;
 #[derive(Default)]
 pub(crate) struct Streams {
     open: BTreeMap<u64, StreamRx>,
+    // Where the next flush begins: the first that found no room in the last one.
+    turn: u64,
 }
 
 impl Streams {
@@ -115,26 +118,38 @@ impl Streams {
         self.open.values().filter_map(StreamRx::due).min()
     }
 
-    /// Queues every acknowledgement that is due. One datagram to a peer takes all that fit it.
+    /// Queues the acknowledgements that are due, as many as there is room for. Those of whom there are more than that stay
+    /// owed: they go first in the next turn, so that no stream waits for ever behind the others.
     pub(crate) fn flush(&mut self, links: &mut Links, now: u64) {
-        for stream in self.open.values_mut() {
-            if stream.due().is_none_or(|at| at > now) {
-                continue;
+        let begin = self.turn;
+        let mut turn = None;
+        let rounds = [
+            (Bound::Included(begin), Bound::Unbounded),
+            (Bound::Unbounded, Bound::Excluded(begin)),
+        ];
+        for round in rounds {
+            for (&session, stream) in self.open.range_mut(round) {
+                if stream.due().is_none_or(|at| at > now) {
+                    continue;
+                }
+                let Some(link) = links.link_mut(stream.peer) else {
+                    continue;
+                };
+                if !link.may_send(now) {
+                    stream.postpone(link.bucket.ready_at());
+                } else if link.queue_state(acknowledgement(stream, now).bytes()) {
+                    stream.acked();
+                } else {
+                    turn.get_or_insert(session);
+                }
             }
-            let Some(link) = links.link_mut(stream.peer) else {
-                continue;
-            };
-            if !link.may_send(now) {
-                stream.postpone(link.bucket.ready_at());
-                continue;
-            }
-            link.queue(acknowledgement(stream, now).bytes());
         }
+        self.turn = turn.unwrap_or(0);
     }
 }
 
-fn acknowledgement(stream: &mut StreamRx, now: u64) -> Encoded<ACK_BYTES> {
-    let state = stream.take_ack(now);
+fn acknowledgement(stream: &StreamRx, now: u64) -> Encoded<ACK_BYTES> {
+    let state = stream.ack_state(now);
     let mut words = [0u64; ACK_WORDS];
     let used = stream.keys.bitmap(&mut words);
     let mut fixed = FanAck {

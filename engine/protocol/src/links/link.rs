@@ -133,9 +133,10 @@ impl Link {
         }
     }
 
-    /// Queues encoded digests for this turn's PAIR datagrams; false if there is no room.
-    pub(crate) fn queue(&mut self, digests: &[u8]) -> bool {
-        self.loose.push(digests)
+    /// Queues a state for this turn's PAIR datagrams: an acknowledgement of a stream, or a heartbeat. False if others take all
+    /// the room that there is for these; it goes in the next turn then.
+    pub(crate) fn queue_state(&mut self, digest: &[u8]) -> bool {
+        self.loose.push_state(digest)
     }
 
     /// Queues what `write` puts for this turn's PAIR datagrams.

@@ -6,8 +6,10 @@ use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
 /// Body of a PAIR datagram of the smallest size that every path carries.
 pub(crate) const PAIR_BODY: usize = MIN_DATAGRAM_SIZE - PAIR_HEADER - TAG;
-/// Most bytes waiting for one peer: the full state of six streams at its largest.
-const QUEUE_MAX: usize = 6 * (48 + MAX_ACK_WORDS * 8);
+/// Most bytes of streams' states that wait for one peer: of six streams at their largest.
+const STATES_MAX: usize = 6 * (48 + MAX_ACK_WORDS * 8);
+/// Most bytes in all: states, which go in a later turn if need be, leave room for a datagram of what does not.
+const QUEUE_MAX: usize = STATES_MAX + PAIR_BODY;
 
 /// A queue of encoded digests, each padded to 8 bytes.
 #[derive(Default)]
@@ -19,8 +21,17 @@ pub(crate) struct Loose {
 impl Loose {
     /// Appends encoded digests whose each begins at a multiple of 8. False if there is no room.
     pub(crate) fn push(&mut self, digests: &[u8]) -> bool {
+        self.push_within(QUEUE_MAX, digests)
+    }
+
+    /// Appends an encoded digest that can wait for the next turn, unless it would take the room of those that cannot.
+    pub(crate) fn push_state(&mut self, digest: &[u8]) -> bool {
+        self.push_within(STATES_MAX, digest)
+    }
+
+    fn push_within(&mut self, most: usize, digests: &[u8]) -> bool {
         let padded = digests.len().next_multiple_of(8);
-        if padded == 0 || padded > PAIR_BODY || self.bytes.len() + padded > QUEUE_MAX {
+        if padded == 0 || padded > PAIR_BODY || self.bytes.len() + padded > most {
             return false;
         }
         self.bytes.extend_from_slice(digests);
@@ -106,6 +117,14 @@ mod tests {
             seen += Digests::new(writer.as_bytes()).map(Result::unwrap).count();
         }
         assert_eq!(seen, 200);
+    }
+
+    #[test]
+    fn states_leave_room_for_probes_and_gossip() {
+        let mut loose = Loose::default();
+        while loose.push_state(&[0; 56]) {}
+        assert!(loose.push(&[0; PAIR_BODY - 56]));
+        assert!(!loose.push_state(&[0; 56]));
     }
 
     #[test]

@@ -345,9 +345,11 @@ impl Publish {
             bytes: node.sent_bytes.into(),
             ..FanBeat::default()
         };
-        link.queue(encode::<64>(&beat, &[]).bytes());
-        node.on_beat(now);
-        self.counters.beats += 1;
+        // Without room it stays due: unanswered is only what was asked.
+        if link.queue_state(encode::<64>(&beat, &[]).bytes()) {
+            node.on_beat(now);
+            self.counters.beats += 1;
+        }
     }
 
     // A node that holds up the others, that stands still, or that answers no heartbeat goes to catch-up.

@@ -157,15 +157,19 @@ impl StreamRx {
         self.ack = Ack::None;
     }
 
-    /// The acknowledgement that leaves now.
-    pub(crate) fn take_ack(&mut self, now: u64) -> AckState {
-        (self.ack, self.unacked) = (Ack::None, 0);
+    /// What an acknowledgement says that leaves now.
+    pub(crate) fn ack_state(&self, now: u64) -> AckState {
         AckState {
             floor: self.keys.floor(),
             credit: self.received + limits::CREDIT,
             recent: self.recent,
             delay_us: u32::try_from(now.saturating_sub(self.recent_at) / 1000).unwrap_or(u32::MAX),
-            answer: std::mem::take(&mut self.answer),
+            answer: self.answer,
         }
+    }
+
+    /// It left.
+    pub(crate) fn acked(&mut self) {
+        (self.ack, self.unacked, self.answer) = (Ack::None, 0, false);
     }
 }
