@@ -1,7 +1,7 @@
 //! Live and catch-up: deferred subscriptions, clients that come and go, nodes that fall behind, partitions.
 
 use tidings_protocol::Outcome;
-use tidings_tests::net::{MS, Manner, Rule, S};
+use tidings_tests::net::{MS, Manner, Net, Rule, S};
 use tidings_wire::Class;
 
 use crate::common::*;
@@ -243,4 +243,63 @@ fn nothing_is_sealed_again_for_a_node_in_catch_up() {
     assert!(net.settle(0, 5 * S));
     assert!(net.core(0).publish_counters().sealed == sealed && sealed == 100);
     assert!(net.datagrams(0, 1, Class::Fan) == fan, "it comes in BULK");
+}
+
+#[test]
+fn a_subscription_that_is_resumed_ordered_sees_no_number_out_of_order() {
+    for seed in 0..3 {
+        for owner in [0, 1] {
+            let mut net = mesh(seed, 2);
+            net.all_links(Rule::HOSTILE);
+            net.subscribe(owner, "t", |s| s.client = "till".into());
+            net.run(2 * S);
+            let handle = net.publisher(0, "t");
+            publish_slowly(&mut net, 0, handle, &lines(200), MS);
+            // The books demand the order from here on.
+            let sub = net.subscribe(owner, "t", |s| {
+                (s.client, s.ordered) = ("till".into(), true);
+            });
+            publish_slowly(&mut net, 0, handle, &lines(400), MS);
+            assert!(net.settle(0, 10 * S), "seed {seed} owner {owner}");
+            assert!(got(&net, owner, sub).len() == 600);
+            net.all_links(Rule::GOOD);
+            assert_quiet(&mut net, &[0, 1]);
+        }
+    }
+}
+
+#[test]
+fn a_subscription_that_is_resumed_unordered_waits_for_no_hole() {
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "t", |s| {
+        (s.client, s.ordered) = ("till".into(), true);
+    });
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    net.publish_surely(0, handle, b"the stream is open");
+    assert!(net.settle(0, S));
+    // So far that a repair takes its time.
+    net.all_links(Rule::far(50));
+    let lose = |net: &mut Net| {
+        net.one_way(0, 1, Rule::CUT);
+        net.publish_surely(0, handle, b"lost");
+        net.run(MS);
+        net.one_way(0, 1, Rule::far(50));
+    };
+    lose(&mut net);
+    net.publish_surely(0, handle, b"held back");
+    net.run(60 * MS);
+    assert!(seqs(&net, 1, sub) == [0], "it is behind a hole");
+    net.subscribe(1, "t", |s| s.client = "till".into());
+    assert!(
+        seqs(&net, 1, sub) == [0, 2],
+        "nothing is held back any more"
+    );
+    lose(&mut net);
+    net.publish_surely(0, handle, b"after");
+    net.run(60 * MS);
+    assert!(seqs(&net, 1, sub).contains(&4), "on arrival");
+    net.all_links(Rule::GOOD);
+    assert!(net.settle(0, 5 * S));
+    assert_quiet(&mut net, &[0, 1]);
 }

@@ -207,21 +207,34 @@ fn drop_newest_refuses_what_finds_no_room() {
 
 #[test]
 fn drop_oldest_keeps_the_newest() {
-    for owner in [0, 1] {
+    for (owner, ordered) in [(0, false), (1, false), (0, true), (1, true)] {
         let mut net = mesh(1, 2);
-        let sub = net.subscribe(owner, "t", |s| s.policy = SlowPolicy::DropOldest);
+        let sub = net.subscribe(owner, "t", |s| {
+            (s.policy, s.ordered) = (SlowPolicy::DropOldest, ordered);
+        });
         effective(&mut net, owner, sub);
         net.behave(owner, sub, Manner::Room(0));
         let handle = net.publisher(0, "t");
-        publish_all(&mut net, 0, handle, &lines(6000));
+        publish_all(&mut net, 0, handle, &lines(10_000));
         net.run(2 * S);
         let refused = count(&net, 0, Outcome::Rejected);
-        assert!(refused == 6000 - 4096, "owner {owner}: {refused}");
+        assert!(
+            refused == 10_000 - 4096,
+            "owner {owner} {ordered}: {refused}"
+        );
         net.behave(owner, sub, Manner::Ack);
-        assert!(net.settle(0, 10 * S), "owner {owner}");
+        assert!(net.settle(0, 10 * S), "owner {owner} {ordered}");
         let mut seqs = seqs(&net, owner, sub);
-        seqs.sort_unstable();
-        assert!(seqs == (refused..6000).collect::<Vec<_>>(), "owner {owner}");
+        if !ordered {
+            seqs.sort_unstable();
+        }
+        assert!(seqs == (refused..10_000).collect::<Vec<_>>());
+        let told = [(0, refused, Outcome::Rejected)];
+        assert!(
+            !ordered || gaps(&net, owner, sub) == told,
+            "owner {owner}: one gap, not one a message: {:?}",
+            gaps(&net, owner, sub)
+        );
         assert_quiet(&mut net, &[0, 1]);
     }
 }

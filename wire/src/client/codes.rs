@@ -55,7 +55,7 @@ codes! {
     Policy: u8 {
         /// It moves to catch-up; its messages fail only by the store's bound.
         Detach = 0 "detach",
-        /// Its oldest queued messages are given up.
+        /// Its oldest messages are given up: the newest 4,096 of each publisher wait for it.
         DropOldest = 1 "drop_oldest",
         /// New messages are given up.
         DropNewest = 2 "drop_newest",

@@ -58,7 +58,7 @@ values! {
     SlowPolicy {
         /// It moves to catch-up.
         Detach = 0,
-        /// It loses its oldest messages.
+        /// It loses its oldest messages: the newest 4,096 of each publisher wait for it.
         DropOldest = 1,
         /// It loses its newest messages.
         DropNewest = 2,

@@ -151,11 +151,17 @@ impl Intake {
         extra.missed.remove(seq, seq + 1);
     }
 
-    /// The held message that is next in order, if it is there.
+    /// The client resumes the subscription in this order. What the other one held back can be handed over after a change to
+    /// unordered: see [`Intake::next_held`] and [`Intake::next_gap`].
+    pub(crate) fn set_ordered(&mut self, ordered: bool) {
+        self.ordered = ordered;
+    }
+
+    /// The held message that is next, if it is there.
     pub(crate) fn next_held(&mut self) -> Option<(u64, Box<[u8]>)> {
-        let floor = self.floor;
+        let last = if self.ordered { self.floor } else { u64::MAX };
         let extra = self.extra.as_mut()?;
-        let entry = extra.hold.first_entry().filter(|e| *e.key() == floor)?;
+        let entry = extra.hold.first_entry().filter(|e| *e.key() <= last)?;
         let (seq, payload) = entry.remove_entry();
         extra.hold_bytes -= payload.len();
         Some((seq, payload))
@@ -168,22 +174,19 @@ impl Intake {
         extra.hold.insert(seq, payload);
     }
 
-    /// The gap that is next in order.
+    /// The gap that is next.
     pub(crate) fn next_gap(&mut self) -> Option<Gap> {
-        let floor = self.floor;
-        let extra = self.extra.as_mut()?;
-        let entry = extra.gaps.first_entry().filter(|e| *e.key() <= floor)?;
-        let (_, (to, reason)) = entry.remove_entry();
-        if to <= floor {
-            return self.next_gap();
+        let last = if self.ordered { self.floor } else { u64::MAX };
+        loop {
+            let extra = self.extra.as_mut()?;
+            let entry = extra.gaps.first_entry().filter(|e| *e.key() <= last)?;
+            let (from, (to, reason)) = entry.remove_entry();
+            let from = from.max(self.floor);
+            if from < to {
+                self.mark(from, to);
+                return Some(Gap { from, to, reason });
+            }
         }
-        self.floor = to;
-        self.extra().missed.remove(0, to);
-        Some(Gap {
-            from: floor,
-            to,
-            reason,
-        })
     }
 
     /// The message was handed over; `acked` = and acknowledged.
@@ -207,7 +210,7 @@ impl Intake {
         }
         if let Some(extra) = &mut self.extra {
             extra.missed.remove(from, to);
-            if let Some((low, high)) = extra.got.first()
+            while let Some((low, high)) = extra.got.first()
                 && low <= self.floor
             {
                 self.floor = self.floor.max(high);
@@ -243,10 +246,39 @@ impl Intake {
         }
     }
 
-    /// The subscription's policy refuses the message: its publisher is told so, and it never comes.
-    pub(crate) fn refuse(&mut self, seq: u64) {
-        self.extra().refused.insert(seq, seq + 1);
-        self.skip(seq, seq + 1, Outcome::Rejected);
+    /// The subscription's policy refuses these messages: their publisher is told so, and they never come.
+    pub(crate) fn refuse(&mut self, from: u64, to: u64) {
+        self.extra().refused.insert(from, to);
+        self.skip(from, to, Outcome::Rejected);
+    }
+
+    /// Refuses the oldest of the messages that wait for room, missed or held back, so that `most` are left. Returns how many.
+    pub(crate) fn refuse_oldest(&mut self, most: u64) -> u64 {
+        let waiting = |e: &Extra| e.missed.count() + e.hold.len() as u64;
+        let surplus = self
+            .extra
+            .as_deref()
+            .map_or(0, waiting)
+            .saturating_sub(most);
+        let mut left = surplus;
+        while left > 0 {
+            let extra = self.extra();
+            let held = extra.hold.first_key_value().map(|(seq, _)| *seq);
+            let (from, to) = match (extra.missed.first(), held) {
+                (Some((from, to)), held) if held.is_none_or(|held| from < held) => {
+                    (from, to.min(held.unwrap_or(to)).min(from + left))
+                }
+                (_, Some(held)) => {
+                    let payload = extra.hold.remove(&held);
+                    extra.hold_bytes -= payload.map_or(0, |p| p.len());
+                    (held, held + 1)
+                }
+                (_, None) => break,
+            };
+            self.refuse(from, to);
+            left -= to - from;
+        }
+        surplus - left
     }
 
     /// These will never come. The gaps to tell at once are returned; an ordered subscription tells them in their place.
@@ -394,12 +426,7 @@ impl Intake {
         self.extra.as_ref().is_some_and(|e| !e.missed.is_empty())
     }
 
-    /// Numbers missed and not refused.
-    pub(crate) fn missed(&self) -> u64 {
-        self.extra.as_ref().map_or(0, |e| e.missed.count())
-    }
-
-    pub(crate) fn oldest_missed(&self) -> Option<u64> {
+    fn oldest_missed(&self) -> Option<u64> {
         self.extra.as_ref()?.missed.first().map(|r| r.0)
     }
 
@@ -531,9 +558,23 @@ impl Extra {
         let mut at = from;
         for (a, b) in self.accounted(from, to).into_iter().chain([(to, to)]) {
             if at < a {
-                self.gaps.insert(at, (a, reason));
+                self.insert_gap(at, a, reason);
             }
             at = at.max(b);
+        }
+    }
+
+    // Joins it to its neighbours if they are alike: there may be one for each message of a publisher.
+    fn insert_gap(&mut self, from: u64, mut to: u64, reason: Outcome) {
+        if let Some(&(end, alike)) = self.gaps.get(&to)
+            && alike == reason
+        {
+            self.gaps.remove(&to);
+            to = end;
+        }
+        match self.gaps.range_mut(..from).next_back() {
+            Some((_, last)) if *last == (from, reason) => last.0 = to,
+            _ => drop(self.gaps.insert(from, (to, reason))),
         }
     }
 
@@ -625,7 +666,8 @@ mod tests {
         }
         assert_eq!(intake.acknowledge(1, 2), 1);
         intake.detach();
-        assert_eq!(intake.missed(), 4);
+        let missed = &intake.extra.as_ref().unwrap().missed;
+        assert_eq!(missed.count(), 4);
         assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
         assert!(intake.is_again(0) && intake.judge(0, 1) == Verdict::Now);
         assert_eq!(reports(&mut intake), [(1, 2)]);

@@ -121,7 +121,7 @@ pub(crate) struct Receive {
 
 /// FETCHes to one publisher node that may be under way at a time.
 const FETCHES: usize = 16;
-/// Messages that may wait for a subscription that drops the oldest.
+/// Messages of one publisher that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
 impl Receive {
@@ -145,9 +145,17 @@ impl Receive {
         };
         match self.subs.get_mut(&sub) {
             Some(old) => {
-                *old = LocalSub {
-                    behind: std::mem::take(&mut old.behind),
-                    ..new
+                let behind = std::mem::take(&mut old.behind);
+                *old = LocalSub { behind, ..new };
+                let handles = self
+                    .origins
+                    .values_mut()
+                    .flat_map(|o| o.handles.values_mut());
+                for intake in handles
+                    .flat_map(|h| &mut h.intakes)
+                    .filter(|i| i.sub == sub)
+                {
+                    intake.set_ordered(spec.ordered);
                 }
             }
             None => drop(self.subs.insert(sub, new)),

@@ -59,6 +59,8 @@ impl Toward<'_> {
                 self.counters.duplicates += 1;
                 return false;
             }
+            // Of what waits for room it keeps the newest, in whatever order it came.
+            Verdict::Hold | Verdict::Miss if self.sheds_oldest() => self.no_room(intake, seq),
             Verdict::Hold => {
                 self.counters.held += 1;
                 intake.hold(seq, payload);
@@ -79,10 +81,17 @@ impl Toward<'_> {
         true
     }
 
+    fn has_room(&self) -> bool {
+        self.local.attached && !self.local.full
+    }
+
+    fn sheds_oldest(&self) -> bool {
+        self.local.policy == SlowPolicy::DropOldest && !self.has_room()
+    }
+
     // Hands one message over, or accounts why not.
     fn offer(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
-        let room = self.local.attached && !self.local.full;
-        if !room || !self.deliver(intake, seq, payload) {
+        if !self.has_room() || !self.deliver(intake, seq, payload) {
             self.no_room(intake, seq);
             return false;
         }
@@ -118,12 +127,7 @@ impl Toward<'_> {
             SlowPolicy::DropNewest if self.local.attached => self.refuse(intake, seq),
             SlowPolicy::DropOldest => {
                 self.miss(intake, seq);
-                while intake.missed() > DROP_OLDEST_WAITING {
-                    let Some(oldest) = intake.oldest_missed() else {
-                        break;
-                    };
-                    self.refuse(intake, oldest);
-                }
+                self.counters.refused += intake.refuse_oldest(DROP_OLDEST_WAITING);
             }
             SlowPolicy::DropNewest | SlowPolicy::Detach | SlowPolicy::Block => {
                 self.miss(intake, seq)
@@ -138,13 +142,14 @@ impl Toward<'_> {
 
     fn refuse(&mut self, intake: &mut Intake, seq: u64) {
         self.counters.refused += 1;
-        intake.refuse(seq);
+        intake.refuse(seq, seq + 1);
         self.drain(intake);
     }
 
-    // Hands over what is next in order: gaps, and what was held back. Nothing while nobody is there to hear it.
+    // Hands over what is next in order: gaps, and what was held back. Nothing while nobody is there to hear it, and no gap that
+    // grows until there is room.
     pub(super) fn drain(&mut self, intake: &mut Intake) {
-        while self.local.attached {
+        while self.local.attached && !self.sheds_oldest() {
             if let Some(gap) = intake.next_gap() {
                 self.tell(intake.sub, gap);
                 continue;
@@ -164,7 +169,7 @@ impl Toward<'_> {
                 return;
             }
             self.counters.refused += 1;
-            intake.refuse(seq);
+            intake.refuse(seq, seq + 1);
         }
     }
 
