@@ -2,7 +2,7 @@
 //! Names are asked of the system's resolver, on the control thread, again and again.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use crate::limits::{JOIN_ADDRESSES_MAX, PORT_DEFAULT};
 use crate::srv;
@@ -16,6 +16,17 @@ pub enum Seed {
     Host(String, u16),
     /// A service name whose SRV records name hosts and ports.
     Service(String),
+}
+
+/// As it is written, the port always with it.
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(addr) => write!(f, "{addr}"),
+            Self::Host(name, port) => write!(f, "{name}:{port}"),
+            Self::Service(name) => write!(f, "srv+{name}"),
+        }
+    }
 }
 
 /// The text is none of the forms that a join entry may have.
@@ -47,19 +58,29 @@ impl std::str::FromStr for Seed {
             };
         }
         if let Ok(addr) = text.parse::<SocketAddr>() {
-            return Ok(Self::Address(addr));
+            return if addr.port() > 0 {
+                Ok(Self::Address(addr))
+            } else {
+                Err(bad())
+            };
         }
-        let bare = text
+        let bracketed = text
             .strip_prefix('[')
-            .and_then(|text| text.strip_suffix(']'))
-            .unwrap_or(text);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
+            .and_then(|text| text.strip_suffix(']'));
+        let ip = match bracketed {
+            Some(v6) => v6.parse::<Ipv6Addr>().map(IpAddr::V6),
+            None => text.parse::<IpAddr>(),
+        };
+        if let Ok(ip) = ip {
             return Ok(Self::Address(SocketAddr::new(ip, PORT_DEFAULT)));
         }
         let (name, port) = match text.split_once(':') {
             Some((name, port)) => (name, port.parse().map_err(|_| bad())?),
             None => (text, PORT_DEFAULT),
         };
+        if port == 0 {
+            return Err(bad());
+        }
         if is_name(name) {
             Ok(Self::Host(name.to_owned(), port))
         } else {
@@ -147,11 +168,24 @@ mod tests {
             "host:port",
             "a b",
             "srv+",
+            "srv+_t._udp.x:7400",
+            "srv+10.0.0.1:7400",
             "host:99999",
+            "host:0",
+            "10.0.0.1:0",
+            "[10.0.0.1]",
             "::1:x:",
             "ho*st",
+            "höst",
         ] {
             assert!(seed(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for text in ["10.0.0.1:9", "[fd00::1]:7400", "seed:9", "srv+_t._udp.x"] {
+            assert_eq!(seed(text).unwrap().to_string(), text);
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidings_engine::Seed;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
 use super::problem::{Given, Origin, Problem, Problems};
@@ -187,7 +188,8 @@ impl Check<'_> {
         names: &mut BTreeSet<String>,
     ) -> Option<OverlaySettings> {
         let Some(name_given) = raw.name.clone() else {
-            let origin = first_origin(&raw, "name");
+            let mut origin = raw.place.unwrap_or(Origin::flag("--overlay"));
+            origin.key.push_str(".name");
             return self.problems.push(Problem {
                 origin,
                 value: String::new(),
@@ -243,7 +245,7 @@ impl Check<'_> {
         Some(OverlaySettings {
             shard,
             key: self.key(raw.key_file, &name_given, data_dir)?,
-            join: raw.join.map(|given| self.join(given)).unwrap_or_default(),
+            join: raw.join.map(|given| self.join(&given)).unwrap_or_default(),
             attempts,
             every,
             max_message: max_message.unwrap_or(MAX_MESSAGE.0) as usize,
@@ -355,23 +357,23 @@ impl Check<'_> {
         addresses
     }
 
-    fn join(&mut self, given: Given<Vec<String>>) -> Vec<String> {
+    fn join(&mut self, given: &Given<Vec<String>>) -> Vec<Seed> {
+        let mut seeds = Vec::new();
         for text in &given.value {
-            if !is_join_address(text.trim()) {
-                let remedy = "write ip, ip:port, host, host:port, [v6]:port or srv+name";
-                self.wrong::<_, ()>(
-                    &given,
-                    quoted(text),
-                    "is not an address to join through",
-                    remedy,
-                );
+            match text.trim().parse() {
+                Ok(seed) => seeds.push(seed),
+                Err(_) => {
+                    let remedy = if text.is_ascii() {
+                        "write ip, ip:port, host, host:port, [v6]:port or srv+name"
+                    } else {
+                        "write the name in its ASCII form, as xn--bcher-kva.example for b\u{fc}cher.example"
+                    };
+                    let wrong = "is not an address to join through";
+                    self.wrong::<_, ()>(given, quoted(text), wrong, remedy);
+                }
             }
         }
-        given
-            .value
-            .iter()
-            .map(|text| text.trim().to_owned())
-            .collect()
+        seeds
     }
 
     fn shards(&mut self, given: &Given<i64>) -> Option<usize> {
@@ -501,49 +503,6 @@ fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// Some place inside a table, for a key that is missing from it.
-fn first_origin(raw: &RawOverlay, key: &str) -> Origin {
-    let places = [
-        raw.key_file.as_ref().map(|given| &given.origin),
-        raw.join.as_ref().map(|given| &given.origin),
-        raw.redelivery.as_ref().map(|given| &given.origin),
-        raw.max_message.as_ref().map(|given| &given.origin),
-        raw.retain.as_ref().map(|given| &given.origin),
-        raw.park_max.as_ref().map(|given| &given.origin),
-    ];
-    let mut origin = places
-        .into_iter()
-        .flatten()
-        .next()
-        .cloned()
-        .unwrap_or(Origin::flag("overlay"));
-    origin.key = format!("overlay.{key}");
-    origin
-}
-
-/// Whether `text` is one of the forms that `join` takes. Names are resolved later, again and again.
-fn is_join_address(text: &str) -> bool {
-    let text = text.strip_prefix("srv+").unwrap_or(text);
-    if text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    if let Some(v6) = text.strip_prefix('[') {
-        return v6
-            .strip_suffix(']')
-            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
-    }
-    let (host, port) = text
-        .rsplit_once(':')
-        .map_or((text, None), |(host, port)| (host, Some(port)));
-    let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    let host_is_good = !host.is_empty()
-        && host.len() <= 253
-        && host
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    port_is_good && host_is_good
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -662,10 +621,33 @@ mod tests {
                 "is not an address to join through",
             ),
             (
+                "[[overlay]]\nname = \"demo\"\njoin = [\"srv+_t._udp.x:7400\"]",
+                "tidings.toml:3: overlay.join = \"srv+_t._udp.x:7400\": is not an address to join through",
+            ),
+            (
+                "[[overlay]]\nname = \"demo\"\njoin = [\"h\u{f6}st\"]",
+                "write the name in its ASCII form",
+            ),
+            (
+                "[node]\nshards = 99999999999999999999",
+                "tidings.toml:2: node.shards = 99999999999999999999: is far too large",
+            ),
+            (
                 "[[overlay]]\nname = \"prod\"",
                 "this overlay has no key file",
             ),
-            ("[[overlay]]\njoin = []", "has no name"),
+            (
+                "\n[[overlay]]\njoin = []",
+                "tidings.toml:2: overlay.name: an [[overlay]] has no name",
+            ),
+            (
+                "\n[[overlay]]",
+                "tidings.toml:2: overlay.name: an [[overlay]] has no name",
+            ),
+            (
+                "[[overlay]]\nname = \"demo\"\n\n[[overlay]]\nshard = 0",
+                "tidings.toml:4: overlay.name: an [[overlay]] has no name",
+            ),
             (
                 "[[overlay]]\nname = \"demo\"\n[[overlay]]\nname = \"demo\"",
                 "is there twice",

@@ -208,4 +208,21 @@ mod tests {
         assert!(!problems.contains("5a5a"), "{problems}");
         assert!(problems.contains("did you mean subscribe?"), "{problems}");
     }
+
+    #[test]
+    fn a_client_without_name_or_secret_is_told_with_its_line() {
+        let secret = "5a".repeat(32);
+        let text =
+            format!("# clients\n\n[[client]]\nsecret = \"{secret}\"\n[[client]]\nname = \"w\"\n");
+        let problems = parse_clients("clients.toml", &text, Path::new(""))
+            .err()
+            .expect("mistakes")
+            .to_string();
+        for wanted in [
+            "clients.toml:3: client.name: a [[client]] has no name",
+            "clients.toml:5: client.secret: a [[client]] needs one of secret and secret_file",
+        ] {
+            assert!(problems.contains(wanted), "{problems}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What the user wrote, before it is checked: each value with its place, nothing filled in.
 
-use super::problem::Given;
+use super::problem::{Given, Origin};
 
 /// All that can be given.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,8 @@ pub struct RawClient {
 /// One `[[overlay]]`.
 #[derive(Clone, Debug, Default)]
 pub struct RawOverlay {
+    /// Where it begins; `None` if only flags speak of it.
+    pub place: Option<Origin>,
     /// Its name.
     pub name: Option<Given<String>>,
     /// Its keyring.

@@ -54,6 +54,7 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
 
 fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
     let mut raw = RawOverlay {
+        place: Some(overlay.origin()),
         name: overlay.text("name"),
         key_file: overlay.text("key_file"),
         join: overlay.texts("join"),
@@ -111,6 +112,7 @@ impl<'a> Document<'a> {
         Section {
             document: self,
             path: path.to_owned(),
+            span: 0..0,
             table,
             known: BTreeSet::new(),
             problems,
@@ -135,6 +137,8 @@ impl<'a> Document<'a> {
 pub(super) struct Section<'s> {
     document: &'s Document<'s>,
     path: String,
+    /// Where it begins.
+    span: Range<usize>,
     table: &'s DeTable<'s>,
     known: BTreeSet<&'static str>,
     problems: &'s mut Problems,
@@ -158,13 +162,20 @@ impl<'s> Section<'s> {
         ))
     }
 
-    /// Where `key` stands, or would.
+    /// Where the table itself begins.
+    fn origin(&self) -> Origin {
+        self.document.origin(&self.path, self.span.clone())
+    }
+
+    /// Where `key` stands; where the table begins if it does not.
     pub(super) fn origin_of(&self, key: &str) -> Origin {
-        let span = self
-            .table
+        self.document.origin(&self.path_of(key), self.span_of(key))
+    }
+
+    fn span_of(&self, key: &str) -> Range<usize> {
+        self.table
             .get_key_value(key)
-            .map_or(0..0, |(name, _)| name.span());
-        self.document.origin(&self.path_of(key), span)
+            .map_or(self.span.clone(), |(name, _)| name.span())
     }
 
     fn wrong_type(&mut self, origin: Origin, value: &DeValue<'_>, wanted: &str, example: &str) {
@@ -228,15 +239,18 @@ impl<'s> Section<'s> {
     /// A whole number.
     pub(super) fn integer(&mut self, key: &'static str) -> Option<Given<i64>> {
         let (value, origin) = self.find(key)?;
-        let number = value
-            .as_integer()
-            .and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
-        match number {
-            Some(value) => Some(Given { value, origin }),
-            None => {
-                self.wrong_type(origin, value, "a whole number", &format!("{key} = 4"));
-                None
-            }
+        let Some(number) = value.as_integer() else {
+            self.wrong_type(origin, value, "a whole number", &format!("{key} = 4"));
+            return None;
+        };
+        match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(value) => Some(Given { value, origin }),
+            Err(_) => self.problems.push(Problem {
+                origin,
+                value: show(value),
+                wrong: "is far too large for any key".to_owned(),
+                remedy: "write a smaller number, or remove the key for the default".to_owned(),
+            }),
         }
     }
 
@@ -270,11 +284,13 @@ impl<'s> Section<'s> {
     /// A table.
     pub(super) fn table<'t>(&'t mut self, key: &'static str) -> Option<Section<'t>> {
         let (value, origin) = self.find(key)?;
+        let span = self.span_of(key);
         let path = self.path_of(key);
         match value.as_table() {
             Some(table) => Some(Section {
                 document: self.document,
                 path,
+                span,
                 table,
                 known: BTreeSet::new(),
                 problems: self.problems,
@@ -297,9 +313,13 @@ impl<'s> Section<'s> {
         let items = match self.find(key) {
             None => Vec::new(),
             Some((value, origin)) => {
-                let tables: Option<Vec<&'s DeTable<'s>>> = value
-                    .as_array()
-                    .and_then(|items| items.iter().map(|item| item.get_ref().as_table()).collect());
+                let tables: Option<Vec<(Range<usize>, &'s DeTable<'s>)>> =
+                    value.as_array().and_then(|items| {
+                        let table = |item: &'s Spanned<DeValue<'s>>| {
+                            Some((item.span(), item.get_ref().as_table()?))
+                        };
+                        items.iter().map(table).collect()
+                    });
                 tables.unwrap_or_else(|| {
                     self.wrong_type(
                         origin,
@@ -344,16 +364,18 @@ impl<'s> Section<'s> {
 pub(super) struct Tables<'t, 's> {
     section: &'t mut Section<'s>,
     path: String,
-    items: std::vec::IntoIter<&'s DeTable<'s>>,
+    items: std::vec::IntoIter<(Range<usize>, &'s DeTable<'s>)>,
 }
 
 impl Tables<'_, '_> {
     /// The next table.
     pub(super) fn next(&mut self) -> Option<Section<'_>> {
+        let (span, table) = self.items.next()?;
         Some(Section {
             document: self.section.document,
             path: self.path.clone(),
-            table: self.items.next()?,
+            span,
+            table,
             known: BTreeSet::new(),
             problems: self.section.problems,
         })

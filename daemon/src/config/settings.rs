@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidings_engine::Seed;
+
 /// Everything that `tidings run` needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -93,8 +95,8 @@ pub struct OverlaySettings {
     pub name: String,
     /// Its keyring.
     pub key: Key,
-    /// Addresses to join through, as written.
-    pub join: Vec<String>,
+    /// Where to join.
+    pub join: Vec<Seed>,
     /// Attempts until publishers give up; 0 = never.
     pub attempts: u32,
     /// Time between two attempts.
@@ -107,4 +109,12 @@ pub struct OverlaySettings {
     pub park_max: Duration,
     /// The shard to run on; `None`: the one with the fewest overlays.
     pub shard: Option<usize>,
+}
+
+impl OverlaySettings {
+    /// Where it joins, as one text.
+    pub fn join_text(&self) -> String {
+        let seeds: Vec<String> = self.join.iter().map(Seed::to_string).collect();
+        seeds.join(" ")
+    }
 }

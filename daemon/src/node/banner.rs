@@ -37,7 +37,7 @@ pub fn banner(engine: &Engine, settings: &Settings) -> String {
         let join = if overlay.join.is_empty() {
             String::new()
         } else {
-            format!(", joins {}", overlay.join.join(" "))
+            format!(", joins {}", overlay.join_text())
         };
         let _ = writeln!(
             text,

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
     Engine, EngineBuilder, Keyring, Notice, OverlayConfig, OverlayId, Poll, Profile, Redelivery,
-    Seed, StartError, StorageError, Suite,
+    StartError, StorageError, Suite,
 };
 use tidings_wire::Pattern;
 
@@ -166,12 +166,7 @@ fn start_overlay(
         .suite(keyring.primary_slot())
         .map_or("", Suite::name);
     let mut config = OverlayConfig::new(&overlay.name, keyring);
-    for text in &overlay.join {
-        let seed: Seed = text
-            .parse()
-            .map_err(|_| failed(format!("{text:?} is no address to join through")))?;
-        config.join.push(seed);
-    }
+    config.join.clone_from(&overlay.join);
     config.max_message = overlay.max_message;
     config.retain = overlay.retain;
     config.shard = overlay.shard;

@@ -66,7 +66,7 @@ fn describe(loaded: &Loaded) -> String {
             if overlay.join.is_empty() {
                 "-".to_owned()
             } else {
-                overlay.join.join(" ")
+                overlay.join_text()
             },
             units::show_size(overlay.max_message as u64),
             units::show_size(overlay.retain as u64),
@@ -94,7 +94,7 @@ fn as_json(settings: &Settings) -> serde_json::Value {
             json!({
                 "name": overlay.name,
                 "key_file": overlay.key.path(),
-                "join": overlay.join,
+                "join": overlay.join.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "max_message": overlay.max_message,
                 "retain": overlay.retain,
                 "attempts": overlay.attempts,
