@@ -10,6 +10,7 @@ use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 use crate::engine::Engine;
 use crate::error::StartError;
 use crate::limits::SHARDS_MAX;
+use crate::resolver::Lookup;
 use crate::shard::notice::Notice;
 use crate::wait::polling::Poll;
 
@@ -31,6 +32,8 @@ pub struct EngineBuilder {
     pub(crate) poll: Option<Poll>,
     pub(crate) force_epoll: bool,
     pub(crate) on_notice: Option<NoticeHandler>,
+    /// How join names are resolved, if not by the system.
+    pub(crate) lookup: Option<Lookup>,
 }
 
 impl Default for EngineBuilder {
@@ -49,6 +52,7 @@ impl Default for EngineBuilder {
             poll: None,
             force_epoll: false,
             on_notice: None,
+            lookup: None,
         }
     }
 }
@@ -126,7 +130,7 @@ impl EngineBuilder {
         self
     }
 
-    /// What to do when the node has something to say: see [`Notice`].
+    /// What to do when the node has something to say: see [`Notice`]. It has been logged already.
     pub fn on_notice(
         mut self,
         handler: impl Fn(OverlayId, &Notice) + Send + Sync + 'static,

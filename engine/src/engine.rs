@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use tidings_wire::{Boot, NodeId, OverlayId};
 use crate::builder::EngineBuilder;
 use crate::entropy;
 use crate::error::{EngineError, StartError};
-use crate::join::{self, Seed};
+use crate::join::Seed;
 use crate::keeper;
-use crate::limits::{LEAVE_NS, SECOND_NS};
+use crate::limits::{LEAVE_NS, RESOLVE_FIRST, SECOND_NS};
 use crate::overlay_config::{OverlayConfig, OverlayEntry};
 use crate::placement::{Map, Place, Placement};
 use crate::queue::mesh::mesh;
 use crate::queue::rcu::Rcu;
+use crate::resolver::{self, Lookup, Resolver};
 use crate::routes::{OverlayShared, Routes};
 use crate::shard::door::Door;
 use crate::shard::notice::Notices;
@@ -29,6 +30,7 @@ use crate::shard::overlay::ShardOverlay;
 use crate::shard::{Shard, ShardParts, WaitingCell};
 use crate::stats::{EngineStats, OverlayStats, ShardStats};
 use crate::storage::Storage;
+use crate::supervise::supervise;
 use crate::sys::eventfd::EventFd;
 use crate::sys::group::{SocketGroup, Steering};
 use crate::sys::interfaces;
@@ -55,6 +57,9 @@ pub(crate) struct Inner {
     /// Overlays that run, and the right to change them.
     overlays: Mutex<Overlays>,
     pub(crate) stopped: AtomicBool,
+    /// Panics of threads that were started again.
+    pub(crate) panics: AtomicU64,
+    resolver: Sender<resolver::Message>,
 }
 
 struct Overlays {
@@ -98,6 +103,8 @@ impl Engine {
             doors.push(Arc::new(Door::new(Arc::new(ShardParker::new(wake)))));
         }
         let on_notice = builder.on_notice.take();
+        let lookup = builder.lookup.take();
+        let (resolver, mail) = channel();
         let inner = Arc::new(Inner {
             node: storage.node(),
             boot,
@@ -113,6 +120,8 @@ impl Engine {
                 running: HashMap::new(),
             }),
             stopped: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+            resolver: resolver.clone(),
             builder,
         });
         let engine = Self {
@@ -123,6 +132,14 @@ impl Engine {
         let keeper =
             keeper::start(Arc::clone(&engine.inner), on_notice).map_err(StartError::Shard)?;
         engine.threads().push(keeper);
+        let lookup: Lookup = lookup.unwrap_or_else(|| Arc::new(Seed::resolve));
+        let mut resolver = Resolver::new(Arc::clone(&engine.inner), lookup, resolver, mail);
+        let inner = Arc::clone(&engine.inner);
+        let resolver = thread::Builder::new()
+            .name("tidings-resolver".into())
+            .spawn(move || supervise("resolver", &inner.panics, &inner.stopped, || resolver.run()))
+            .map_err(StartError::Shard)?;
+        engine.threads().push(resolver);
         Ok(engine)
     }
 
@@ -133,6 +150,7 @@ impl Engine {
     ) -> Result<(), StartError> {
         let inner = &self.inner;
         let ends = mesh(sockets.len());
+        let refusal_told = Arc::new(AtomicBool::new(false));
         for (index, (sockets, mesh)) in sockets.into_iter().zip(ends).enumerate() {
             let parts = ShardParts {
                 index,
@@ -146,9 +164,10 @@ impl Engine {
             };
             let cpu = inner.builder.cpus.get(index).copied();
             let force_epoll = inner.builder.force_epoll;
+            let told = Arc::clone(&refusal_told);
             let thread = thread::Builder::new()
                 .name(format!("tidings-{index}"))
-                .spawn(move || wait::run(parts, cpu, force_epoll))
+                .spawn(move || wait::run(parts, cpu, force_epoll, &told))
                 .map_err(StartError::Shard)?;
             self.threads().push(thread);
         }
@@ -183,12 +202,13 @@ impl Engine {
         &self.inner.advertise
     }
 
-    /// Starts an overlay. Returns when its shard runs it; joining goes on by itself.
+    /// Starts an overlay. Returns when its shard runs it; joining goes on by itself. Waits at most 2 s for names to join
+    /// through; those that resolve later are used as soon as they do.
     pub fn add_overlay(&self, config: OverlayConfig) -> Result<OverlayId, EngineError> {
         let inner = &self.inner;
         let id = config.id();
         let seeds: Arc<[Seed]> = config.join.clone().into();
-        let resolved = join::resolve_all(&seeds);
+        let resolved = resolver::first(&inner.resolver, &seeds, RESOLVE_FIRST);
         let mut overlays = inner.overlays();
         if overlays.running.contains_key(&id) {
             return Err(EngineError::Exists);
@@ -225,6 +245,8 @@ impl Engine {
                         seeds,
                     },
                 );
+                // A resolver that is gone means that the node ends.
+                let _ = inner.resolver.send(resolver::Message::Started(id));
                 Ok(id)
             }
             Err(error) => {
@@ -303,7 +325,10 @@ impl Engine {
 
     /// Counters of shards and overlays.
     pub fn stats(&self) -> Result<EngineStats, EngineError> {
-        let mut stats = EngineStats::default();
+        let mut stats = EngineStats {
+            panics: self.inner.panics.load(Ordering::Relaxed),
+            ..EngineStats::default()
+        };
         for (index, door) in self.inner.doors.iter().enumerate() {
             let waiting = self.inner.waiting[index].waiting();
             let (shard, overlays) = door.ask(move |shard| {
@@ -341,11 +366,7 @@ impl Engine {
     }
 
     fn stop(&self, gracefully: bool) {
-        if self
-            .inner
-            .stopped
-            .swap(true, std::sync::atomic::Ordering::AcqRel)
-        {
+        if self.inner.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
         if gracefully {
@@ -358,8 +379,10 @@ impl Engine {
             let _ = door.send(Box::new(Shard::stop));
         }
         self.inner.notices.notify.notify();
+        // It may be gone already.
+        let _ = self.inner.resolver.send(resolver::Message::Stop);
         for thread in self.threads().drain(..) {
-            // A panic on a shard has aborted the process; the keeper's is told by its absence.
+            // A panic on a shard has aborted the process; that of any other thread has been told.
             let _ = thread.join();
         }
     }
@@ -382,6 +405,12 @@ impl Inner {
             .get(&id)
             .cloned()
             .ok_or(EngineError::Unknown)
+    }
+
+    /// The name of an overlay, for people; its id once it is gone.
+    pub(crate) fn name_of(&self, id: OverlayId) -> String {
+        self.running(id)
+            .map_or_else(|_| id.to_string(), |running| running.shared.name.clone())
     }
 
     pub(crate) fn all_running(&self) -> Vec<Running> {
@@ -464,7 +493,7 @@ impl Inner {
             return;
         }
         if let Err(error) = self.storage.keep_peers(id, peers) {
-            tracing::warn!(overlay = %id, %error, "members' addresses cannot be kept");
+            tracing::warn!(overlay = self.name_of(id), %error, "members' addresses cannot be kept");
         }
     }
 

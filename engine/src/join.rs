@@ -1,14 +1,14 @@
 //! Where to join: `ip`, `ip:port`, `host`, `host:port`, `[v6]:port`, `srv+name`, each with all its addresses in turn.
-//! Names are asked of the system's resolver, on the control thread, again and again.
+//! Names are asked of the system's resolver, again and again: see `resolver.rs`.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use crate::limits::{JOIN_ADDRESSES_MAX, PORT_DEFAULT};
+use crate::limits::PORT_DEFAULT;
 use crate::srv;
 
 /// One entry of a join list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Seed {
     /// An address.
     Address(SocketAddr),
@@ -102,11 +102,18 @@ impl Seed {
             Self::Address(addr) => Ok(vec![*addr]),
             Self::Host(name, port) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
             Self::Service(name) => {
-                let mut found = Vec::new();
+                let (mut found, mut failed) = (Vec::new(), None);
                 for (host, port) in srv::lookup(name)? {
-                    found.extend((host.as_str(), port).to_socket_addrs()?);
+                    match (host.as_str(), port).to_socket_addrs() {
+                        Ok(addrs) => found.extend(addrs),
+                        Err(error) => failed = Some(error),
+                    }
                 }
-                Ok(found)
+                // One host that is unknown keeps nobody from joining through the others.
+                match failed {
+                    Some(error) if found.is_empty() => Err(error),
+                    _ => Ok(found),
+                }
             }
         }
     }
@@ -115,23 +122,6 @@ impl Seed {
     pub fn is_name(&self) -> bool {
         !matches!(self, Self::Address(_))
     }
-}
-
-/// All addresses of a list, each once, in order. A name that does not resolve is told and passed over.
-pub(crate) fn resolve_all(seeds: &[Seed]) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
-    for seed in seeds {
-        match seed.resolve() {
-            Ok(addrs) => addrs.into_iter().for_each(|addr| {
-                if !found.contains(&addr) {
-                    found.push(addr);
-                }
-            }),
-            Err(error) => tracing::warn!(?seed, %error, "a join name does not resolve"),
-        }
-    }
-    found.truncate(JOIN_ADDRESSES_MAX);
-    found
 }
 
 #[cfg(test)]
@@ -190,12 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_host_resolve_and_unknown_ones_are_passed_over() {
-        let seeds = [
-            seed("nowhere.invalid:1").unwrap(),
-            seed("127.0.0.1:5").unwrap(),
-            seed("127.0.0.1:5").unwrap(),
-        ];
-        assert_eq!(resolve_all(&seeds), ["127.0.0.1:5".parse().unwrap()]);
+    fn names_of_this_host_resolve_and_unknown_ones_are_told() {
+        let found = seed("localhost:5").unwrap().resolve().unwrap();
+        assert!(
+            found
+                .iter()
+                .all(|addr| addr.port() == 5 && addr.ip().is_loopback())
+        );
+        assert!(!found.is_empty());
+        assert!(seed("nowhere.invalid:1").unwrap().resolve().is_err());
     }
 }

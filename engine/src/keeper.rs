@@ -1,5 +1,5 @@
-//! The engine's own slow thread: keeps generations and members' addresses on disk, resolves join names anew, writes log
-//! lines and calls the embedder's notice handler. No shard ever waits for it.
+//! The engine's own slow thread: keeps generations and members' addresses on disk, writes log lines and calls the
+//! embedder's notice handler. No shard ever waits for it.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,10 +13,10 @@ use tidings_wire::OverlayId;
 
 use crate::builder::NoticeHandler;
 use crate::engine::Inner;
-use crate::join::{self, Seed};
-use crate::limits::{KEEP_PEERS, RESOLVE_AGAIN};
+use crate::limits::KEEP_PEERS;
 use crate::queue::notify::block_until;
 use crate::shard::notice::Notice;
+use crate::supervise::supervise;
 
 pub(crate) fn start(
     inner: Arc<Inner>,
@@ -24,7 +24,10 @@ pub(crate) fn start(
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("tidings-keeper".into())
-        .spawn(move || Keeper::new(inner, handler).run())
+        .spawn(move || {
+            let mut keeper = Keeper::new(Arc::clone(&inner), handler);
+            supervise("keeper", &inner.panics, &inner.stopped, || keeper.run());
+        })
 }
 
 struct Keeper {
@@ -33,7 +36,6 @@ struct Keeper {
     /// What is on disk.
     kept: HashMap<OverlayId, Vec<SocketAddr>>,
     keep_at: Instant,
-    resolve_at: Instant,
 }
 
 impl Keeper {
@@ -44,18 +46,14 @@ impl Keeper {
             handler,
             kept: HashMap::new(),
             keep_at: now + KEEP_PEERS,
-            resolve_at: now + RESOLVE_AGAIN,
         }
     }
 
-    fn run(mut self) {
+    fn run(&mut self) {
         let inner = Arc::clone(&self.inner);
         let stopped = || inner.stopped.load(Ordering::Acquire);
         while !stopped() {
-            let wake_at = self
-                .keep_at
-                .min(self.resolve_at)
-                .min(Instant::now() + Duration::from_secs(1));
+            let wake_at = self.keep_at.min(Instant::now() + Duration::from_secs(1));
             let notice = block_until(&inner.notices.notify, Some(wake_at), || {
                 inner
                     .notices
@@ -73,23 +71,32 @@ impl Keeper {
         }
     }
 
-    fn on_notice(&mut self, overlay: OverlayId, notice: &Notice) {
+    fn on_notice(&mut self, id: OverlayId, notice: &Notice) {
+        let overlay = self.inner.name_of(id);
         match notice {
             Notice::Generation(generation) => {
-                if let Err(error) = self.inner.storage.keep_generation(overlay, *generation) {
-                    tracing::error!(%overlay, %error, "the generation cannot be kept");
+                if let Err(error) = self.inner.storage.keep_generation(id, *generation) {
+                    tracing::error!(overlay, %error, "the generation cannot be kept");
                 }
             }
-            Notice::Synced { complete } => tracing::info!(%overlay, complete, "synced"),
+            Notice::Synced { complete: true } => {
+                tracing::info!(overlay, "synced: every member's subscriptions are known");
+            }
+            Notice::Synced { complete: false } => {
+                tracing::warn!(
+                    overlay,
+                    "not synced in time: some members' subscriptions are not known yet"
+                );
+            }
             Notice::IdConflict => {
-                tracing::error!(%overlay, node = %self.inner.node, "another node uses this node's id")
+                tracing::error!(overlay, node = %self.inner.node, "another live node has this node's id; this one was taken out of the overlay. Was its data directory copied?");
             }
             Notice::Foreign { reason, from } => {
-                tracing::warn!(%overlay, %from, reason, "refused a stranger")
+                tracing::warn!(overlay, %from, reason, "somebody with another key or overlay speaks to this node");
             }
         }
         if let Some(handler) = &self.handler {
-            handler(overlay, notice);
+            handler(id, notice);
         }
     }
 
@@ -98,10 +105,6 @@ impl Keeper {
         if now >= self.keep_at {
             self.keep_at = now + KEEP_PEERS;
             self.keep_peers();
-        }
-        if now >= self.resolve_at {
-            self.resolve_at = now + RESOLVE_AGAIN;
-            self.resolve();
         }
     }
 
@@ -115,17 +118,6 @@ impl Keeper {
             if self.kept.get(&id) != Some(&peers) {
                 self.inner.keep_peers(id, &peers);
                 self.kept.insert(id, peers);
-            }
-        }
-    }
-
-    fn resolve(&mut self) {
-        for running in self.inner.all_running() {
-            if running.seeds.iter().any(Seed::is_name) {
-                // The overlay may be gone again.
-                let _ = self
-                    .inner
-                    .set_seeds(running.shared.id, join::resolve_all(&running.seeds));
             }
         }
     }

@@ -44,6 +44,8 @@ mod queue;
 #[cfg(not(loom))]
 mod record;
 #[cfg(not(loom))]
+mod resolver;
+#[cfg(not(loom))]
 mod routes;
 #[cfg(not(loom))]
 mod seat;
@@ -59,6 +61,8 @@ mod stats;
 mod storage;
 #[cfg(not(loom))]
 mod subscriber;
+#[cfg(not(loom))]
+mod supervise;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]

@@ -122,8 +122,28 @@ pub const SRV_RECORDS_MAX: usize = 64;
 pub const LEAVE_NS: u64 = 2 * SECOND_NS;
 /// How often the control thread keeps the addresses of members on disk.
 pub const KEEP_PEERS: std::time::Duration = std::time::Duration::from_secs(10);
-/// How often names in join lists are resolved anew.
+/// How often names in join lists are resolved anew that resolve and lead to somebody alive ...
 pub const RESOLVE_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+/// ... how often others, as seeds are tried: at first ...
+pub const RESOLVE_EAGER: std::time::Duration = std::time::Duration::from_secs(2);
+/// ... for this long ...
+pub const RESOLVE_EAGER_FOR: std::time::Duration = std::time::Duration::from_secs(600);
+/// ... and afterwards.
+pub const RESOLVE_LATER: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long an overlay's start waits for its join names; what comes later is told to it as it runs.
+pub const RESOLVE_FIRST: std::time::Duration = std::time::Duration::from_secs(2);
+/// A lookup without an answer for so long is made again: the system's resolver gives up after 3 servers x 2 tries x 5 s.
+pub const LOOKUP_LOST: std::time::Duration = std::time::Duration::from_secs(60);
+/// Lookups at the same time, each on a thread.
+pub const LOOKUPS_MAX: usize = 16;
+/// Name servers that are asked for SRV records: as many as the system's resolver uses (resolv.conf(5)).
+pub const NAME_SERVERS_MAX: usize = 3;
+/// First pause before a thread that panicked is started again; it doubles with each panic ...
+pub const PANIC_BACK_OFF_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// ... up to this, which clients and generations can wait ...
+pub const PANIC_BACK_OFF_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+/// ... and begins anew after so long without one.
+pub const PANIC_FORGOTTEN: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long `subscribe` waits for its answer: the protocol's 2 s, and some.
 pub const SUBSCRIBE_WAIT: std::time::Duration = std::time::Duration::from_secs(4);
 

@@ -1,16 +1,18 @@
-//! SRV records (RFC 2782) of the first name server of `/etc/resolv.conf`: the system's resolver does not know them.
-//! Used by the control thread to find seeds; sends one question over UDP and believes nothing that does not fit it.
+//! SRV records (RFC 2782) from the name servers of `/etc/resolv.conf`: the system's resolver does not know them. Asks one
+//! server after the other over UDP and believes nothing that does not fit its question.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::entropy;
-use crate::limits::SRV_RECORDS_MAX;
+use crate::limits::{NAME_SERVERS_MAX, SRV_RECORDS_MAX};
 
 const TYPE_SRV: u16 = 33;
 const CLASS_IN: u16 = 1;
 const HEADER: usize = 12;
+const NO_ERROR: u16 = 0;
+const NO_SUCH_NAME: u16 = 3;
 /// A UDP answer without extensions is no longer (RFC 1035 2.3.4); a cut one lists enough seeds.
 const ANSWER_BYTES_MAX: usize = 512;
 const WAIT: Duration = Duration::from_secs(2);
@@ -20,7 +22,24 @@ const JUMPS_MAX: usize = 16;
 
 /// Hosts and ports of a service, by priority.
 pub(crate) fn lookup(name: &str) -> io::Result<Vec<(String, u16)>> {
-    let server = name_server()?;
+    lookup_at(&name_servers()?, name)
+}
+
+fn lookup_at(servers: &[SocketAddr], name: &str) -> io::Result<Vec<(String, u16)>> {
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..TRIES {
+        for &server in servers {
+            match ask(server, name) {
+                Ok(records) => return Ok(records),
+                Err(error) => failed = error,
+            }
+        }
+    }
+    Err(failed)
+}
+
+/// One question to one server. An error: it does not answer, or cannot.
+fn ask(server: SocketAddr, name: &str) -> io::Result<Vec<(String, u16)>> {
     let id = u16::from_ne_bytes(entropy::bytes());
     let question = question(id, name).ok_or(io::ErrorKind::InvalidInput)?;
     let any: IpAddr = if server.is_ipv4() {
@@ -31,30 +50,23 @@ pub(crate) fn lookup(name: &str) -> io::Result<Vec<(String, u16)>> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(WAIT))?;
+    socket.send(&question)?;
     let mut answer = [0; ANSWER_BYTES_MAX];
-    for _ in 0..TRIES {
-        socket.send(&question)?;
-        let Ok(len) = socket.recv(&mut answer) else {
-            continue;
-        };
-        if let Some(records) = records(&answer[..len], id) {
-            return Ok(records);
-        }
-    }
-    Err(io::ErrorKind::TimedOut.into())
+    let len = socket.recv(&mut answer)?;
+    records(&answer[..len], id).ok_or(io::ErrorKind::InvalidData.into())
 }
 
-fn name_server() -> io::Result<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf")?;
-    let servers = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver"));
-    let first = servers
-        .filter_map(|rest| rest.trim().parse::<IpAddr>().ok())
-        .next();
-    first
-        .map(|ip| SocketAddr::new(ip, 53))
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+fn name_servers() -> io::Result<Vec<SocketAddr>> {
+    Ok(servers_of(&std::fs::read_to_string("/etc/resolv.conf")?))
+}
+
+fn servers_of(resolv_conf: &str) -> Vec<SocketAddr> {
+    let lines = resolv_conf.lines();
+    let servers = lines.filter_map(|line| line.trim().strip_prefix("nameserver"));
+    let ips = servers.filter_map(|rest| rest.trim().parse::<IpAddr>().ok());
+    ips.map(|ip| SocketAddr::new(ip, 53))
+        .take(NAME_SERVERS_MAX)
+        .collect()
 }
 
 /// A question for the SRV records of `name`, recursion desired. `None`: not a name.
@@ -76,10 +88,13 @@ fn question(id: u16, name: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The records of an answer to question `id`, sorted by priority. `None`: not an answer to it.
+/// The records of an answer to question `id`, sorted by priority; none if the name is unknown. `None`: not an answer to
+/// it, or the server says that it cannot tell.
 fn records(answer: &[u8], id: u16) -> Option<Vec<(String, u16)>> {
-    let is_answer = word(answer, 2)? & 0x8000 != 0;
-    if word(answer, 0)? != id || !is_answer {
+    let flags = word(answer, 2)?;
+    let is_answer = flags & 0x8000 != 0;
+    let can_tell = matches!(flags & 0xf, NO_ERROR | NO_SUCH_NAME);
+    if word(answer, 0)? != id || !is_answer || !can_tell {
         return None;
     }
     let (questions, answers) = (word(answer, 4)?, word(answer, 6)?);
@@ -192,6 +207,37 @@ mod tests {
         let expected = vec![("a.example".to_owned(), 1), ("b.example".to_owned(), 2)];
         assert_eq!(records(&bytes, 7), Some(expected));
         assert_eq!(records(&bytes, 8), None, "an answer to somebody else");
+    }
+
+    #[test]
+    fn servers_that_do_not_answer_or_cannot_tell_are_passed_over() {
+        let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (closed, failing, good) = (bind(), bind(), bind());
+        let servers = [&closed, &failing, &good].map(|socket| socket.local_addr().unwrap());
+        drop(closed);
+        let serve = |socket: UdpSocket, flags: u16| {
+            std::thread::spawn(move || {
+                let mut question = [0; 512];
+                let (_, from) = socket.recv_from(&mut question).unwrap();
+                let id = u16::from_be_bytes([question[0], question[1]]);
+                let mut answer = answer(id, &[(1, "a.example", 7400)]);
+                answer[2..4].copy_from_slice(&flags.to_be_bytes());
+                socket.send_to(&answer, from).unwrap();
+            })
+        };
+        let served = [serve(failing, 0x8182), serve(good, 0x8180)];
+        let found = lookup_at(&servers, "_t._udp.example").unwrap();
+        assert_eq!(found, [("a.example".to_owned(), 7400)]);
+        for server in served {
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn every_name_server_of_the_file_is_read() {
+        let text = "# comment\nnameserver 10.0.0.1\nsearch x\n nameserver fd00::1\n";
+        let expected = ["10.0.0.1:53", "[fd00::1]:53"].map(|addr| addr.parse().unwrap());
+        assert_eq!(servers_of(text), expected);
     }
 
     #[test]

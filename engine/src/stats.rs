@@ -10,6 +10,8 @@ use crate::wait::Waiting;
 /// The whole node.
 #[derive(Clone, Debug, Default)]
 pub struct EngineStats {
+    /// Panics of threads beside the shards, each started again since.
+    pub panics: u64,
     /// By index.
     pub shards: Vec<ShardStats>,
     /// Every overlay.

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{builder, pair, wait_for};
+use common::{builder, log, pair, wait_for};
 use tidings_engine::{PublisherOptions, Received, SubscriberOptions, Waiting};
 
 /// Makes `io_uring_setup` fail with EPERM for this thread and all that it starts.
@@ -35,14 +35,16 @@ fn refuse_io_uring() {
 
 #[test]
 fn without_io_uring_a_node_waits_with_epoll_and_works() {
+    log::collect();
     refuse_io_uring();
-    let (a, b, overlay) = pair("fallback", builder);
+    let (a, b, overlay) = pair("fallback", || builder().shards(2));
     for engine in [&a, &b] {
-        assert_eq!(
-            engine.stats().unwrap().shards[0].waiting,
-            Some(Waiting::Epoll)
-        );
+        let stats = engine.stats().unwrap();
+        let mut shards = stats.shards.iter();
+        assert!(shards.all(|shard| shard.waiting == Some(Waiting::Epoll)));
     }
+    let told = log::lines(&["io_uring is refused here"]);
+    assert_eq!(told.len(), 2, "one line for each node: {told:?}");
     let mut subscriber = b
         .subscribe(overlay, &["t"], SubscriberOptions::default())
         .unwrap();

@@ -1,12 +1,24 @@
-//! A shard that panics takes the process with it: better no node than a wrong one.
+//! A shard that panics takes the process with it: better no node than a wrong one. Other threads are started again.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{builder, config};
+use common::{builder, config, log, wait_for};
+use tidings_engine::Seed;
+use tidings_engine::gateway::{Control, Gateway, GatewayConfig, Refused};
+use tidings_wire::client::auth::Hello;
+use tidings_wire::client::frame::split;
+use tidings_wire::client::query::{Query, Topic};
+use tidings_wire::client::{CLIENT_PROTOCOL, Reply};
 
 const ROLE: &str = "TIDINGS_TEST_PANIC";
 
@@ -26,4 +38,105 @@ fn a_panic_on_a_shard_aborts_the_process() {
         .status()
         .unwrap();
     assert_eq!(status.signal(), Some(libc::SIGABRT), "{status:?}");
+}
+
+#[test]
+fn the_keeper_goes_on_after_a_panic_of_the_embedders_handler() {
+    log::collect();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let engine = builder()
+        .on_notice(move |_, _| {
+            assert!(counted.fetch_add(1, Ordering::Relaxed) > 0, "first notice");
+        })
+        .start()
+        .unwrap();
+    let seed: Seed = "127.0.0.1:9".parse().unwrap();
+    for name in ["keeper-1", "keeper-2"] {
+        engine
+            .add_overlay(config(name, &[]).join([seed.clone()]))
+            .unwrap();
+    }
+    // Nobody is behind the seed: each overlay tells after 5 s that it waited in vain.
+    wait_for("a second notice", || calls.load(Ordering::Relaxed) > 1);
+    assert_eq!(engine.stats().unwrap().panics, 1);
+    assert_eq!(
+        log::lines(&["panicked", "thread=keeper", "first notice"]).len(),
+        1
+    );
+    for name in ["keeper-1", "keeper-2"] {
+        let told = log::lines(&["synced", &format!("overlay={name} ")]);
+        assert_eq!(told.len(), 1, "one line, with the overlay's name: {told:?}");
+    }
+}
+
+/// Answers every question but the first, at which it panics.
+struct Clumsy(AtomicU32);
+
+impl Control for Clumsy {
+    fn answer(&self, _: Topic, _: &str) -> Result<String, Refused> {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "first question");
+        Ok("{}".to_owned())
+    }
+
+    fn leave(&self, _: &str) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+/// Logs in and asks. `None`: the connection ended before an answer came.
+fn ask(socket: &Path) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    let mut frames = Vec::new();
+    let hello = Hello {
+        version_min: CLIENT_PROTOCOL,
+        version_max: CLIENT_PROTOCOL,
+        nonce: [1; 32],
+        prove: false,
+        name: "",
+    };
+    hello.encode(&mut frames);
+    let query = Query {
+        request: 1,
+        what: Topic::Node,
+        overlay: "",
+    };
+    query.encode(&mut frames);
+    stream.write_all(&frames).ok()?;
+    let (mut input, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        while let Some((raw, used)) = split(&input).unwrap() {
+            if let Reply::Answer(answer) = Reply::decode(raw).unwrap() {
+                return Some(answer.json.to_owned());
+            }
+            input.drain(..used);
+        }
+        let read = stream.read(&mut chunk).ok().filter(|&read| read > 0)?;
+        input.extend_from_slice(&chunk[..read]);
+    }
+}
+
+#[test]
+fn clients_are_received_again_after_a_panic_of_the_control_thread() {
+    log::collect();
+    let engine = builder().start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("tidings.sock");
+    let config = GatewayConfig {
+        socket: socket.clone(),
+        node_name: "clumsy".to_owned(),
+        grants: Vec::new(),
+        redelivery: HashMap::new(),
+        shard: None,
+    };
+    let gateway = Gateway::start(&engine, config, Box::new(Clumsy(AtomicU32::new(0)))).unwrap();
+    assert_eq!(ask(&socket), None);
+    wait_for("the control thread again", || ask(&socket).is_some());
+    assert_eq!(engine.stats().unwrap().panics, 1);
+    assert_eq!(
+        log::lines(&["panicked", "thread=clients", "first question"]).len(),
+        1
+    );
+    drop(gateway);
+    assert!(!socket.exists());
 }

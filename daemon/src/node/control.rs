@@ -108,6 +108,7 @@ impl NodeControl {
             .map(|(index, shard)| shard_stats(index, shard));
         Ok(json!({
             "node": self.node(engine),
+            "panics": stats.panics,
             "shards": shards.collect::<Vec<_>>(),
             "overlays": overlays,
         }))

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
-    Engine, EngineBuilder, Keyring, Notice, OverlayConfig, OverlayId, Poll, Profile, Redelivery,
-    StartError, StorageError, Suite,
+    Engine, EngineBuilder, Keyring, OverlayConfig, Poll, Profile, Redelivery, StartError,
+    StorageError, Suite,
 };
 use tidings_wire::Pattern;
 
@@ -95,8 +95,7 @@ fn start_engine(node: &NodeSettings) -> Result<Engine, Failure> {
         .name(node.name.clone())
         .rack(node.rack.clone())
         .metadata(node.metadata.clone())
-        .profile(profile(node.profile))
-        .on_notice(notice);
+        .profile(profile(node.profile));
     builder = with_poll(builder, node.poll);
     if let Some(shards) = node.shards {
         builder = builder.shards(shards);
@@ -236,24 +235,5 @@ fn grant(client: ClientGrant) -> Grant {
         overlays: client.overlays,
         publish: patterns(client.publish),
         subscribe: patterns(client.subscribe),
-    }
-}
-
-/// Trouble and settled matters of the engine, for the log.
-fn notice(overlay: OverlayId, notice: &Notice) {
-    match notice {
-        Notice::Generation(generation) => tracing::debug!(%overlay, generation, "generation kept"),
-        Notice::Synced { complete: true } => {
-            tracing::info!(%overlay, "synced: every member's subscriptions are known")
-        }
-        Notice::Synced { complete: false } => {
-            tracing::warn!(%overlay, "not synced in time: some members' subscriptions are not known yet");
-        }
-        Notice::IdConflict => {
-            tracing::error!(%overlay, "another live node has this node's id; this one was taken out of the overlay. Was its data directory copied?");
-        }
-        Notice::Foreign { reason, from } => {
-            tracing::warn!(%overlay, %from, reason, "somebody with another key or overlay speaks to this node");
-        }
     }
 }

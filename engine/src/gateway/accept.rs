@@ -121,7 +121,7 @@ impl Reception {
     }
 
     /// Serves until it is told to stop.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(&mut self) {
         while !self.stopping.load(Ordering::Acquire) {
             let waits = self.serve_visitors();
             self.wait(waits);

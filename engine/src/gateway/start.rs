@@ -16,6 +16,7 @@ use super::login::Identity;
 use super::socket::Listening;
 use crate::engine::Engine;
 use crate::entropy;
+use crate::supervise::supervise;
 use crate::sys::eventfd::EventFd;
 
 /// Settings of the gateway.
@@ -65,7 +66,9 @@ impl Gateway {
         };
         let stopping = Arc::new(AtomicBool::new(false));
         let for_thread = Arc::clone(&stopping);
-        let reception = Reception::new(
+        let inner = Arc::clone(&engine.inner);
+        let (for_bell, for_supervisor) = (Arc::clone(&desk), Arc::clone(&stopping));
+        let mut reception = Reception::new(
             listening,
             who,
             config.node_name,
@@ -81,7 +84,13 @@ impl Gateway {
         };
         gateway.refresh();
         let thread = thread::Builder::new().name("tidings-clients".to_owned());
-        gateway.thread = Some(thread.spawn(move || reception.run())?);
+        gateway.thread = Some(thread.spawn(move || {
+            supervise("clients", &inner.panics, &for_supervisor, || {
+                // Questions may wait whose bell was heard before a panic.
+                for_bell.bell.signal();
+                reception.run();
+            });
+        })?);
         Ok(gateway)
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
 use glommio::io::PollableFd;
@@ -51,8 +52,13 @@ pub(crate) trait Life {
 }
 
 /// Runs a life on this thread: on an executor with a small ring and no registered memory, or without where the system
-/// refuses one. `force_epoll`: do not even ask.
-pub(crate) fn run(life: impl Life + 'static, cpu: Option<usize>, force_epoll: bool) {
+/// refuses one. `force_epoll`: do not even ask. `refusal_told`: whether a shard of this node said already that it is.
+pub(crate) fn run(
+    life: impl Life + 'static,
+    cpu: Option<usize>,
+    force_epoll: bool,
+    refusal_told: &AtomicBool,
+) {
     if let Some(cpu) = cpu
         && let Err(error) = affinity::pin(cpu)
     {
@@ -67,9 +73,10 @@ pub(crate) fn run(life: impl Life + 'static, cpu: Option<usize>, force_epoll: bo
             Ok(executor) => {
                 return executor.run(life.live(Waiting::IoUring, RingSleep { watched: None }));
             }
-            Err(refused) => {
-                tracing::warn!(%refused, "io_uring is refused here: shards wait with epoll")
+            Err(refused) if !refusal_told.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%refused, "io_uring is refused here: shards wait with epoll");
             }
+            Err(_) => {}
         }
     }
     let mut alone = pin!(life.live(Waiting::Epoll, ThreadSleep));

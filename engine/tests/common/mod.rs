@@ -1,6 +1,8 @@
 //! Nodes for the tests: an overlay with a fixed key on loopback.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod log;
+
 use std::time::{Duration, Instant};
 
 use tidings_engine::{
