@@ -1,6 +1,6 @@
 //! What a node can tell about itself at one moment.
 
-use tidings_protocol::{PublishCounters, ReceiveCounters, Refusals};
+use tidings_protocol::{PeerStats, PublishCounters, ReceiveCounters, Refusals};
 use tidings_wire::OverlayId;
 
 use crate::metrics::ShardCounters;
@@ -62,6 +62,8 @@ pub struct OverlayStats {
     pub receive: ReceiveCounters,
     /// Datagrams refused, by reason.
     pub refusals: Refusals,
+    /// The way to each other member, and the traffic on it.
+    pub peers: Vec<PeerStats>,
 }
 
 impl OverlayStats {
@@ -82,6 +84,7 @@ impl OverlayStats {
             publish: overlay.core.publish_counters(),
             receive: overlay.core.receive_counters(),
             refusals: overlay.core.refusals().clone(),
+            peers: overlay.core.peers(),
         }
     }
 }

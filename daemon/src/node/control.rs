@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use tidings_engine::gateway::{Control, Refused};
-use tidings_engine::{Engine, EngineError, Member, OverlayId, OverlayStats, ShardStats};
+use tidings_engine::{Engine, EngineError, Member, OverlayId, OverlayStats, PeerStats, ShardStats};
 use tidings_wire::client::ErrorCode;
 use tidings_wire::client::query::Topic;
 use tidings_wire::digest::MemberState;
@@ -247,12 +247,12 @@ fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> Value {
         .iter()
         .filter(|member| !member.is_self)
         .map(|member| {
-            json!({
-                "name": member.name,
-                "id": member.node.to_string(),
-                "state": state(member.state),
-                "rtt_us": member.rtt.map(|rtt| rtt / 1_000),
-            })
+            let way = overlay
+                .peers
+                .binary_search_by_key(&member.node, |peer| peer.node)
+                .ok()
+                .map(|at| &overlay.peers[at]);
+            peer_stats(member, way)
         });
     let (stored, held) = overlay.bytes;
     let (streams_out, streams_in) = overlay.streams;
@@ -274,6 +274,34 @@ fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> Value {
         "refused": refusals,
         "peers": peers.collect::<Vec<_>>(),
     })
+}
+
+fn peer_stats(member: &Member, way: Option<&PeerStats>) -> Value {
+    let mut peer = json!({
+        "name": member.name,
+        "id": member.node.to_string(),
+        "state": state(member.state),
+    });
+    if let (Some(way), Some(peer)) = (way, peer.as_object_mut()) {
+        let us = |ns: Option<u64>| Value::from(ns.map(|ns| ns / 1_000));
+        let (window, in_flight) = way.window;
+        let (ctl, bulk) = way.queued;
+        peer.extend([
+            (
+                "address".to_owned(),
+                Value::from(way.address.map(|addr| addr.to_string())),
+            ),
+            ("rtt_us".to_owned(), us(way.rtt)),
+            ("rtt_min_us".to_owned(), us(way.rtt_min)),
+            ("window_bytes".to_owned(), window.into()),
+            ("in_flight_bytes".to_owned(), in_flight.into()),
+            ("datagram_bytes".to_owned(), way.datagram.into()),
+            ("control_queue_bytes".to_owned(), ctl.into()),
+            ("bulk_queue_bytes".to_owned(), bulk.into()),
+            ("counters".to_owned(), counts(way.counters.each())),
+        ]);
+    }
+    peer
 }
 
 #[cfg(test)]

@@ -22,12 +22,13 @@ mod tables;
 mod timers;
 mod tx;
 
-pub use crate::core::{Core, Member, Refusals, Transmit};
+pub use crate::core::{Core, Member, PeerStats, Refusals, Transmit};
 pub use config::{AckMode, CoreConfig, Profile, Redelivery, SlowPolicy, SubSpec};
 pub use event::{
     Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
     PublisherId, Taken,
 };
+pub use links::traffic::PeerCounters;
 pub use publish::PublishCounters;
 pub use receive::ReceiveCounters;
 pub use tidings_wire::digest::MemberState;

@@ -40,6 +40,14 @@ pub(crate) enum Source {
 pub(crate) struct Tx {
     arena: Vec<u8>,
     runs: Vec<Run>,
+    written: Written,
+}
+
+/// Datagrams and bytes written into plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) datagrams: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Tx {
@@ -55,6 +63,8 @@ impl Tx {
         self.arena.resize(start + room, 0);
         let used = write(&mut self.arena[start..]).min(room);
         self.arena.truncate(start + used);
+        self.written.datagrams += u64::from(used > 0);
+        self.written.bytes += used as u64;
         if used > 0 && !self.extend_last(to, class, start, used) {
             self.runs.push(Run {
                 to,
@@ -98,6 +108,11 @@ impl Tx {
             segments: 0,
             closed: true,
         });
+    }
+
+    /// What was written in the arena since the beginning.
+    pub(crate) fn written(&self) -> Written {
+        self.written
     }
 
     /// The runs in the order of sending.

@@ -235,3 +235,40 @@ fn more_streams_than_one_turn_can_acknowledge_are_all_acknowledged() {
         counters.repairs
     );
 }
+
+#[test]
+fn what_goes_to_a_peer_and_comes_from_it_is_counted() {
+    let mut net = mesh(4, 2);
+    net.all_links(Rule::HOSTILE);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    publish_slowly(&mut net, 0, handle, &lines(2000), MS / 5);
+    assert!(net.settle(0, 20 * S));
+    let [out, back] = [0, 1].map(|n| {
+        let peers = net.core(n).peers();
+        assert!(peers.len() == 1 && peers[0].node == net.id(1 - n));
+        peers[0].clone()
+    });
+    let sent: u64 = [Class::Pair, Class::Bulk, Class::Fan]
+        .map(|class| net.datagrams(0, 1, class))
+        .iter()
+        .sum();
+    assert!(out.counters.datagrams_out == sent);
+    let (came, again) = (back.counters.datagrams_in, back.counters.duplicates);
+    let all = came + again;
+    assert!(
+        again > 0 && (sent * 19 / 20..sent * 21 / 20).contains(&all),
+        "2 % are lost and 1 % doubled: {came} and {again} of {sent}"
+    );
+    let (lost, repairs) = (out.counters.lost, out.counters.repairs);
+    assert!(
+        lost > 0 && repairs > 0,
+        "{lost} held lost, {repairs} repaired, {} in vain",
+        out.counters.spurious
+    );
+    assert!((back.counters.open_failed, out.counters.links) == (0, 1));
+    let rtt = out.rtt.unwrap();
+    assert!((MS..20 * MS).contains(&rtt), "{rtt} ns");
+    assert!(out.window.0 > out.window.1);
+}

@@ -483,15 +483,28 @@ impl Core {
         };
         let opened = match stream.keys.open(datagram) {
             Ok(opened) => opened,
-            Err(error) => return self.refusals.count(error.label()),
+            Err(error) => {
+                if let Some(link) = self.links.link_mut(stream.peer) {
+                    link.counters.open_failed += 1;
+                }
+                return self.refusals.count(error.label());
+            }
         };
+        let (counter, peer) = (opened.counter, stream.peer);
+        let srtt = self.links.link_mut(peer).map_or(0, |link| {
+            if opened.duplicate {
+                link.counters.duplicates += 1;
+            } else {
+                link.counters.datagrams_in += 1;
+                link.counters.bytes_in += len as u64;
+            }
+            link.rtt.smoothed()
+        });
         if opened.duplicate {
             stream.on_duplicate();
             return self.refusals.count("fan_duplicate");
         }
-        let (counter, peer) = (opened.counter, stream.peer);
         let taken = take_items(&mut self.receive, peer, opened.body, out);
-        let srtt = self.links.link_mut(peer).map_or(0, |l| l.rtt.smoothed());
         match taken {
             Err(Stop::Undefined) => {
                 // It is not marked: it waits for the definition, or is repaired after it.

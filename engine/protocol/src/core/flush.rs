@@ -377,6 +377,7 @@ impl Core {
         self.receive.forget(peer);
         self.streams.forget(peer);
         self.tables.drop_peer(peer);
+        self.links.forget_counters(peer);
         self.peers.release(peer);
     }
 

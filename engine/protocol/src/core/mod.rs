@@ -13,7 +13,7 @@ mod streams;
 mod sync;
 
 pub use flush::Transmit;
-pub use roster::Member;
+pub use roster::{Member, PeerStats};
 
 use tidings_wire::Keyring;
 

@@ -6,6 +6,7 @@ use tidings_wire::digest::MemberState;
 use tidings_wire::{Boot, NodeId};
 
 use super::Core;
+use crate::links::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
 /// One member as this node sees it.
@@ -43,7 +44,53 @@ pub struct Member {
     pub is_self: bool,
 }
 
+/// The way to one peer, and what went over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Its id.
+    pub node: NodeId,
+    /// Where it is reached; none without a link.
+    pub address: Option<SocketAddr>,
+    /// Smoothed round-trip time in ns, once known.
+    pub rtt: Option<u64>,
+    /// The shortest round trip seen lately, in ns.
+    pub rtt_min: Option<u64>,
+    /// Congestion window, and bytes in flight.
+    pub window: (u64, u64),
+    /// Bytes of the largest datagram that the path is known to carry.
+    pub datagram: usize,
+    /// Bytes queued for it on the control and the bulk channel.
+    pub queued: (usize, usize),
+    /// Its counters.
+    pub counters: PeerCounters,
+}
+
 impl Core {
+    /// The way to each other member known, in the order of their ids.
+    pub fn peers(&self) -> Vec<PeerStats> {
+        let mut all: Vec<PeerStats> = self.members.iter().map(|peer| self.peer(peer)).collect();
+        all.sort_by_key(|peer| peer.node);
+        all
+    }
+
+    fn peer(&self, peer: PeerIx) -> PeerStats {
+        let link = self.links.link(peer);
+        PeerStats {
+            node: self.peers.id(peer),
+            address: link.map(|link| link.addr),
+            rtt: link
+                .filter(|link| link.rtt.is_known())
+                .map(|link| link.rtt.smoothed()),
+            rtt_min: link.and_then(|link| link.rtt.min()),
+            window: link.map_or((0, 0), |link| {
+                (link.congestion.window(), link.congestion.in_flight())
+            }),
+            datagram: link.map_or(0, |link| link.datagram),
+            queued: link.map_or((0, 0), |link| (link.ctl.tx.queued(), link.bulk.tx.queued())),
+            counters: self.links.counters(peer),
+        }
+    }
+
     /// Every member known, this node first, the others in the order of their ids. Those that left or are held dead are listed until
     /// they are forgotten.
     pub fn members(&self) -> Vec<Member> {

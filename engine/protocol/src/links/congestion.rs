@@ -112,13 +112,11 @@ impl Congestion {
     }
 
     /// Bytes sent and neither acknowledged nor lost.
-    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
     /// The window in bytes.
-    #[cfg(test)]
     pub(crate) fn window(&self) -> u64 {
         self.window
     }

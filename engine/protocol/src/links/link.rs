@@ -15,6 +15,7 @@ use super::loose::{Loose, PAIR_BODY};
 use super::path::{Echo, Path, Verdict};
 use super::rtt::Rtt;
 use super::session::{Session, Sessions};
+use super::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
 /// PAIR datagrams a second to one peer, and as many at once as a tenth of a second of them.
@@ -86,6 +87,7 @@ pub(crate) struct Link {
     pub(crate) last_heard: u64,
     pub(crate) last_used: u64,
     quotable: Quotable,
+    pub(crate) counters: PeerCounters,
 }
 
 /// Counters of the last seconds, at two marks a second apart.
@@ -130,6 +132,10 @@ impl Link {
             last_heard: now,
             last_used: now,
             quotable: Quotable::default(),
+            counters: PeerCounters {
+                links: 1,
+                ..PeerCounters::default()
+            },
         }
     }
 

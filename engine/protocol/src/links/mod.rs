@@ -21,6 +21,7 @@ mod session;
 mod slots;
 #[cfg(test)]
 mod tests;
+pub(crate) mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use self::link::{Link, Terms};
 pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
 use self::slots::Slots;
+use self::traffic::{Past, PeerCounters};
 use crate::peer::{PeerIx, Peers};
 use crate::rng::Rng;
 use crate::timers::Timers;
@@ -127,6 +129,7 @@ pub(crate) struct Links {
     installed: Installed,
     hs: u64,
     next_link: u32,
+    past: Past,
 }
 
 impl Links {
@@ -150,7 +153,22 @@ impl Links {
             installed: Installed::default(),
             hs: 0,
             next_link: 0,
+            past: Past::default(),
         }
+    }
+
+    /// All that went to and came from the peer.
+    pub(crate) fn counters(&self, peer: PeerIx) -> PeerCounters {
+        let mut all = self.past.of(peer);
+        if let Some(link) = self.link(peer) {
+            all.add(&link.counters);
+        }
+        all
+    }
+
+    /// The peer is forgotten, and its number will be another's.
+    pub(crate) fn forget_counters(&mut self, peer: PeerIx) {
+        self.past.forget(peer);
     }
 
     /// Adds a block of 256 receive slots.
@@ -264,11 +282,21 @@ impl Links {
         } else {
             &mut session.keys.bulk_rx
         };
-        let opened = rx.open(datagram)?;
+        let len = datagram.len() as u64;
+        let opened = match rx.open(datagram) {
+            Ok(opened) => opened,
+            Err(error) => {
+                link.counters.open_failed += 1;
+                return Err(error.into());
+            }
+        };
         if opened.duplicate {
+            link.counters.duplicates += 1;
             return Err(Refusal::Duplicate);
         }
         rx.mark(opened.counter);
+        link.counters.datagrams_in += 1;
+        link.counters.bytes_in += len;
         let body = opened.body;
         link.heard(now, slot, from);
         let dialled = link.dialled;
@@ -319,7 +347,11 @@ impl Links {
             self.drop_link(now, peer);
             return;
         }
+        let before = tx.written();
         link.flush(now, &self.local, tx);
+        let after = tx.written();
+        link.counters.datagrams_out += after.datagrams - before.datagrams;
+        link.counters.bytes_out += after.bytes - before.bytes;
         let (at, stuck) = (link.deadline(now).max(now + 1), link.is_stuck());
         self.timers.arm(Timer::Link(peer), at);
         if stuck {
@@ -345,6 +377,7 @@ impl Links {
     /// Removes a link and lets its slots rest.
     fn take_link(&mut self, now: u64, peer: PeerIx) -> Option<Box<Link>> {
         let link = self.links.get_mut(peer.at())?.take()?;
+        self.past.add(peer, &link.counters);
         for slot in link.sessions.slots() {
             self.slots.put_back(now, slot);
         }

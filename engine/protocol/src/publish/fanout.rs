@@ -299,6 +299,9 @@ impl Publish {
             node.on_repaired(counter, run.bytes as u64, now);
             link.congestion.on_sent(run.bytes as u64);
             self.counters.repairs += 1;
+            link.counters.repairs += 1;
+            link.counters.datagrams_out += 1;
+            link.counters.bytes_out += run.bytes as u64;
         }
     }
 
@@ -326,6 +329,8 @@ impl Publish {
             link.congestion.on_sent(run.bytes as u64);
             self.counters.sent += run.to - run.from;
             self.counters.sent_bytes += run.bytes as u64;
+            link.counters.datagrams_out += run.to - run.from;
+            link.counters.bytes_out += run.bytes as u64;
         }
     }
 
@@ -416,9 +421,11 @@ fn account(
     if p.lost > 0 {
         link.congestion.on_lost(p.lost, p.lost_sent_at, now);
         counters.lost += p.lost_count;
+        link.counters.lost += p.lost_count;
     }
     if let Some(sent_at) = p.spurious {
         counters.spurious += 1;
+        link.counters.spurious += 1;
         node.on_spurious(link.rtt.smoothed());
         link.congestion.on_spurious(sent_at);
     }

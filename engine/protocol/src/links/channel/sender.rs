@@ -141,6 +141,11 @@ impl Sender {
         self.base
     }
 
+    /// Bytes of digests queued or in flight.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
     /// Bytes of digests that fit the queue.
     pub(crate) fn room(&self) -> usize {
         self.size.queue.saturating_sub(self.queued)
