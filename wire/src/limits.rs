@@ -35,6 +35,8 @@ pub const MAX_NAME: usize = 64;
 pub const MAX_ADDRESSES: usize = 8;
 /// Bytes of a member's metadata.
 pub const MAX_METADATA: usize = 512;
+/// No message is numbered by this seq or above: runs end within u64 whatever is added to them.
+pub const SEQ_END: u64 = 1 << 62;
 /// Hard cap of one message.
 pub const MAX_MESSAGE: usize = 4 << 20;
 /// Anti-entropy buckets of a member table.

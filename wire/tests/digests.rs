@@ -7,7 +7,7 @@ use common::again::put_again;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tidings_wire::digest::*;
-use tidings_wire::limits::{MAX_ACK_WORDS, MAX_METADATA};
+use tidings_wire::limits::{MAX_ACK_WORDS, MAX_METADATA, SEQ_END};
 use tidings_wire::{
     Class, DecodeError, FAN_HEADER, HELLO_HEADER, Header, PAIR_HEADER, TAG, validate_topic,
 };
@@ -62,19 +62,19 @@ fixed_digests! {
     stream_ready_comes_back: StreamReady(StreamReady);
     stream_close_comes_back: StreamClose(StreamClose);
     delivered_comes_back: Delivered(Delivered), |run| {
-        run.from = (run.from.get() >> 1).into();
+        run.from = (run.from.get() >> 3).into();
         run.count = run.count.get().max(1).into();
         run.result = (run.result.get() % 9).into();
     };
     deferred_comes_back: Deferred(Deferred);
     resumed_comes_back: Resumed(Resumed);
     fetch_comes_back: Fetch(Fetch), |run| {
-        run.from = (run.from.get() >> 1).into();
+        run.from = (run.from.get() >> 3).into();
         run.count = run.count.get().max(1).into();
     };
     fetched_comes_back: Fetched(Fetched), |run| run.from = (run.from.get() >> 1).into();
     gap_comes_back: Gap(Gap), |run| {
-        run.from = (run.from.get() >> 1).into();
+        run.from = (run.from.get() >> 3).into();
         run.count = run.count.get().max(1).into();
         run.reason = (run.reason.get() % 9).into();
     };
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn backlog_and_define_come_back(handle: u32, seq in 0..u64::MAX / 2, count in 1u32.., topic in topic()) {
+    fn backlog_and_define_come_back(handle: u32, seq in 0..SEQ_END >> 1, count in 1u32.., topic in topic()) {
         let made = Backlog { handle: handle.into(), count: count.into(), from: seq.into(), ..Default::default() };
         through(|writer| writer.put_backlog(&made, &topic), |digest| {
             let Digest::Backlog(view) = digest else { panic!("{digest:?}") };
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn parts_come_back(handle: u32, seq: u64, offset in 0u32..1 << 20, more in 0u32..1 << 20, payload in payload()) {
+    fn parts_come_back(handle: u32, seq in 0..SEQ_END, offset in 0u32..1 << 20, more in 0u32..1 << 20, payload in payload()) {
         let payload = if payload.is_empty() { vec![1] } else { payload };
         let total = offset + payload.len() as u32 + more;
         let catchup = Catchup {
@@ -351,26 +351,55 @@ fn a_fault_ends_the_body_but_not_what_stood_before_it() {
 }
 
 #[test]
-fn runs_that_pass_the_end_of_u64_are_refused() {
+fn runs_that_pass_the_last_number_are_refused() {
     for (from, count, good) in [
         (u64::MAX, 1, false),
-        (u64::MAX - 1, 1, true),
+        (SEQ_END, 1, false),
+        (SEQ_END - 1, 2, false),
+        (SEQ_END - 1, 1, true),
         (0, 0, false),
         (0, 1, true),
     ] {
-        let mut body = [0; 64];
-        let mut writer = Writer::new(&mut body);
-        assert!(writer.put(&Fetch {
-            from: from.into(),
-            count: count.into(),
+        let (from, count) = (from.into(), count.into());
+        let fetch = Fetch {
+            from,
+            count,
             ..Default::default()
-        }));
-        assert_eq!(
-            Digests::new(writer.as_bytes()).next().unwrap().is_ok(),
-            good,
-            "{from} {count}"
-        );
+        };
+        let backlog = Backlog {
+            from,
+            count,
+            ..Default::default()
+        };
+        let taken = [
+            is_taken(|writer| writer.put(&fetch)),
+            is_taken(|writer| writer.put_backlog(&backlog, "t")),
+        ];
+        assert_eq!(taken, [good; 2], "{from} {count}");
     }
+}
+
+#[test]
+fn numbers_that_no_message_has_are_refused() {
+    for (seq, good) in [(SEQ_END - 1, true), (SEQ_END, false), (u64::MAX, false)] {
+        let catchup = Catchup {
+            seq: seq.into(),
+            total: 1.into(),
+            ..Default::default()
+        };
+        let taken = [
+            is_taken(|writer| writer.put_define(1, seq, "t")),
+            is_taken(|writer| writer.put_catchup(&catchup, b"x")),
+        ];
+        assert_eq!(taken, [good; 2], "{seq}");
+    }
+}
+
+fn is_taken(put: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
+    let mut body = [0; 64];
+    let mut writer = Writer::new(&mut body);
+    assert!(put(&mut writer));
+    Digests::new(writer.as_bytes()).next().unwrap().is_ok()
 }
 
 #[test]

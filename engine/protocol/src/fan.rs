@@ -1,6 +1,7 @@
 //! Walks over the records of a FAN body: each message with its number, stated or implied.
 
 use tidings_wire::digest::{DefineView, Digest, Digests};
+use tidings_wire::limits::SEQ_END;
 
 /// One record with everything implied made explicit.
 pub(crate) enum Item<'a> {
@@ -47,7 +48,7 @@ impl<'a> Items<'a> {
         // Leaves room for half-open ranges everywhere.
         let next = seq
             .checked_add(1)
-            .filter(|next| *next < 1 << 62)
+            .filter(|next| *next < SEQ_END)
             .ok_or(Malformed)?;
         self.last = Some((handle, next));
         Ok(seq)

@@ -7,6 +7,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Ref, Unaligned};
 
 use crate::error::DecodeError;
+use crate::limits::SEQ_END;
 
 /// The first four bytes of every digest.
 #[derive(
@@ -124,10 +125,20 @@ fn cut<'a, T: FromBytes + KnownLayout + Immutable + Unaligned>(
     Ok(items)
 }
 
-/// Refuses a run `from..from + count` that is empty or passes the end of u64.
+/// Refuses a run `from..from + count` that is empty or reaches beyond the last seq.
 fn check_run(from: u64, count: u32) -> Result<(), DecodeError> {
-    if count == 0 || from.checked_add(u64::from(count)).is_none() {
+    let end = from.checked_add(u64::from(count));
+    if count == 0 || end.is_none_or(|end| end > SEQ_END) {
         return Err(DecodeError::Value);
     }
     Ok(())
+}
+
+/// Refuses a number that no message has.
+fn check_seq(seq: u64) -> Result<(), DecodeError> {
+    if seq < SEQ_END {
+        Ok(())
+    } else {
+        Err(DecodeError::Value)
+    }
 }

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use tidings_wire::digest::{self, Digest, Digests};
+use tidings_wire::limits::SEQ_END;
 use tidings_wire::{Class, Header};
 
 use super::*;
 use crate::config::Redelivery;
 use crate::event::{Event, Outcome};
 use crate::fan::{Item, Items, Malformed};
+use crate::links::channel::Arrival;
 use crate::links::{Env, Refusal};
 use crate::members::Via;
 use crate::receive::stream::StreamRx;
@@ -175,8 +177,10 @@ impl Core {
         let Some(link) = self.links.link_mut(peer) else {
             return;
         };
-        if link.on_ctl(now, chunk) != crate::links::channel::Arrival::Next {
-            return;
+        match link.on_ctl(now, chunk) {
+            Arrival::Next => {}
+            Arrival::Early | Arrival::Duplicate => return,
+            Arrival::Beyond | Arrival::TooLong => return self.refusals.count("chunk_limit"),
         }
         self.on_reliable(now, peer, chunk.content, out);
         while let Some(early) = self.links.link_mut(peer).and_then(|l| l.ctl.rx.pop()) {
@@ -197,8 +201,10 @@ impl Core {
         let Some(link) = self.links.link_mut(peer) else {
             return;
         };
-        if link.on_bulk(now, chunk) != crate::links::channel::Arrival::Next {
-            return;
+        match link.on_bulk(now, chunk) {
+            Arrival::Next => {}
+            Arrival::Early | Arrival::Duplicate => return,
+            Arrival::Beyond | Arrival::TooLong => return self.refusals.count("chunk_limit"),
         }
         self.on_reliable(now, peer, chunk.content, out);
         while let Some(early) = self.links.link_mut(peer).and_then(|l| l.bulk.rx.pop()) {
@@ -336,7 +342,7 @@ impl Core {
                     sub: word.sub.get(),
                 },
                 word.handle.get(),
-                word.from.get().min(1 << 62),
+                word.from.get().min(SEQ_END),
                 now,
             ),
             Digest::Resumed(word) => self.publish.on_resumed(
@@ -378,9 +384,6 @@ impl Core {
             Digest::Catchup(part) => {
                 let fixed = part.fixed;
                 let (sub, handle, seq) = (fixed.sub.get(), fixed.handle.get(), fixed.seq.get());
-                if seq >= 1 << 62 {
-                    return self.refusals.count("digest_value");
-                }
                 let incoming = Incoming {
                     peer,
                     handle,
@@ -440,7 +443,7 @@ impl Core {
         out: &mut dyn Outlet,
     ) {
         let Some(applied) = self.tables.end(peer, boot, version) else {
-            return;
+            return self.refusals.count("table_refused");
         };
         for (sub, _) in &applied.removed {
             let sub = SubRef { peer, sub: *sub };

@@ -194,22 +194,33 @@ impl Members {
         if stand.generation > own.generation {
             self.on_outlived(now, stand.generation);
         } else if stand.generation == own.generation && stand.incarnation >= own.incarnation {
-            self.refute(from, own, stand.incarnation);
+            self.refute(from, stand.incarnation);
         } else {
             // It speaks of what is long refuted: it has not heard.
             self.owed.push(from);
         }
     }
 
-    fn refute(&mut self, from: PeerIx, own: Stand, incarnation: u64) {
-        if incarnation - own.incarnation > INCARNATION_JUMP {
-            self.tally.inc_jump += 1;
+    fn refute(&mut self, from: PeerIx, incarnation: u64) {
+        if !self.outbid(incarnation) {
             return;
         }
         self.tally.refutations += 1;
         self.probing.worsen(1);
-        self.own.rise_above(incarnation);
         self.owed.push(from);
+    }
+
+    // Our next record stands above this incarnation of our generation. False if it is too far ahead to be true: one such
+    // statement must not use up all that are left.
+    fn outbid(&mut self, incarnation: u64) -> bool {
+        let own = self.own.stand().map_or(0, |own| own.incarnation);
+        let jumps = incarnation.saturating_sub(own) > INCARNATION_JUMP;
+        if jumps {
+            self.tally.inc_jump += 1;
+        } else {
+            self.own.rise_above(incarnation);
+        }
+        !jumps
     }
 
     /// Our own record came back, or that of another life or copy of ours.
@@ -223,7 +234,7 @@ impl Members {
                 if boot > self.own.portrait().boot {
                     self.lose(stand.generation);
                 } else {
-                    self.own.rise_above(stand.incarnation);
+                    self.outbid(stand.incarnation);
                 }
             }
             _ => self.on_outlived(ctx.now, stand.generation),

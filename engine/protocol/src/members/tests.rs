@@ -706,6 +706,27 @@ fn a_forged_accusation_at_the_end_of_numbers_is_refused_by_all() {
 }
 
 #[test]
+fn a_forged_record_of_ourselves_at_the_end_of_numbers_uses_none_up() {
+    let mut world = World::joined(3);
+    let now = world.now;
+    let mut forged = world.node(2).members.own_record().to_vec();
+    forged[24..40].copy_from_slice(&[0; 16]);
+    forged[48..56].copy_from_slice(&u64::MAX.to_le_bytes());
+    let Some(Ok(Digest::Member(record))) = Digests::new(&forged).next() else {
+        panic!("a record");
+    };
+    let before = world.node(2).members.own.stand();
+    world.node(2).with(now, |members, ctx| {
+        let from = ctx.peers.intern(id(1));
+        members.on_member(ctx, from, &record, Via::Gossip);
+    });
+    assert_eq!(world.node(2).members.tally.inc_jump, 1);
+    world.run(5 * SECOND);
+    assert_eq!(world.node(2).members.own.stand(), before);
+    assert!(world.agrees());
+}
+
+#[test]
 fn a_false_accusation_is_refuted_within_two_seconds() {
     let mut world = World::joined(6);
     let now = world.now;

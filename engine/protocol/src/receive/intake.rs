@@ -491,26 +491,25 @@ impl Intake {
 
     /// Hands out what is to be reported to the publisher as long as `emit` takes it: (from, to, outcome).
     pub(crate) fn reports(&mut self, mut emit: impl FnMut(u64, u64, Outcome) -> bool) -> bool {
-        if self.ack.0 < self.ack.1 {
-            if !emit(self.ack.0, self.ack.1, Outcome::Delivered) {
+        while self.ack.0 < self.ack.1 {
+            let to = self.ack.1.min(self.ack.0 + REPORT);
+            if !emit(self.ack.0, to, Outcome::Delivered) {
                 return false;
             }
-            self.ack = (0, 0);
+            self.ack.0 = to;
         }
         let Some(extra) = &mut self.extra else {
             return true;
         };
-        while let Some((from, to)) = extra.acks.first() {
-            if !emit(from, to, Outcome::Delivered) {
-                return false;
+        let acks = (&mut extra.acks, Outcome::Delivered);
+        for (set, outcome) in [acks, (&mut extra.refused, Outcome::Rejected)] {
+            while let Some((from, to)) = set.first() {
+                let to = to.min(from + REPORT);
+                if !emit(from, to, outcome) {
+                    return false;
+                }
+                set.remove(from, to);
             }
-            extra.acks.remove(from, to);
-        }
-        while let Some((from, to)) = extra.refused.first() {
-            if !emit(from, to, Outcome::Rejected) {
-                return false;
-            }
-            extra.refused.remove(from, to);
         }
         true
     }
@@ -591,6 +590,8 @@ impl Extra {
     }
 }
 
+/// Messages that one report takes: its count has 32 bits.
+const REPORT: u64 = u32::MAX as u64;
 /// An answer later than this is not coming, in ns.
 const FETCH_PATIENCE: u64 = 10_000_000_000;
 
@@ -688,6 +689,28 @@ mod tests {
             reports(&mut intake),
             [(0, 2), (3, 4)],
             "acknowledged ones are reported again, the kept one is not"
+        );
+    }
+
+    #[test]
+    fn refusing_the_oldest_takes_no_longer_for_more_of_them() {
+        let mut intake = Intake::new(1, true, 0);
+        intake.hold(7, b"held back");
+        intake.on_backlog((1 << 62) - 10, (1 << 62) - 1, false);
+        assert_eq!(intake.refuse_oldest(100), (1 << 62) - 1 - 100);
+        assert_eq!(intake.held_bytes(), 0);
+        let gap = intake.next_gap().expect("all of it is one gap");
+        assert_eq!((gap.from, gap.to), (0, (1 << 62) - 1 - 100));
+        let mut told = Vec::new();
+        intake.reports(|from, to, _| {
+            told.push((from, to));
+            told.len() < 3
+        });
+        let report = u64::from(u32::MAX);
+        assert_eq!(
+            told,
+            [(0, report), (report, 2 * report), (2 * report, 3 * report)],
+            "in runs that a digest can tell"
         );
     }
 

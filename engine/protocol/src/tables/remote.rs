@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidings_wire::Boot;
 
 use crate::config::{AckMode, Redelivery, SlowPolicy};
+use crate::limits;
 
 /// One subscription of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ struct Transfer {
     version: u64,
     full: bool,
     changes: Vec<(u32, Option<RemoteSub>)>,
+    // More changes came than a table has entries.
+    too_long: bool,
 }
 
 /// The table of one peer. It outlives the peer's boots, so that named subscriptions do too.
@@ -72,24 +75,29 @@ impl RemoteTable {
             version,
             full,
             changes: Vec::new(),
+            too_long: false,
         });
         true
     }
 
     /// One entry of the transfer: an addition, or a removal.
     pub(crate) fn change(&mut self, sub: u32, entry: Option<RemoteSub>) -> bool {
-        match &mut self.transfer {
-            Some(transfer) if transfer.changes.len() < crate::limits::MAX_SUBS => {
-                transfer.changes.push((sub, entry));
-                true
-            }
-            _ => false,
+        let Some(transfer) = &mut self.transfer else {
+            return false;
+        };
+        transfer.too_long |= transfer.changes.len() >= limits::MAX_SUBS;
+        if !transfer.too_long {
+            transfer.changes.push((sub, entry));
         }
+        !transfer.too_long
     }
 
-    /// Applies the transfer of `version` whole; `None` if there is no such transfer.
+    /// Applies the transfer of `version` whole; `None` if there is no such transfer, or the table would grow beyond its bound.
     pub(crate) fn end(&mut self, boot: Boot, version: u64) -> Option<Applied> {
         let transfer = self.transfer.take().filter(|t| t.version == version)?;
+        if transfer.too_long || self.len_after(&transfer) > limits::MAX_SUBS {
+            return None;
+        }
         let mut applied = Applied::default();
         if transfer.full {
             let reborn = self.boot != Some(boot);
@@ -101,8 +109,11 @@ impl RemoteTable {
                 .filter(|sub| !kept.contains_key(sub))
                 .copied()
                 .collect();
+            // Of those that may come back so many are kept as the bound leaves room for.
+            let mut room = limits::MAX_SUBS - kept.len();
             for sub in gone {
-                if reborn && self.subs[&sub].client != 0 {
+                if reborn && self.subs[&sub].client != 0 && room > 0 {
+                    room -= 1;
                     applied.missing.push(sub);
                 } else {
                     self.drop_sub(sub, &mut applied);
@@ -117,6 +128,19 @@ impl RemoteTable {
         }
         (self.boot, self.version) = (Some(boot), version);
         Some(applied)
+    }
+
+    // How many entries the table has after the transfer, without those that are kept of an earlier boot.
+    fn len_after(&self, transfer: &Transfer) -> usize {
+        let mut there: BTreeMap<u32, bool> = BTreeMap::new();
+        for (sub, entry) in &transfer.changes {
+            there.insert(*sub, entry.is_some());
+        }
+        let held = |sub: &u32| !transfer.full && self.subs.contains_key(sub);
+        let before = if transfer.full { 0 } else { self.subs.len() };
+        let new = there.iter().filter(|(sub, is)| **is && !held(sub));
+        let gone = there.iter().filter(|(sub, is)| !**is && held(sub));
+        before + new.count() - gone.count()
     }
 
     fn put(&mut self, sub: u32, entry: RemoteSub, applied: &mut Applied) {
@@ -196,5 +220,48 @@ mod tests {
         table.change(1, entry(0, "x"));
         assert!(table.end(A, 3).is_none());
         assert_eq!(table.subs().count(), 0);
+    }
+
+    #[test]
+    fn a_table_beyond_its_bound_is_refused_whole_be_it_in_one_transfer_or_by_increments() {
+        let mut table = RemoteTable::default();
+        table.begin(A, 1, 0);
+        for sub in 0..limits::MAX_SUBS as u32 {
+            assert!(table.change(sub, entry(0, "x")));
+        }
+        assert!(table.end(A, 1).is_some());
+        assert!(table.begin(A, 2, 1));
+        table.change(u32::MAX, entry(0, "x"));
+        assert!(table.end(A, 2).is_none(), "one too many");
+        assert_eq!(
+            (table.version(A), table.subs().count()),
+            (1, limits::MAX_SUBS)
+        );
+        assert!(table.begin(A, 2, 1));
+        table.change(0, None);
+        table.change(u32::MAX, entry(0, "x"));
+        assert!(table.end(A, 2).is_some(), "one for another");
+        table.begin(A, 3, 0);
+        for sub in 0..=limits::MAX_SUBS as u32 {
+            table.change(sub, entry(0, "x"));
+        }
+        assert!(table.end(A, 3).is_none(), "not even in part");
+        assert_eq!(table.version(A), 2);
+    }
+
+    #[test]
+    fn those_of_earlier_boots_are_kept_within_the_bound() {
+        let mut table = RemoteTable::default();
+        table.begin(A, 1, 0);
+        table.change(1, entry(9, "x"));
+        table.change(2, entry(9, "y"));
+        table.end(A, 1);
+        table.begin(B, 1, 0);
+        for sub in 10..9 + limits::MAX_SUBS as u32 {
+            table.change(sub, entry(0, "x"));
+        }
+        let applied = table.end(B, 1).expect("the transfer is there");
+        assert_eq!((applied.missing.len(), applied.removed.len()), (1, 1));
+        assert_eq!(table.subs().count(), limits::MAX_SUBS);
     }
 }

@@ -2,7 +2,7 @@
 
 use zerocopy::little_endian::{U32, U64};
 
-use crate::digest::split;
+use crate::digest::{check_seq, split};
 use crate::error::DecodeError;
 use crate::limits::MAX_MESSAGE;
 
@@ -41,6 +41,7 @@ pub struct CatchupView<'a> {
 impl<'a> CatchupView<'a> {
     pub(crate) fn decode(digest: &'a [u8]) -> Result<Self, DecodeError> {
         let (fixed, payload) = split::<Catchup>(digest)?;
+        check_seq(fixed.seq.get())?;
         check_part(fixed.offset.get(), fixed.total.get(), payload)?;
         Ok(Self { fixed, payload })
     }

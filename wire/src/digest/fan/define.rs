@@ -4,7 +4,7 @@ use std::str;
 
 use zerocopy::little_endian::{U32, U64};
 
-use crate::digest::split;
+use crate::digest::{check_seq, split};
 use crate::error::DecodeError;
 use crate::topic::validate_topic;
 
@@ -30,6 +30,7 @@ pub struct DefineView<'a> {
 impl<'a> DefineView<'a> {
     pub(crate) fn decode(digest: &'a [u8]) -> Result<Self, DecodeError> {
         let (fixed, tail) = split::<Define>(digest)?;
+        check_seq(fixed.seq.get())?;
         let topic = str::from_utf8(tail).map_err(|_| DecodeError::Text)?;
         validate_topic(topic).map_err(|_| DecodeError::Text)?;
         Ok(Self { fixed, topic })

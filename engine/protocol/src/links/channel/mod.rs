@@ -37,7 +37,7 @@ impl Channel {
     pub(crate) fn new(size: Size) -> Self {
         Self {
             tx: Sender::new(size),
-            rx: Receiver::new(size.window),
+            rx: Receiver::new(size),
         }
     }
 
@@ -277,6 +277,14 @@ mod tests {
         }
         assert_eq!(channel.tx.next(u64::MAX), Some(0));
         assert!(!rtt.is_known());
+    }
+
+    #[test]
+    fn a_chunk_longer_than_any_is_not_kept() {
+        let mut channel = Channel::new(SIZE);
+        assert_eq!(channel.rx.receive(0, 1, &[0; 65], MS), Arrival::TooLong);
+        assert_eq!(channel.rx.receive(0, 0, &[0; 65], MS), Arrival::TooLong);
+        assert_eq!(channel.rx.receive(0, 1, &[0; 64], MS), Arrival::Early);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::widen;
+use super::{Size, widen};
 
 /// The first chunks of a link are acknowledged one by one, so that the sender's window opens fast.
 const EAGER_CHUNKS: u64 = 64;
@@ -26,6 +26,8 @@ pub(crate) enum Arrival {
     Duplicate,
     /// Further ahead than any honest sender goes; dropped.
     Beyond,
+    /// Longer than any honest sender makes one; dropped.
+    TooLong,
 }
 
 /// One receiving end.
@@ -33,7 +35,7 @@ pub(crate) struct Receiver {
     expected: u64,
     early: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
-    window: u64,
+    size: Size,
     unacked: u32,
     /// When the oldest chunk that waits for an acknowledgement came.
     waiting_since: u64,
@@ -41,13 +43,13 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Expects chunk 0; keeps up to `window` chunks ahead of a hole.
-    pub(crate) fn new(window: u64) -> Self {
+    /// Expects chunk 0; keeps up to `size.window` chunks ahead of a hole.
+    pub(crate) fn new(size: Size) -> Self {
         Self {
             expected: 0,
             early: BTreeMap::new(),
             spare: Vec::new(),
-            window,
+            size,
             unacked: 0,
             waiting_since: 0,
             ack_at: None,
@@ -56,8 +58,11 @@ impl Receiver {
 
     /// Takes a chunk; `srtt` sets how long its acknowledgement may wait.
     pub(crate) fn receive(&mut self, now: u64, seq: u32, bytes: &[u8], srtt: u64) -> Arrival {
+        if bytes.len() > self.size.chunk {
+            return Arrival::TooLong;
+        }
         let seq = widen(seq, self.expected);
-        if seq >= self.expected.saturating_add(self.window) {
+        if seq >= self.expected.saturating_add(self.size.window) {
             return Arrival::Beyond;
         }
         let known = seq < self.expected || self.early.contains_key(&seq);
