@@ -16,6 +16,8 @@ pub mod entropy;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod gaps;
+#[cfg(not(loom))]
 pub mod gateway;
 #[cfg(not(loom))]
 mod join;

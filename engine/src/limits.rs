@@ -105,8 +105,10 @@ pub const ACK_RING_BYTES: usize = 128 << 10;
 pub const OUTCOME_RING_BYTES: usize = 128 << 10;
 /// Outcome ranges that may wait for a full ring before its publisher must wait; each is 48 bytes.
 pub const OUTCOMES_WAITING_MAX: usize = 16_384;
-/// Gaps and presence events that may wait for a subscriber's full ring.
+/// Gaps that may wait for a subscriber's full ring one by one; more of them wait as wider ones, one for each publisher.
 pub const GAPS_WAITING_MAX: usize = 16_384;
+/// Presence events that may wait for a watcher's full ring one by one; of more than these, the last of each member waits.
+pub const CHANGES_WAITING_MAX: usize = 16_384;
 /// Notices that may wait for the control thread.
 pub const NOTICES_MAX: usize = 1_024;
 

@@ -1,5 +1,6 @@
 //! Presence for the embedder: who is there when it begins, and every change from then on.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub struct PresenceEvent {
     pub node: NodeId,
 }
 
-/// An open watch.
+/// An open watch. Whoever leaves thousands of changes unread hears of the last one of each member instead of all of them.
 pub struct Presence {
     pub(crate) snapshot: Vec<Member>,
     pub(crate) ring: Consumer,
@@ -68,6 +69,41 @@ impl Drop for Presence {
     }
 }
 
+/// Changes that wait for a watcher who does not read, in order; when they are many, the last of each member.
+#[derive(Default)]
+pub(crate) struct Changes {
+    waiting: VecDeque<(PresenceKind, NodeId)>,
+    /// Those after them.
+    crowd: BTreeMap<NodeId, PresenceKind>,
+}
+
+impl Changes {
+    /// Adds a change; at most `max` wait one by one.
+    pub(crate) fn push(&mut self, kind: PresenceKind, node: NodeId, max: usize) {
+        if self.crowd.is_empty() && self.waiting.len() < max {
+            self.waiting.push_back((kind, node));
+        } else {
+            self.crowd.insert(node, kind);
+        }
+    }
+
+    pub(crate) fn front(&self) -> Option<(PresenceKind, NodeId)> {
+        let crowd = || self.crowd.first_key_value();
+        let waiting = self.waiting.front().copied();
+        waiting.or_else(|| crowd().map(|(&node, &kind)| (kind, node)))
+    }
+
+    pub(crate) fn pop(&mut self) {
+        if self.waiting.pop_front().is_none() {
+            self.crowd.pop_first();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.crowd.is_empty()
+    }
+}
+
 /// The record of a change, as it travels through the ring.
 pub(crate) fn write(kind: PresenceKind, node: NodeId) -> Vec<u8> {
     let mut record = vec![kind as u8];
@@ -95,6 +131,34 @@ fn read(record: &[u8]) -> Option<PresenceEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_changes_the_last_of_each_member_waits() {
+        use PresenceKind::{In, Quarantine, Unreachable};
+        let node = |n: u8| NodeId([n; 16]);
+        let mut changes = Changes::default();
+        for (kind, n) in [
+            (In, 1),
+            (In, 2),
+            (Quarantine, 1),
+            (In, 3),
+            (Unreachable, 1),
+            (Quarantine, 2),
+        ] {
+            changes.push(kind, node(n), 2);
+        }
+        let mut told = Vec::new();
+        while let Some((kind, node)) = changes.front() {
+            told.push((kind, node.0[0]));
+            changes.pop();
+            if told.len() == 1 {
+                // There is room again, but what waits goes first.
+                changes.push(In, NodeId([2; 16]), 2);
+            }
+        }
+        assert_eq!(told, [(In, 1), (In, 2), (Unreachable, 1), (In, 2), (In, 3)]);
+        assert!(changes.is_empty());
+    }
 
     #[test]
     fn a_change_reads_back_as_written() {

@@ -13,7 +13,8 @@ use crate::seat::Seat;
 pub enum Verdict {
     /// Go on.
     Stay,
-    /// Do not read from it until a publisher may try again ([`Event::Writable`]); then `on_readable` is called once more.
+    /// Do not read from it until a publisher may try again ([`Event::Writable`]) or its deadline comes; then `on_readable`
+    /// or `on_deadline` is called, which decides anew.
     Pause,
     /// It is over: `on_close` follows, then it is dropped.
     Close,
@@ -53,6 +54,12 @@ pub trait Session {
 
     /// The end of a turn in which any other method was called, or the descriptor became writable.
     fn flush(&self, seat: &mut Seat<'_>) -> Flushed;
+
+    /// Whether more waits to be written than its bounds allow. It is over then, also while its descriptor takes nothing and
+    /// no flush is due.
+    fn is_overrun(&self) -> bool {
+        false
+    }
 
     /// Called each turn while it answers `true`; a shard with such a session does not sleep.
     fn on_turn(&self, _seat: &mut Seat<'_>) -> bool {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -232,5 +232,73 @@ fn a_paused_session_costs_no_turns_and_still_hears_that_its_client_is_gone() {
     wait_for("the session has ended", || {
         let stats = a.stats().unwrap();
         stats.shards[0].sessions == 0
+    });
+}
+
+/// A session whose descriptor takes nothing and which may hold ten messages.
+struct Frozen {
+    stream: UnixStream,
+    held: Cell<usize>,
+}
+
+impl Session for Frozen {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stream.as_fd())
+    }
+
+    fn on_turn(&self, seat: &mut Seat<'_>) -> bool {
+        seat.subscribe(SubSpec::new("t")).unwrap();
+        false
+    }
+
+    fn on_readable(&self, _seat: &mut Seat<'_>) -> Verdict {
+        Verdict::Stay
+    }
+
+    fn deliver(&self, _sub: u32, _message: &Delivery<'_>) -> Taken {
+        self.held.set(self.held.get() + 1);
+        Taken::Kept
+    }
+
+    fn event(&self, _event: &Event<'_>) {}
+
+    fn is_overrun(&self) -> bool {
+        self.held.get() > 10
+    }
+
+    fn flush(&self, _seat: &mut Seat<'_>) -> Flushed {
+        while (&self.stream).write(&[0; 1024]).is_ok() {}
+        Flushed::Blocked
+    }
+
+    fn on_close(&self, _seat: &mut Seat<'_>) {}
+}
+
+#[test]
+fn a_session_that_holds_too_much_ends_also_while_its_descriptor_takes_nothing() {
+    let (a, _b, overlay) = pair("frozen", builder);
+    let (_client, served) = UnixStream::pair().unwrap();
+    served.set_nonblocking(true).unwrap();
+    a.attach_session(overlay, move || {
+        Box::new(Frozen {
+            stream: served,
+            held: Cell::new(0),
+        })
+    })
+    .unwrap();
+    wait_for("the session has subscribed", || {
+        a.owed(overlay, "t").unwrap() == 1
+    });
+    let mut publisher = a
+        .publisher(overlay, "t", PublisherOptions::default())
+        .unwrap();
+    for _ in 0..10 {
+        publisher.publish_within(b"x", WAIT).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(a.stats().unwrap().shards[0].sessions, 1);
+    publisher.publish_within(b"x", WAIT).unwrap();
+    wait_for("the session has ended", || {
+        a.stats().unwrap().shards[0].sessions == 0
     });
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{builder, config, log, wait_for};
 use tidings_engine::Seed;
-use tidings_engine::gateway::{Control, Gateway, GatewayConfig, Refused};
+use tidings_engine::gateway::{Control, Gateway, GatewayConfig, Refused, Viewer};
 use tidings_wire::client::auth::Hello;
 use tidings_wire::client::frame::split;
 use tidings_wire::client::query::{Query, Topic};
@@ -74,12 +74,12 @@ fn the_keeper_goes_on_after_a_panic_of_the_embedders_handler() {
 struct Clumsy(AtomicU32);
 
 impl Control for Clumsy {
-    fn answer(&self, _: Topic, _: &str) -> Result<String, Refused> {
+    fn answer(&self, _: Topic, _: &str, _: Viewer<'_>) -> Result<String, Refused> {
         assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "first question");
         Ok("{}".to_owned())
     }
 
-    fn leave(&self, _: &str) -> Result<(), Refused> {
+    fn leave(&self, _: &str, _: Viewer<'_>) -> Result<(), Refused> {
         Ok(())
     }
 }

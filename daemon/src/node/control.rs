@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use tidings_engine::gateway::{Control, Refused};
+use tidings_engine::gateway::{Control, Refused, Viewer};
 use tidings_engine::{Engine, EngineError, Member, OverlayId, OverlayStats, PeerStats, ShardStats};
 use tidings_wire::client::ErrorCode;
 use tidings_wire::client::query::Topic;
@@ -52,24 +52,31 @@ impl NodeControl {
             .ok_or(refused(ErrorCode::Leaving, "the daemon is stopping"))
     }
 
-    fn node(&self, engine: &Engine) -> Value {
-        json!({
+    /// Paths and process of the daemon are its own user's business.
+    fn node(&self, engine: &Engine, viewer: Viewer<'_>) -> Value {
+        let mut node = json!({
             "name": self.facts.name,
             "id": engine.node().to_string(),
             "boot": engine.boot().to_string(),
             "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
             "uptime_s": self.facts.since.elapsed().as_secs(),
             "bind": engine.local_addr().to_string(),
             "advertised": engine.advertised().iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
-            "socket": self.facts.socket,
-            "data_dir": self.facts.data_dir,
-        })
+        });
+        if viewer.is_owner() {
+            node["pid"] = json!(std::process::id());
+            node["socket"] = json!(self.facts.socket);
+            node["data_dir"] = json!(self.facts.data_dir);
+        }
+        node
     }
 
-    fn overlays(&self, engine: &Engine) -> Result<Value, Refused> {
+    fn overlays(&self, engine: &Engine, viewer: Viewer<'_>) -> Result<Value, Refused> {
         let mut list = Vec::new();
         for entry in engine.overlays() {
+            if !viewer.may_see(&entry.name) {
+                continue;
+            }
             let members = engine.members(entry.id).map_err(explain)?;
             let alive = members
                 .iter()
@@ -94,10 +101,14 @@ impl NodeControl {
         Ok(Value::Array(list))
     }
 
-    fn stats(&self, engine: &Engine) -> Result<Value, Refused> {
+    /// Counters of shards are of all overlays together: the daemon's own user sees them.
+    fn stats(&self, engine: &Engine, viewer: Viewer<'_>) -> Result<Value, Refused> {
         let stats = engine.stats().map_err(explain)?;
         let mut overlays = Vec::new();
         for overlay in &stats.overlays {
+            if !viewer.may_see(&overlay.name) {
+                continue;
+            }
             let members = engine.members(overlay.id).map_err(explain)?;
             overlays.push(overlay_stats(overlay, &members));
         }
@@ -105,10 +116,11 @@ impl NodeControl {
             .shards
             .iter()
             .enumerate()
+            .filter(|_| viewer.is_owner())
             .map(|(index, shard)| shard_stats(index, shard));
         Ok(json!({
-            "node": self.node(engine),
-            "panics": stats.panics,
+            "node": self.node(engine, viewer),
+            "panics": viewer.is_owner().then_some(stats.panics),
             "shards": shards.collect::<Vec<_>>(),
             "overlays": overlays,
         }))
@@ -116,21 +128,25 @@ impl NodeControl {
 }
 
 impl Control for NodeControl {
-    fn answer(&self, what: Topic, overlay: &str) -> Result<String, Refused> {
+    fn answer(&self, what: Topic, overlay: &str, viewer: Viewer<'_>) -> Result<String, Refused> {
         let engine = self.engine()?;
         let answer = match what {
             Topic::Members => {
-                let members = engine.members(find(&engine, overlay)?).map_err(explain)?;
+                if !viewer.may_see(overlay) {
+                    return Err(refused(ErrorCode::NotAllowed, "name an overlay of yours"));
+                }
+                let id = find(&engine, overlay, viewer)?;
+                let members = engine.members(id).map_err(explain)?;
                 Value::Array(members.iter().map(member).collect())
             }
-            Topic::Overlays => self.overlays(&engine)?,
-            Topic::Stats => self.stats(&engine)?,
-            Topic::Node => self.node(&engine),
+            Topic::Overlays => self.overlays(&engine, viewer)?,
+            Topic::Stats => self.stats(&engine, viewer)?,
+            Topic::Node => self.node(&engine, viewer),
         };
         Ok(answer.to_string())
     }
 
-    fn leave(&self, overlay: &str) -> Result<(), Refused> {
+    fn leave(&self, overlay: &str, viewer: Viewer<'_>) -> Result<(), Refused> {
         if overlay.is_empty() {
             // A full queue means that somebody asked already.
             let _ = self.stop.try_send(Stop::Command);
@@ -138,7 +154,7 @@ impl Control for NodeControl {
         }
         let engine = self.engine()?;
         engine
-            .remove_overlay(find(&engine, overlay)?)
+            .remove_overlay(find(&engine, overlay, viewer)?)
             .map_err(explain)?;
         tracing::info!(overlay, "left, as a client asked");
         Ok(())
@@ -162,8 +178,9 @@ fn explain(error: EngineError) -> Refused {
     refused(code, error.to_string())
 }
 
-fn find(engine: &Engine, overlay: &str) -> Result<OverlayId, Refused> {
-    let entries = engine.overlays();
+fn find(engine: &Engine, overlay: &str, viewer: Viewer<'_>) -> Result<OverlayId, Refused> {
+    let mut entries = engine.overlays();
+    entries.retain(|entry| viewer.may_see(&entry.name));
     if let Some(entry) = entries.iter().find(|entry| entry.name == overlay) {
         return Ok(entry.id);
     }

@@ -21,6 +21,7 @@ use super::grant::Rights;
 use super::home::{Arrival, Home};
 use super::limits::{
     CLIENTS_MAX, CONNECTION_WINDOW, FENCE_TIME, LOGIN_BYTES_MAX, LOGIN_TIME, LOGINS_MAX,
+    OUTPUT_SOFT,
 };
 use super::login::{Identity, Login, Step};
 use super::mail::Mailbox;
@@ -142,11 +143,9 @@ impl Reception {
             PollFd::from_borrowed_fd(self.desk.bell.as_fd(), PollFlags::IN),
         ];
         for visitor in &self.visitors {
-            let flags = if visitor.output.is_empty() {
-                PollFlags::IN
-            } else {
-                PollFlags::IN | PollFlags::OUT
-            };
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, !visitor.is_choked() && !visitor.ending);
+            flags.set(PollFlags::OUT, !visitor.output.is_empty());
             fds.push(PollFd::new(&visitor.socket, flags));
         }
         let logging_in = self
@@ -188,14 +187,9 @@ impl Reception {
         socket.set_nonblocking(true)?;
         let uid = rustix::net::sockopt::socket_peercred(&socket)?.uid.as_raw();
         let mut visitor = Visitor::new(socket, uid);
-        self.attached.retain(|client| !client.is_over());
+        self.forget_gone();
         if uid != self.who.uid && self.who.grants.is_empty() {
             visitor.refuse_all(ErrorCode::Denied, "this user may not attach to this daemon");
-        } else if !self.failures.admits(uid, visitor.since) {
-            visitor.refuse_all(
-                ErrorCode::Busy,
-                "too many logins of this user failed; try again later",
-            );
         } else if self.attached.len() + self.visitors.len() >= CLIENTS_MAX {
             visitor.refuse_all(ErrorCode::TooMany, "too many clients are attached");
         }
@@ -212,6 +206,14 @@ impl Reception {
         }
         self.visitors.push(visitor);
         Ok(())
+    }
+
+    /// Forgets the sessions that are over, and the names that nobody holds any more.
+    fn forget_gone(&mut self) {
+        self.attached.retain(|client| !client.is_over());
+        // A session that is no visitor's and nowhere on a shard is known by its name alone.
+        self.names
+            .retain(|_, current| Arc::strong_count(&current.client) > 1);
     }
 
     /// Serves every visitor. Returns whether one waits for something that no descriptor tells.
@@ -236,10 +238,11 @@ impl Reception {
         }
         let late = visitor.since.elapsed() > LOGIN_TIME;
         if late && matches!(visitor.stage, Stage::Login(_)) {
-            visitor.refuse_all(ErrorCode::Denied, "the login took too long");
+            // Not final: a client that was stopped meanwhile tries again.
+            visitor.refuse_all(ErrorCode::Busy, "the login took too long; try again");
         }
         let mut after = After::Stays;
-        while !visitor.ending {
+        while !visitor.ending && !visitor.is_choked() {
             match self.advance(visitor) {
                 Some(found) => {
                     after = found;
@@ -328,17 +331,28 @@ impl Reception {
         let Stage::Login(login) = &mut visitor.stage else {
             return;
         };
+        if let Request::Hello(hello) = request
+            && hello.prove
+            && !self
+                .failures
+                .admits(visitor.uid, hello.name, Instant::now())
+        {
+            let text = "too many logins under this name failed; try again later";
+            return visitor.refuse_all(ErrorCode::Busy, text);
+        }
         match login.step(request, visitor.uid, entropy::bytes(), &self.who) {
             Step::Challenge(challenge) => challenge.encode(&mut visitor.output),
-            Step::Refuse { code, text, counts } => {
-                if counts {
-                    self.failures.count(visitor.uid, Instant::now());
-                    tracing::warn!(uid = visitor.uid, "a client login failed");
+            Step::Refuse { code, text, failed } => {
+                if let Some(name) = failed {
+                    tracing::warn!(uid = visitor.uid, name, "a client login failed");
+                    self.failures.count(visitor.uid, name, Instant::now());
                 }
                 visitor.refuse_all(code, text);
             }
             Step::Admit { name, rights } => {
-                self.failures.forget(visitor.uid);
+                if let Rights::Granted(_) = rights {
+                    self.failures.forget(visitor.uid, &name);
+                }
                 self.epoch += 1;
                 let client = Arc::new(Client::new(name, rights, self.epoch));
                 visitor.stage = self.fence(client);
@@ -496,10 +510,15 @@ impl Visitor {
         }
     }
 
+    /// Whether it leaves so much unread that nothing more is read from it.
+    fn is_choked(&self) -> bool {
+        self.output.len() > OUTPUT_SOFT
+    }
+
     /// Reads what is there, within bounds. `false`: the client is gone.
     fn read(&mut self) -> bool {
         let mut chunk = [0; 4096];
-        while self.input.len() <= LOGIN_BYTES_MAX {
+        while self.input.len() <= LOGIN_BYTES_MAX && !self.is_choked() {
             match self.socket.read(&mut chunk) {
                 Ok(0) => return false,
                 Ok(read) => self.input.extend_from_slice(&chunk[..read]),
@@ -558,3 +577,6 @@ impl std::fmt::Debug for Rights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ struct Publisher {
     came: u64,
     accepted: u64,
     granted: u64,
+    /// It is to be closed after what is held.
+    closing: bool,
 }
 
 /// What requests touch.
@@ -79,6 +81,25 @@ impl Agent {
     /// Bytes of PUBLISH frames that are done with, since the beginning.
     pub(crate) fn consumed(&self) -> u64 {
         self.ledger.borrow().consumed
+    }
+
+    /// Whether the client's number is taken: of a publisher, subscription or watch, as the frame that begins it says.
+    pub(crate) fn has(&self, kind: Kind, number: u32) -> bool {
+        let ledger = self.ledger.borrow();
+        match kind {
+            Kind::Open => ledger.publishers.contains_key(&number),
+            Kind::Subscribe => ledger.subs.contains_key(&number),
+            Kind::Watch => ledger.watches.contains(&number),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_choked(&self) -> bool {
+        self.out.borrow().is_choked()
+    }
+
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.out.borrow().is_overrun()
     }
 
     fn refuse(&self, code: ErrorCode, refused: Kind, number: u32, text: &str) {
@@ -147,6 +168,7 @@ impl Agent {
             came: 0,
             accepted: 0,
             granted: window,
+            closing: false,
         };
         ledger.publishers.insert(open.publisher, publisher);
         let mut out = self.out.borrow_mut();
@@ -260,19 +282,21 @@ impl Agent {
     }
 
     fn close(&self, seat: &mut Seat<'_>, close: &Close) {
-        let mut ledger = self.ledger.borrow_mut();
-        if !ledger.publishers.contains_key(&close.publisher) {
+        let ledger = &mut *self.ledger.borrow_mut();
+        let open = ledger.publishers.get_mut(&close.publisher);
+        let Some(publisher) = open.filter(|publisher| !publisher.closing) else {
             return self.refuse(
                 ErrorCode::BadNumber,
                 Kind::Close,
                 close.publisher,
                 "no such publisher is open",
             );
+        };
+        if ledger.held.is_empty() {
+            return ledger.close_publisher(seat, self, close.publisher);
         }
-        match ledger.held.is_empty() {
-            true => ledger.close_publisher(seat, self, close.publisher),
-            false => ledger.held.push_close(close.publisher),
-        }
+        publisher.closing = true;
+        ledger.held.push_close(close.publisher);
     }
 
     fn ask_owed(&self, seat: &mut Seat<'_>, ask: &AskOwed) {
@@ -451,10 +475,7 @@ impl Agent {
     pub(crate) fn settle(&self, seat: &mut Seat<'_>) {
         let (later, writable) = {
             let mut out = self.out.borrow_mut();
-            (
-                std::mem::take(&mut out.later),
-                std::mem::take(&mut out.writable),
-            )
+            (out.take_later(), std::mem::take(&mut out.writable))
         };
         if !later.is_empty() {
             let ledger = self.ledger.borrow();

@@ -21,11 +21,27 @@ use crate::sys::eventfd::EventFd;
 
 /// The daemon's side: it knows the node, and obeys commands.
 pub trait Control: Send {
-    /// Answers a question in JSON.
-    fn answer(&self, what: Topic, overlay: &str) -> Result<String, Refused>;
+    /// Answers a question about an overlay, or with an empty name about all, in JSON: as much of it as `viewer` may see.
+    fn answer(&self, what: Topic, overlay: &str, viewer: Viewer<'_>) -> Result<String, Refused>;
 
     /// Leaves an overlay; with an empty name all, and has the daemon stop.
-    fn leave(&self, overlay: &str) -> Result<(), Refused>;
+    fn leave(&self, overlay: &str, viewer: Viewer<'_>) -> Result<(), Refused>;
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub struct Viewer<'a>(&'a Rights);
+
+impl Viewer<'_> {
+    /// Whether it may hear of an overlay.
+    pub fn may_see(&self, overlay: &str) -> bool {
+        self.0.may_use(overlay)
+    }
+
+    /// Whether it may hear of the process itself: it is the daemon's own user.
+    pub fn is_owner(&self) -> bool {
+        self.0.may_command()
+    }
 }
 
 /// Why a question or command was refused.
@@ -130,7 +146,7 @@ fn reply(
                 "this client may not use this overlay",
             )),
         ),
-        About::Query(what) => (Kind::Query, control.answer(what, overlay)),
+        About::Query(what) => (Kind::Query, control.answer(what, overlay, Viewer(rights))),
         About::Leave if !rights.may_command() => (
             Kind::Leave,
             Err(refused(
@@ -140,7 +156,9 @@ fn reply(
         ),
         About::Leave => (
             Kind::Leave,
-            control.leave(overlay).map(|()| "{}".to_owned()),
+            control
+                .leave(overlay, Viewer(rights))
+                .map(|()| "{}".to_owned()),
         ),
     };
     let result = match result {
@@ -247,6 +265,7 @@ impl Desk {
             );
         }
         let mut names: Vec<String> = self.places().keys().cloned().collect();
+        names.retain(|name| rights.may_use(name));
         names.sort_unstable();
         if names.iter().any(|name| name == overlay) {
             return (

@@ -1,11 +1,12 @@
-//! Failed proofs by user: after some within a short time the user is refused for a while, longer each time.
+//! Failed proofs by user and the name that it claimed: after some within a short time that user is refused that name for a
+//! while, longer each time. Nobody else is, and no login that proves nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::limits::{FAILING_UIDS_MAX, FAILURE_TIME, FAILURES_MAX, REFUSAL_TIME};
+use super::limits::{FAILING_MAX, FAILURE_TIME, FAILURES_MAX, REFUSAL_TIME};
 
-/// One user's record.
+/// One user's record under one name.
 struct Record {
     count: u32,
     since: Instant,
@@ -13,32 +14,33 @@ struct Record {
     penalty: Duration,
 }
 
-/// All users'.
+/// All of them.
 #[derive(Default)]
 pub(crate) struct Failures {
-    records: HashMap<u32, Record>,
+    records: HashMap<(u32, String), Record>,
 }
 
 impl Failures {
-    /// Whether the user may try now.
-    pub(crate) fn admits(&self, uid: u32, now: Instant) -> bool {
+    /// Whether the user may try this name now.
+    pub(crate) fn admits(&self, uid: u32, name: &str, now: Instant) -> bool {
         self.records
-            .get(&uid)
+            .get(&(uid, name.to_owned()))
             .and_then(|record| record.refused_until)
             .is_none_or(|until| until <= now)
     }
 
     /// A proof failed.
-    pub(crate) fn count(&mut self, uid: u32, now: Instant) {
-        if self.records.len() >= FAILING_UIDS_MAX && !self.records.contains_key(&uid) {
+    pub(crate) fn count(&mut self, uid: u32, name: String, now: Instant) {
+        let who = (uid, name);
+        if self.records.len() >= FAILING_MAX && !self.records.contains_key(&who) {
             let oldest = self
                 .records
                 .iter()
                 .min_by_key(|(_, record)| record.since)
-                .map(|(uid, _)| *uid);
-            oldest.map(|uid| self.records.remove(&uid));
+                .map(|(who, _)| who.clone());
+            oldest.map(|who| self.records.remove(&who));
         }
-        let record = self.records.entry(uid).or_insert_with(|| Record {
+        let record = self.records.entry(who).or_insert_with(|| Record {
             count: 0,
             since: now,
             refused_until: None,
@@ -62,8 +64,8 @@ impl Failures {
     }
 
     /// A proof was right: the slate is clean.
-    pub(crate) fn forget(&mut self, uid: u32) {
-        self.records.remove(&uid);
+    pub(crate) fn forget(&mut self, uid: u32, name: &str) {
+        self.records.remove(&(uid, name.to_owned()));
     }
 }
 
@@ -75,22 +77,23 @@ mod tests {
     fn the_fifth_failure_refuses_for_a_second_and_the_tenth_for_two() {
         let mut failures = Failures::default();
         let start = Instant::now();
-        let fail = |failures: &mut Failures, at: Duration| failures.count(1, start + at);
+        let fail =
+            |failures: &mut Failures, at: Duration| failures.count(1, "a".into(), start + at);
         for _ in 0..4 {
             fail(&mut failures, Duration::ZERO);
         }
-        assert!(failures.admits(1, start));
+        assert!(failures.admits(1, "a", start));
         fail(&mut failures, Duration::ZERO);
-        assert!(!failures.admits(1, start + Duration::from_millis(999)));
-        assert!(failures.admits(1, start + Duration::from_secs(1)));
-        assert!(failures.admits(2, start));
+        assert!(!failures.admits(1, "a", start + Duration::from_millis(999)));
+        assert!(failures.admits(1, "a", start + Duration::from_secs(1)));
+        assert!(failures.admits(2, "a", start) && failures.admits(1, "b", start));
         for _ in 0..5 {
             fail(&mut failures, Duration::from_secs(1));
         }
-        assert!(!failures.admits(1, start + Duration::from_millis(2_999)));
-        assert!(failures.admits(1, start + Duration::from_secs(3)));
-        failures.forget(1);
-        assert!(failures.admits(1, start));
+        assert!(!failures.admits(1, "a", start + Duration::from_millis(2_999)));
+        assert!(failures.admits(1, "a", start + Duration::from_secs(3)));
+        failures.forget(1, "a");
+        assert!(failures.admits(1, "a", start));
     }
 
     #[test]
@@ -98,8 +101,8 @@ mod tests {
         let mut failures = Failures::default();
         let start = Instant::now();
         for i in 0..20 {
-            failures.count(1, start + Duration::from_secs(11) * i);
+            failures.count(1, "a".into(), start + Duration::from_secs(11) * i);
         }
-        assert!(failures.admits(1, start + Duration::from_secs(220)));
+        assert!(failures.admits(1, "a", start + Duration::from_secs(220)));
     }
 }

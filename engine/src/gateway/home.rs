@@ -2,12 +2,10 @@
 //! those about overlays on other shards over links, questions to the control thread, and writes everybody's frames.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tidings_protocol::{Delivery, Event, Taken};
 use tidings_wire::client::frame::split;
@@ -16,10 +14,14 @@ use tidings_wire::client::{ErrorCode, FrameError, Kind, Request};
 use super::agent::{Agent, Breach, grant_connection};
 use super::client::{Client, Part};
 use super::desk::{Desk, Question};
+use super::elsewhere::{Elsewhere, Lost};
 use super::input::{Got, Input};
-use super::limits::{CONNECTION_WINDOW, OUTPUT_SOFT, RETRY_NS};
-use super::link::{self, End};
+use super::limits::{
+    CONNECTION_WINDOW, OUTPUT_SOFT, PUBLISHERS_MAX, RETRY_NS, SUBSCRIPTIONS_MAX, WATCHES_MAX,
+};
+use super::link::{self, Ended};
 use super::mail::Mailbox;
+use super::out::Out;
 use super::remote::Remote;
 use super::wake::Wake;
 use crate::limits::SESSION_READ_BYTES_MAX;
@@ -32,26 +34,23 @@ const ROUNDS: usize = 4;
 /// Where a client's number leads: its own overlay, or one of the links.
 type Route = Option<usize>;
 
-/// Which link serves which number. What is not here is of the connection's own overlay.
-#[derive(Default)]
-struct Routes {
-    publishers: HashMap<u32, usize>,
-    subs: HashMap<u32, usize>,
-    watches: HashMap<u32, usize>,
-}
-
-/// An overlay on another shard.
-struct Elsewhere {
-    overlay: String,
-    end: End,
+/// Why a request leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unrouted {
+    /// Its overlay is not here, or not for this client.
+    NoOverlay,
+    /// Its number is taken.
+    Taken,
+    /// The client has too many of what it asks for.
+    TooMany,
+    /// The overlay's shard takes no command now.
+    Later,
 }
 
 /// Counts of the connection's credit.
 struct Credits {
     came: u64,
     granted: u64,
-    /// Frames that were passed to nobody: their overlay is not here.
-    consumed_here: u64,
 }
 
 /// The session.
@@ -63,13 +62,14 @@ pub(crate) struct Home {
     mailbox: Arc<Mailbox>,
     desk: Arc<Desk>,
     input: RefCell<Input>,
-    routes: RefCell<Routes>,
-    elsewhere: RefCell<Vec<Elsewhere>>,
+    elsewhere: RefCell<Elsewhere>,
     credits: RefCell<Credits>,
     /// The last frame is written: close when it is.
     ending: Cell<bool>,
-    /// A link is full: the frame at the front of the input waits.
+    /// The frame at the front of the input waits: a link is full, or a shard takes no command.
     stalled: Cell<bool>,
+    /// Nothing is read until the client has read.
+    choked: Cell<bool>,
     retry_at: Cell<Option<u64>>,
     /// The client closed its side.
     over: Cell<bool>,
@@ -99,15 +99,14 @@ impl Home {
             mailbox: arrival.mailbox,
             desk: arrival.desk,
             input: RefCell::new(Input::new(&arrival.input)),
-            routes: RefCell::default(),
             elsewhere: RefCell::default(),
             credits: RefCell::new(Credits {
                 came: 0,
                 granted: CONNECTION_WINDOW,
-                consumed_here: 0,
             }),
             ending: Cell::new(false),
             stalled: Cell::new(false),
+            choked: Cell::new(false),
             retry_at: Cell::new(None),
             over: Cell::new(false),
         }
@@ -118,7 +117,10 @@ impl Home {
         let mut left = SESSION_READ_BYTES_MAX;
         loop {
             self.serve_input(seat)?;
-            if self.stalled.get() || self.ending.get() || left == 0 {
+            if self.stalled.get() || self.choked.get() {
+                return Ok(Verdict::Pause);
+            }
+            if self.ending.get() || left == 0 {
                 return Ok(Verdict::Stay);
             }
             let got = self
@@ -137,13 +139,8 @@ impl Home {
                         Verdict::Stay
                     });
                 }
-                Got::Some(read) => {
-                    self.serve_input(seat)?;
-                    if read < left {
-                        return Ok(Verdict::Stay);
-                    }
-                    left = 0;
-                }
+                // The descriptor has no more: look at it again, in another turn.
+                Got::Some(_) => left = 0,
                 Got::Full(read) => left = left.saturating_sub(read),
             }
         }
@@ -154,14 +151,18 @@ impl Home {
         // Nothing that a request causes reads from this input: deliveries and events touch the output only.
         let mut input = self.input.borrow_mut();
         self.stalled.set(false);
+        self.choked.set(false);
         while let Some(frame) = input.frame().map_err(explain)? {
             let Some((raw, size)) = split(frame).map_err(explain)? else {
                 break;
             };
             let request = Request::decode(raw).map_err(explain)?;
+            if self.agent.is_choked() {
+                self.choked.set(true);
+                return Ok(());
+            }
             if !self.serve(seat, &request, frame)? {
                 self.stalled.set(true);
-                self.retry_at.set(Some(seat.now() + RETRY_NS));
                 return Ok(());
             }
             input.consume(size);
@@ -180,9 +181,13 @@ impl Home {
             let question = Question::new(request, &self.client, &self.mailbox);
             return Ok(question.is_none_or(|question| self.desk.ask(question)));
         }
-        let Ok(route) = self.route(seat, request) else {
-            self.refuse_overlay(request);
-            return Ok(true);
+        let route = match self.route(seat, request) {
+            Ok(route) => route,
+            Err(Unrouted::Later) => return Ok(false),
+            Err(why) => {
+                self.refuse(request, why);
+                return Ok(true);
+            }
         };
         let sent = match route {
             None => {
@@ -210,70 +215,69 @@ impl Home {
         link: usize,
         frame: &[u8],
     ) -> bool {
-        let mut elsewhere = self.elsewhere.borrow_mut();
-        let end = &mut elsewhere[link].end;
-        let sent = end.send(frame);
+        let sent = self.elsewhere.borrow_mut().pass_on(link, request, frame);
         if let (true, Request::Publish(publish)) = (sent, request) {
             seat.count_crossed_out(publish.records.len() as u64);
         }
-        end.shared.agent.call() && sent
+        sent
     }
 
-    /// Where a request leads. An error: its overlay is not here, or not for this client.
-    fn route(&self, seat: &Seat<'_>, request: &Request<'_>) -> Result<Route, ()> {
-        let mut routes = self.routes.borrow_mut();
-        let routes = &mut *routes;
-        Ok(match request {
-            Request::Publish(publish) => routes.publishers.get(&publish.publisher).copied(),
-            Request::Close(close) => routes.publishers.get(&close.publisher).copied(),
-            Request::AskOwed(ask) => routes.publishers.get(&ask.publisher).copied(),
-            Request::Ack(ack) => routes.subs.get(&ack.sub).copied(),
-            Request::Unsubscribe(unsubscribe) => routes.subs.get(&unsubscribe.sub).copied(),
-            Request::Unwatch(unwatch) => routes.watches.get(&unwatch.watch).copied(),
-            Request::Open(open) => {
-                self.begin(seat, &mut routes.publishers, open.publisher, open.overlay)?
-            }
-            Request::Subscribe(subscribe) => {
-                self.begin(seat, &mut routes.subs, subscribe.sub, subscribe.overlay)?
-            }
+    /// Where a request leads.
+    fn route(&self, seat: &Seat<'_>, request: &Request<'_>) -> Result<Route, Unrouted> {
+        match request {
+            Request::Open(open) => self.begin(
+                seat,
+                (Kind::Open, open.publisher, PUBLISHERS_MAX),
+                open.overlay,
+            ),
+            Request::Subscribe(subscribe) => self.begin(
+                seat,
+                (Kind::Subscribe, subscribe.sub, SUBSCRIPTIONS_MAX),
+                subscribe.overlay,
+            ),
             Request::Watch(watch) => {
-                self.begin(seat, &mut routes.watches, watch.watch, watch.overlay)?
+                self.begin(seat, (Kind::Watch, watch.watch, WATCHES_MAX), watch.overlay)
             }
-            Request::Hello(_) | Request::Proof(_) | Request::Query(_) | Request::Leave(_) => None,
-        })
+            _ => Ok(self.elsewhere.borrow().link_for(request)),
+        }
     }
 
-    /// Notes where a number that begins now leads. A number may begin again once it has ended; nobody else has it then.
+    /// Where a number leads that begins now. Whose it is already, here or on a link, is asked first: agents know their own
+    /// numbers only.
     fn begin(
         &self,
         seat: &Seat<'_>,
-        table: &mut HashMap<u32, usize>,
-        number: u32,
+        (kind, number, max): (Kind, u32, usize),
         overlay: &str,
-    ) -> Result<Route, ()> {
+    ) -> Result<Route, Unrouted> {
         if !self.client.rights.may_use(overlay) {
-            return Err(());
+            return Err(Unrouted::NoOverlay);
         }
-        let route = self.overlay_route(seat, overlay)?;
-        match route {
-            None => table.remove(&number),
-            Some(link) => table.insert(number, link),
-        };
-        Ok(route)
-    }
-
-    fn overlay_route(&self, seat: &Seat<'_>, overlay: &str) -> Result<Route, ()> {
+        let (taken, count) = self.elsewhere.borrow_mut().taken(kind, number);
+        if taken {
+            return Err(Unrouted::Taken);
+        }
         if overlay == self.agent.overlay() {
             return Ok(None);
         }
-        let mut elsewhere = self.elsewhere.borrow_mut();
-        let known = elsewhere
-            .iter()
-            .position(|it| it.overlay == overlay && !it.end.shared.is_closed());
-        if let Some(link) = known {
-            return Ok(Some(link));
+        if self.agent.has(kind, number) {
+            return Err(Unrouted::Taken);
         }
-        let place = self.desk.place(overlay).ok_or(())?;
+        if count >= max {
+            return Err(Unrouted::TooMany);
+        }
+        let link = self.link_to(seat, overlay)?;
+        self.elsewhere.borrow_mut().begin(kind, number, link);
+        Ok(Some(link))
+    }
+
+    /// The link to an overlay on another shard, made if there is none.
+    fn link_to(&self, seat: &Seat<'_>, overlay: &str) -> Result<usize, Unrouted> {
+        let mut elsewhere = self.elsewhere.borrow_mut();
+        if let Some(link) = elsewhere.link_to(overlay) {
+            return Ok(link);
+        }
+        let place = self.desk.place(overlay).ok_or(Unrouted::NoOverlay)?;
         self.wake.born(seat.me.index);
         let (end, agents_end) = link::link(Arc::clone(&self.wake), place.door.clone());
         let part = Part::new(&self.client);
@@ -281,24 +285,32 @@ impl Home {
         let name = overlay.to_owned();
         let made = place
             .attach(move || Box::new(Remote::new(Agent::new(part, &name, redelivery), agents_end)));
-        if !made {
-            return Err(());
+        match made {
+            true => Ok(elsewhere.add(overlay, end)),
+            false => Err(Unrouted::Later),
         }
-        elsewhere.push(Elsewhere {
-            overlay: overlay.to_owned(),
-            end,
-        });
-        Ok(Some(elsewhere.len() - 1))
     }
 
-    fn refuse_overlay(&self, request: &Request<'_>) {
+    fn refuse(&self, request: &Request<'_>, why: Unrouted) {
         let (kind, number, overlay) = match request {
             Request::Open(open) => (Kind::Open, open.publisher, open.overlay),
             Request::Subscribe(subscribe) => (Kind::Subscribe, subscribe.sub, subscribe.overlay),
             Request::Watch(watch) => (Kind::Watch, watch.watch, watch.overlay),
             _ => return,
         };
-        let (code, text) = self.desk.why_not(&self.client.rights, overlay);
+        let (code, text) = match why {
+            Unrouted::NoOverlay | Unrouted::Later => {
+                self.desk.why_not(&self.client.rights, overlay)
+            }
+            Unrouted::Taken => (
+                ErrorCode::BadNumber,
+                "this number is taken on this connection".to_owned(),
+            ),
+            Unrouted::TooMany => (
+                ErrorCode::TooMany,
+                "too many of them stand on this connection".to_owned(),
+            ),
+        };
         self.agent
             .out
             .borrow_mut()
@@ -309,37 +321,37 @@ impl Home {
     fn take_mail(&self, seat: &mut Seat<'_>) -> bool {
         let mut out = self.agent.out.borrow_mut();
         let mut any = false;
-        while let Some(frames) = self.mailbox.pop() {
+        while out.backlog() < OUTPUT_SOFT
+            && let Some(frames) = self.mailbox.pop()
+        {
             out.append(&frames);
             any = true;
         }
-        for it in self.elsewhere.borrow_mut().iter_mut() {
-            let mut some = false;
-            seat.count_crossed_in(it.end.shared.crossed.swap(0, Ordering::AcqRel));
-            while out.backlog() < OUTPUT_SOFT
-                && let Some(frames) = it.end.peek()
-            {
-                out.append(frames);
-                it.end.advance();
-                some = true;
-            }
-            if some && !it.end.wake_blocked_agent() {
-                self.retry_at.set(Some(0));
-            }
-            any |= some;
+        let came = self.elsewhere.borrow_mut().collect(&mut out, OUTPUT_SOFT);
+        seat.count_crossed_in(came.messages);
+        for lost in &came.lost {
+            self.tell_lost(lost, &mut out);
         }
-        any
+        // What found no room may find some when this is written.
+        any | came.any | (out.backlog() >= OUTPUT_SOFT)
+    }
+
+    /// An overlay elsewhere is over: each number that it served is refused, so that nobody waits for it.
+    fn tell_lost(&self, lost: &Lost, out: &mut Out) {
+        if lost.why != Ended::Gone {
+            // The agent's last frame said why.
+            self.ending.set(true);
+            return;
+        }
+        let text = format!("the node has left the overlay {}", lost.overlay);
+        for &(kind, number) in &lost.numbers {
+            out.refuse(ErrorCode::Leaving, kind, number, &text);
+        }
     }
 
     fn grant(&self) {
-        let links: u64 = self
-            .elsewhere
-            .borrow()
-            .iter()
-            .map(|it| it.end.shared.consumed.load(Ordering::Acquire))
-            .sum();
         let mut credits = self.credits.borrow_mut();
-        let consumed = self.agent.consumed() + links + credits.consumed_here;
+        let consumed = self.agent.consumed() + self.elsewhere.borrow().consumed();
         grant_connection(
             &mut self.agent.out.borrow_mut(),
             consumed,
@@ -390,7 +402,7 @@ impl Session for Home {
             self.end_with(ErrorCode::Fenced, "a newer login under this name took over");
         }
         if self.ending.get() {
-            return Verdict::Stay;
+            return Verdict::Pause;
         }
         match self.read(seat) {
             Ok(verdict) => verdict,
@@ -413,14 +425,18 @@ impl Session for Home {
         self.agent.waits_for_room()
     }
 
+    fn is_overrun(&self) -> bool {
+        self.agent.is_overrun() || self.elsewhere.borrow().is_overrun()
+    }
+
     fn flush(&self, seat: &mut Seat<'_>) -> Flushed {
-        self.retry_at
-            .set(self.stalled.get().then_some(seat.now() + RETRY_NS));
+        let stalled = self.stalled.get() && !self.ending.get();
+        self.retry_at.set(stalled.then_some(seat.now() + RETRY_NS));
         for _ in 0..ROUNDS {
             self.agent.settle(seat);
             let mut more = self.take_mail(seat);
             self.grant();
-            if self.agent.out.borrow().is_overrun() {
+            if self.is_overrun() {
                 return Flushed::Close;
             }
             match self.write() {
@@ -428,6 +444,9 @@ impl Session for Home {
                 Some(true) => return Flushed::Blocked,
                 Some(false) if self.ending.get() => return Flushed::Close,
                 Some(false) => {}
+            }
+            if self.choked.replace(false) {
+                self.retry_at.set(Some(seat.now()));
             }
             more |= self.agent.feed(seat);
             if !more {
@@ -451,19 +470,11 @@ impl Session for Home {
 
     fn on_deadline(&self, seat: &mut Seat<'_>) -> Verdict {
         self.retry_at.set(None);
-        for it in self.elsewhere.borrow().iter() {
-            if !it.end.shared.agent.call() {
-                self.retry_at.set(Some(seat.now() + RETRY_NS));
-            }
-        }
         self.on_readable(seat)
     }
 
     fn on_close(&self, seat: &mut Seat<'_>) {
-        for it in self.elsewhere.borrow().iter() {
-            it.end.shared.close();
-            it.end.shared.agent.call();
-        }
+        self.elsewhere.borrow_mut().end();
         self.agent.end(seat);
         self.mailbox.close();
         // A client that is still there hears why; one that closed itself does not.

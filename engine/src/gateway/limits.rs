@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidings_wire::client::MAX_FRAME;
+use tidings_wire::client::query::MAX_ANSWER;
 
 /// Clients attached at a time, logins included. Each takes one descriptor; a daemon's usual limit is 1,024 and more.
 pub(crate) const CLIENTS_MAX: usize = 4096;
@@ -12,15 +13,15 @@ pub(crate) const LOGINS_MAX: usize = 256;
 pub(crate) const LOGIN_TIME: Duration = Duration::from_secs(5);
 /// Bytes that a client may send before it is on its shard: HELLO, PROOF, questions, the first frame that names an overlay.
 pub(crate) const LOGIN_BYTES_MAX: usize = 64 << 10;
-/// Failed proofs of one uid within [`FAILURE_TIME`] after which it is refused for a while.
+/// Failed proofs of one uid under one name within [`FAILURE_TIME`] after which it is refused that name for a while.
 pub(crate) const FAILURES_MAX: u32 = 5;
 /// See [`FAILURES_MAX`].
 pub(crate) const FAILURE_TIME: Duration = Duration::from_secs(10);
 /// First and longest refusal after too many failures; each doubles the one before.
 pub(crate) const REFUSAL_TIME: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(60));
-/// Users whose failures are remembered; the one that failed longest ago gives way.
-pub(crate) const FAILING_UIDS_MAX: usize = 1024;
+/// Users and names whose failures are remembered; the one that failed longest ago gives way.
+pub(crate) const FAILING_MAX: usize = 1024;
 /// How long a new login waits for the older session of its name to let go.
 pub(crate) const FENCE_TIME: Duration = Duration::from_secs(2);
 
@@ -36,9 +37,14 @@ pub(crate) const INPUT_BYTES: (usize, usize) = (16 << 10, 256 << 10);
 /// Bytes that wait to be written to a client above which its subscriptions are told that there is no room. One message more is
 /// always taken, so that the largest fits.
 pub(crate) const OUTPUT_SOFT: usize = 1 << 20;
-/// Bytes that wait to be written above which the client is given up: outcomes and gaps cannot be refused, and whoever leaves
-/// so many unread is not there any more. The largest message over the soft bound, and 300,000 outcomes.
-pub(crate) const OUTPUT_HARD: usize = OUTPUT_SOFT + MAX_FRAME + (16 << 20);
+/// Bytes that wait to be written above which no request is read: each may cause an answer. Messages alone never come
+/// that far, so that a client which only reads slowly is always heard.
+pub(crate) const OUTPUT_CHOKE: usize = OUTPUT_SOFT + MAX_FRAME;
+/// Bytes that wait above which the client is given up, whether its socket takes anything or not: outcomes, gaps and
+/// presence cannot be refused, and whoever leaves so many unread is not there any more. 300,000 outcomes over what the other
+/// bounds allow; gaps that adjoin are one. It holds for the connection and for its agent on each other shard; between them are
+/// [`LINK_BYTES`].
+pub(crate) const OUTPUT_HARD: usize = OUTPUT_CHOKE + (16 << 20);
 /// An output buffer that is larger than this when it is empty is given back.
 pub(crate) const OUTPUT_KEEP: usize = 2 << 20;
 
@@ -58,10 +64,12 @@ pub(crate) const LINK_RECORD: usize = 128 << 10;
 pub(crate) const QUESTIONS_MAX: usize = 1024;
 /// Answers that wait for one connection.
 pub(crate) const MAIL_MAX: usize = 256;
-/// How soon a wake that found no room is tried again, in ns.
+/// Bytes of answers that wait for one connection: the largest, and many usual ones.
+pub(crate) const MAIL_BYTES_MAX: usize = 2 * MAX_ANSWER;
+/// How soon a request that found no room is tried again, in ns.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
 
 const _: () = assert!(CONNECTION_WINDOW > 2 * MAX_FRAME as u64);
 // A whole frame with the head of a record fits half a link, which is what a drained ring takes for sure.
 const _: () = assert!(MAX_FRAME + 64 < LINK_BYTES / 2 && CONNECTION_WINDOW < LINK_BYTES as u64);
-const _: () = assert!(OUTPUT_SOFT + MAX_FRAME < OUTPUT_HARD && LOGINS_MAX < CLIENTS_MAX);
+const _: () = assert!(OUTPUT_CHOKE < OUTPUT_HARD && LOGINS_MAX < CLIENTS_MAX);

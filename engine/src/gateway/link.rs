@@ -1,7 +1,7 @@
 //! The two rings between a connection and its agent for an overlay on another shard: whole frames either way, no locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use tidings_wire::client::frame::frame_size;
 
@@ -13,6 +13,18 @@ use crate::shard::door::Door;
 /// Kind of the records: whole frames.
 const FRAMES: u32 = 1;
 
+/// Why a link is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Ended {
+    /// An end is gone: the client's connection, or the overlay.
+    Gone = 1,
+    /// The client broke the protocol. The agent's last frame is the fatal ERROR that says how.
+    Breach = 2,
+    /// The client leaves too much unread.
+    Overrun = 3,
+}
+
 /// What both ends see.
 pub(crate) struct Shared {
     pub(crate) home: Arc<Wake>,
@@ -21,8 +33,8 @@ pub(crate) struct Shared {
     pub(crate) consumed: AtomicU64,
     /// Messages that the agent delivered and the connection has not counted.
     pub(crate) crossed: AtomicU64,
-    /// Either end is over.
-    closed: AtomicBool,
+    /// An [`Ended`] as soon as either end is over, 0 before.
+    ended: AtomicU8,
     /// The agent found its ring full and waits for a wake.
     agent_blocked: AtomicBool,
 }
@@ -32,6 +44,7 @@ pub(crate) struct End {
     tx: Producer,
     rx: Consumer,
     pub(crate) shared: Arc<Shared>,
+    is_home: bool,
 }
 
 /// Makes a link between a connection and its agent, the connection's end first.
@@ -41,7 +54,7 @@ pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
         agent: Wake::new(agent_door),
         consumed: AtomicU64::new(0),
         crossed: AtomicU64::new(0),
-        closed: AtomicBool::new(false),
+        ended: AtomicU8::new(0),
         agent_blocked: AtomicBool::new(false),
     });
     let (out_tx, out_rx) = ring(LINK_BYTES);
@@ -50,6 +63,7 @@ pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
         tx: out_tx,
         rx: back_rx,
         shared: Arc::clone(&shared),
+        is_home: true,
     };
     (
         home,
@@ -57,17 +71,26 @@ pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
             tx: back_tx,
             rx: out_rx,
             shared,
+            is_home: false,
         },
     )
 }
 
 impl Shared {
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Ends the link; the first reason stands.
+    pub(crate) fn end(&self, why: Ended) {
+        let _ = self
+            .ended
+            .compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        match self.ended.load(Ordering::Acquire) {
+            0 => None,
+            2 => Some(Ended::Breach),
+            3 => Some(Ended::Overrun),
+            _ => Some(Ended::Gone),
+        }
     }
 }
 
@@ -106,8 +129,21 @@ impl End {
     }
 
     /// By the connection, after it made room: an agent that waits for it is woken.
-    pub(crate) fn wake_blocked_agent(&self) -> bool {
-        !self.shared.agent_blocked.swap(false, Ordering::SeqCst) || self.shared.agent.call()
+    pub(crate) fn wake_blocked_agent(&self) {
+        if self.shared.agent_blocked.swap(false, Ordering::SeqCst) {
+            self.shared.agent.call();
+        }
+    }
+}
+
+/// However an end goes, also with an overlay that went before the agent was seated, the other hears of it.
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shared.end(Ended::Gone);
+        match self.is_home {
+            true => self.shared.agent.call(),
+            false => self.shared.home.call(),
+        }
     }
 }
 

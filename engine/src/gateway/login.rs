@@ -51,7 +51,8 @@ pub(crate) enum Step {
     Refuse {
         code: ErrorCode,
         text: &'static str,
-        counts: bool,
+        /// The name whose proof was wrong.
+        failed: Option<String>,
     },
 }
 
@@ -75,7 +76,7 @@ impl Login {
                 Step::Refuse {
                     code: ErrorCode::Protocol,
                     text,
-                    counts: false,
+                    failed: None,
                 }
             }
         }
@@ -93,7 +94,7 @@ impl Login {
             return Step::Refuse {
                 code: ErrorCode::Version,
                 text,
-                counts: false,
+                failed: None,
             };
         }
         if !hello.prove {
@@ -105,7 +106,7 @@ impl Login {
                 false => Step::Refuse {
                     code: ErrorCode::Denied,
                     text: DENIED,
-                    counts: false,
+                    failed: None,
                 },
             };
         }
@@ -154,7 +155,7 @@ impl Challenged {
             _ => Step::Refuse {
                 code: ErrorCode::Denied,
                 text: UNPROVEN,
-                counts: true,
+                failed: Some(self.name),
             },
         }
     }
@@ -223,7 +224,7 @@ mod tests {
             Login::Waiting.step(&hello(false, ""), 77, [4; 32], &who),
             Step::Refuse {
                 code: ErrorCode::Denied,
-                counts: false,
+                failed: None,
                 ..
             }
         ));
@@ -249,8 +250,8 @@ mod tests {
                     Step::Refuse {
                         code: ErrorCode::Denied,
                         text: UNPROVEN,
-                        counts: true
-                    }
+                        failed: Some(failed),
+                    } if failed == name
                 ),
                 "{name}"
             );

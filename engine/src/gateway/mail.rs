@@ -1,21 +1,17 @@
 //! What the control thread has to tell a connection: whole frames, in a bounded queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
-use super::limits::MAIL_MAX;
+use super::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use super::wake::Wake;
-
-/// How often, and how far apart, the control thread tries to wake a shard that takes no commands.
-const CALLS: u32 = 100;
-const CALL_PAUSE: Duration = Duration::from_millis(1);
 
 /// One connection's mailbox.
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Vec<u8>>,
+    bytes: AtomicUsize,
     wake: Arc<Wake>,
     closed: AtomicBool,
 }
@@ -24,6 +20,7 @@ impl Mailbox {
     pub(crate) fn new(wake: Arc<Wake>) -> Self {
         Self {
             queue: ArrayQueue::new(MAIL_MAX),
+            bytes: AtomicUsize::new(0),
             wake,
             closed: AtomicBool::new(false),
         }
@@ -32,24 +29,28 @@ impl Mailbox {
     /// By the control thread: puts frames in and wakes the connection. Frames for a connection that is gone, or that
     /// asked for more than it reads, are dropped.
     pub(crate) fn push(&self, frames: Vec<u8>) {
-        if self.is_closed() || self.queue.push(frames).is_err() {
+        let size = frames.len();
+        if self.is_closed() || self.bytes.load(Ordering::Acquire) + size > MAIL_BYTES_MAX {
             return;
         }
-        self.wake();
+        self.bytes.fetch_add(size, Ordering::AcqRel);
+        match self.queue.push(frames) {
+            Ok(()) => self.wake(),
+            Err(_) => drop(self.bytes.fetch_sub(size, Ordering::AcqRel)),
+        }
     }
 
     /// By the control thread: has the connection look at what changed.
     pub(crate) fn wake(&self) {
-        for _ in 0..CALLS {
-            if self.is_closed() || self.wake.call() {
-                return;
-            }
-            std::thread::sleep(CALL_PAUSE);
+        if !self.is_closed() {
+            self.wake.call();
         }
     }
 
     pub(crate) fn pop(&self) -> Option<Vec<u8>> {
-        self.queue.pop()
+        let frames = self.queue.pop()?;
+        self.bytes.fetch_sub(frames.len(), Ordering::AcqRel);
+        Some(frames)
     }
 
     pub(crate) fn close(&self) {

@@ -1,9 +1,9 @@
 //! Sessions of local clients, and the seam by which a shard serves them.
 //!
-//! A session lives on the shard that owns its overlay: one session speaks for one overlay. The control thread accepts
-//! the descriptor, checks uid, name and secret, and hands the shard a constructor by [`crate::Engine::attach_session`],
-//! which the shard runs on its own thread. From then on the shard waits on [`Session::fd`] beside its sockets and calls
-//! the session in its turns; no other thread touches it.
+//! A session lives on the shard of an overlay. The control thread accepts the descriptor, checks uid, name and secret, and
+//! sends the shard a constructor, which the shard runs on its own thread. From then on the shard waits on [`Session::fd`]
+//! beside its sockets and calls the session in its turns; no other thread touches it. It speaks for that overlay itself, and
+//! for overlays on other shards through agents there. An embedder makes sessions by [`crate::Engine::attach_session`].
 //!
 //! # What the shard calls, in a turn
 //!
@@ -11,7 +11,8 @@
 //!    [`SESSION_READ_BYTES_MAX`](crate::limits::SESSION_READ_BYTES_MAX), handle every whole frame through the [`Seat`]
 //!    (publish, subscribe, acknowledge ...), keep the rest for the next turn. If a publish answers `WouldBlock`, keep the
 //!    frame and answer [`Verdict::Pause`]: the descriptor is left alone until the overlay has room, then the shard calls
-//!    `on_readable` again (it need not be readable then).
+//!    `on_readable` again (it need not be readable then). A session that pauses for another reason says by
+//!    [`Session::deadline`] when it wants to look again.
 //! 2. [`Session::deliver`] from inside the protocol core, for a message of one of its subscriptions: encode it into the
 //!    session's bounded output buffer and answer `Kept`, or `Full` when it does not fit. Never write to the descriptor here.
 //! 3. [`Session::event`] likewise, for outcomes of its publishers, gaps and effect of its subscriptions, and presence if
@@ -20,7 +21,9 @@
 //!    became writable: write what is buffered, answer [`Flushed::Blocked`] if the descriptor takes no more. When room
 //!    returns in the buffer, call [`Seat::ready`] for each subscription that had been answered `Full`.
 //! 5. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
-//! 6. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
+//! 6. [`Session::is_overrun`] before a flush, and instead of it while the descriptor takes no more: what cannot be refused
+//!    is bounded, and `true` ends the session.
+//! 7. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
@@ -34,12 +37,13 @@
 //! Read them in the order of a client's life: `accept.rs` (the control thread: uid, login, questions), `home.rs` (the
 //! connection on its shard), `agent.rs` (its dealings with one overlay), `out.rs` (what waits to be written). An overlay on
 //! another shard than the connection has an agent of its own there (`remote.rs`), joined to the connection by two rings
-//! (`link.rs`) that carry the client's own frames.
+//! (`link.rs`) that carry the client's own frames; `elsewhere.rs` knows which of the client's numbers is where.
 
 mod accept;
 mod agent;
 mod client;
 mod desk;
+mod elsewhere;
 mod failures;
 mod grant;
 mod held;
@@ -56,7 +60,7 @@ mod start;
 mod tell;
 mod wake;
 
-pub use desk::{Control, Refused};
+pub use desk::{Control, Refused, Viewer};
 pub use grant::Grant;
 pub use start::{Gateway, GatewayConfig};
 

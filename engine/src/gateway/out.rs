@@ -7,19 +7,25 @@ use tidings_protocol::{Delivery, Event, Outcome, PresenceKind, Taken};
 use tidings_wire::NodeId;
 use tidings_wire::client::auth::Refusal;
 use tidings_wire::client::publish::{Accepted, OutcomeRange};
-use tidings_wire::client::subscribe::{DeliverKey, DeliverRun, Gap};
+use tidings_wire::client::subscribe::{self, DeliverKey, DeliverRun};
 use tidings_wire::client::{self, ErrorCode, HEAD_SIZE, Kind, RECORD_HEAD};
 
-use super::limits::{OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_SOFT};
+use super::limits::{OUTPUT_CHOKE, OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_SOFT};
+use crate::gaps::Gaps;
+use crate::record::Gap;
 
 /// Bytes that a message may take beside its payload and topic.
 const MESSAGE_OVERHEAD: usize = HEAD_SIZE + 64 + RECORD_HEAD;
+/// Bytes that something takes which is to be told later, beside the ids of members that it names.
+const LATER_BYTES: usize = size_of::<Later>();
 
 /// A subscription, as deliveries need it.
 #[derive(Clone, Copy)]
 struct Sub {
     number: u32,
     acked_by_node: bool,
+    /// It was answered `Full` and is in the list of those.
+    starved: bool,
 }
 
 /// Something that must be looked up in the overlay before it can be told.
@@ -40,6 +46,8 @@ pub(crate) struct Out {
     /// Acceptances and outcomes that the next ones may join.
     accepted: Option<Accepted>,
     outcome: Option<OutcomeRange>,
+    /// Gaps that the next ones may extend; they go into the buffer when it is written, or before a message.
+    gaps: Gaps,
     /// By the node's number.
     subs: HashMap<u32, Sub>,
     /// The subscription that is being made: its first messages come before its number is known.
@@ -48,10 +56,10 @@ pub(crate) struct Out {
     publishers: HashMap<u32, u32>,
     /// Subscriptions that were answered `Full`.
     starved: Vec<u32>,
-    pub(crate) later: VecDeque<Later>,
+    later: VecDeque<Later>,
+    later_bytes: usize,
     /// Publishers that found no room may try again.
     pub(crate) writable: bool,
-    overrun: bool,
 }
 
 impl Out {
@@ -102,6 +110,30 @@ impl Out {
         }
     }
 
+    fn settle_gaps(&mut self) {
+        if self.gaps.is_empty() {
+            return;
+        }
+        self.settle();
+        while let Some(gap) = self.gaps.pop() {
+            let Some(sub) = self.number_of(gap.sub) else {
+                continue;
+            };
+            let reason = client::Outcome::of(gap.reason as u32);
+            subscribe::Gap {
+                sub,
+                handle: gap.publisher.handle,
+                node: gap.publisher.node,
+                boot: gap.publisher.boot,
+                from: gap.from,
+                count: gap.to - gap.from,
+                reason: reason.unwrap_or(client::Outcome::Unknown),
+                topic: &gap.topic,
+            }
+            .encode(&mut self.bytes);
+        }
+    }
+
     /// Bytes that wait.
     pub(crate) fn backlog(&self) -> usize {
         self.bytes.len() - self.written
@@ -114,16 +146,45 @@ impl Out {
 
     /// Whether the client leaves more unread than anybody who is there would.
     pub(crate) fn is_overrun(&self) -> bool {
-        self.overrun || self.backlog() > OUTPUT_HARD
+        self.backlog() + self.gaps.bytes() + self.later_bytes > OUTPUT_HARD
+    }
+
+    /// Whether so much waits that nothing shall be asked which adds to it.
+    pub(crate) fn is_choked(&self) -> bool {
+        self.backlog() > OUTPUT_CHOKE
+    }
+
+    /// What is to be looked up before it can be told.
+    pub(crate) fn take_later(&mut self) -> VecDeque<Later> {
+        self.later_bytes = 0;
+        std::mem::take(&mut self.later)
+    }
+
+    fn tell_later(&mut self, later: Later) {
+        let named = match &later {
+            Later::Subscribed(_, missing) => size_of_val(missing.as_slice()),
+            Later::Presence(..) => 0,
+        };
+        self.later_bytes += LATER_BYTES + named;
+        self.later.push_back(later);
     }
 
     /// Everything that is to be written now. What is not taken is there next time.
     pub(crate) fn take_with(&mut self, mut write: impl FnMut(&[u8]) -> usize) {
-        self.settle();
-        while self.written < self.bytes.len() {
-            match write(&self.bytes[self.written..]) {
-                0 => break,
-                written => self.written += written,
+        loop {
+            // While much waits they rather grow together.
+            if self.backlog() <= OUTPUT_SOFT {
+                self.settle_gaps();
+            }
+            self.settle();
+            while self.written < self.bytes.len() {
+                match write(&self.bytes[self.written..]) {
+                    0 => break,
+                    written => self.written += written,
+                }
+            }
+            if self.written < self.bytes.len() || self.gaps.is_empty() {
+                break;
             }
         }
         if self.written == self.bytes.len() {
@@ -139,7 +200,13 @@ impl Out {
     }
 
     pub(crate) fn take_starved(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.starved)
+        let mut starved = std::mem::take(&mut self.starved);
+        // One that ended meanwhile, and began again under its number, is not starved.
+        starved.retain(|sub| {
+            let sub = self.subs.get_mut(sub);
+            sub.is_some_and(|sub| std::mem::take(&mut sub.starved))
+        });
+        starved
     }
 
     // Publishers.
@@ -211,7 +278,6 @@ impl Out {
             });
             from += u64::from(count);
         }
-        self.overrun |= self.backlog() > OUTPUT_HARD;
     }
 
     // Subscriptions.
@@ -221,6 +287,7 @@ impl Out {
         self.making = Some(Sub {
             number,
             acked_by_node,
+            starved: false,
         });
     }
 
@@ -233,8 +300,8 @@ impl Out {
     }
 
     pub(crate) fn remove_sub(&mut self, node_sub: u32) {
+        self.settle_gaps();
         self.subs.remove(&node_sub);
-        self.starved.retain(|sub| *sub != node_sub);
     }
 
     pub(crate) fn number_of(&self, node_sub: u32) -> Option<u32> {
@@ -258,11 +325,13 @@ impl Out {
             return Taken::Full;
         };
         if backlog > 0 && backlog + len + message.topic.len() + MESSAGE_OVERHEAD > OUTPUT_SOFT {
-            if !self.starved.contains(&node_sub) {
+            let sub = self.subs.get_mut(&node_sub).or(self.making.as_mut());
+            if sub.is_some_and(|sub| !std::mem::replace(&mut sub.starved, true)) {
                 self.starved.push(node_sub);
             }
             return Taken::Full;
         }
+        self.settle_gaps();
         let key = DeliverKey {
             sub: sub.number,
             handle: message.publisher.handle,
@@ -309,27 +378,20 @@ impl Out {
                 to,
                 reason,
             } => {
-                let Some(number) = self.number_of(sub) else {
-                    return;
-                };
                 let gap = Gap {
-                    sub: number,
-                    handle: publisher.handle,
-                    node: publisher.node,
-                    boot: publisher.boot,
+                    sub,
+                    publisher,
+                    topic: topic.into(),
                     from,
-                    count: to - from,
-                    reason: client::Outcome::of(reason as u32).unwrap_or(client::Outcome::Unknown),
-                    topic,
+                    to,
+                    reason,
                 };
-                gap.encode(self.frame());
-                self.overrun |= self.backlog() > OUTPUT_HARD;
+                self.gaps.push(gap, usize::MAX);
             }
             Event::Subscribed { sub, missing } => {
-                self.later
-                    .push_back(Later::Subscribed(sub, missing.to_vec()));
+                self.tell_later(Later::Subscribed(sub, missing.to_vec()));
             }
-            Event::Presence { kind, node } => self.later.push_back(Later::Presence(kind, node)),
+            Event::Presence { kind, node } => self.tell_later(Later::Presence(kind, node)),
             Event::Writable => self.writable = true,
             Event::Routes
             | Event::Synced { .. }
@@ -471,6 +533,72 @@ mod tests {
             matches!(frames[2], Reply::Accepted(accepted) if accepted.from == 2 && accepted.owed == 2)
         );
         assert_eq!(frames.len(), 3);
+    }
+
+    fn gap(from: u64, reason: Outcome) -> Event<'static> {
+        Event::Gap {
+            sub: 70,
+            publisher: PUBLISHER,
+            topic: "a.b",
+            from,
+            to: from + 1,
+            reason,
+        }
+    }
+
+    #[test]
+    fn gaps_of_a_client_that_does_not_read_are_one_and_stay_before_what_follows() {
+        let mut out = subscribed(false);
+        assert_eq!(out.deliver(70, &message(0, b"a")), Taken::Kept);
+        // The socket takes nothing: all of them adjoin.
+        for seq in 1..2_000_000 {
+            out.event(&gap(seq, Outcome::Overflow));
+        }
+        assert!(!out.is_overrun() && out.backlog() < 1000);
+        assert_eq!(out.deliver(70, &message(2_000_000, b"b")), Taken::Kept);
+        out.event(&gap(2_000_001, Outcome::Overflow));
+        let bytes = written(&mut out);
+        let frames = replies(&bytes);
+        assert_eq!(frames.len(), 4, "{frames:?}");
+        assert!(matches!(frames[0], Reply::Deliver(it) if it.seq == 0));
+        assert!(
+            matches!(frames[1], Reply::Gap(it) if (it.sub, it.from, it.count) == (7, 1, 1_999_999))
+        );
+        assert!(matches!(frames[2], Reply::Deliver(it) if it.seq == 2_000_000));
+        assert!(matches!(frames[3], Reply::Gap(it) if (it.from, it.count) == (2_000_001, 1)));
+    }
+
+    #[test]
+    fn gaps_and_changes_that_cannot_be_joined_overrun_a_client_that_does_not_read() {
+        let mut out = subscribed(false);
+        let mut count = 0;
+        while !out.is_overrun() {
+            out.event(&gap(2 * count, Outcome::Overflow));
+            count += 1;
+        }
+        assert!(count as usize > (16 << 20) / 100);
+        let mut out = Out::default();
+        let change = Event::Presence {
+            kind: PresenceKind::In,
+            node: NodeId([1; 16]),
+        };
+        (0..OUTPUT_HARD / LATER_BYTES + 1).for_each(|_| out.event(&change));
+        assert!(out.is_overrun());
+        assert!(!out.take_later().is_empty() && !out.is_overrun());
+    }
+
+    #[test]
+    fn a_subscription_that_finds_no_room_is_starved_once() {
+        let mut out = subscribed(false);
+        let large = vec![0; OUTPUT_SOFT];
+        assert_eq!(out.deliver(70, &message(0, &large)), Taken::Kept);
+        for _ in 0..3 {
+            assert_eq!(out.deliver(70, &message(1, &large)), Taken::Full);
+        }
+        assert_eq!(out.take_starved(), [70]);
+        assert_eq!(out.deliver(70, &message(1, &large)), Taken::Full);
+        out.remove_sub(70);
+        assert!(out.take_starved().is_empty());
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! A client's agent for an overlay that lives on another shard than its connection: a session without a descriptor, whose
 //! input and output are the rings of a link.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use tidings_protocol::{Delivery, Event, Taken};
-use tidings_wire::client::Request;
 use tidings_wire::client::frame::split;
+use tidings_wire::client::{ErrorCode, Request};
 
 use super::agent::{Agent, Breach};
-use super::limits::RETRY_NS;
-use super::link::End;
+use super::link::{End, Ended};
 use crate::limits::SESSION_READ_BYTES_MAX;
 use crate::seat::Seat;
 use crate::session::{Flushed, Session, Verdict};
@@ -23,14 +22,18 @@ const ROUNDS: usize = 4;
 pub(crate) struct Remote {
     agent: Agent,
     end: RefCell<End>,
-    /// When to try again what found no room: a wake, a record.
-    retry_at: std::cell::Cell<Option<u64>>,
+    /// When to go on with what one turn did not do.
+    retry_at: Cell<Option<u64>>,
     /// The link holds more than one turn takes.
-    more: std::cell::Cell<bool>,
+    more: Cell<bool>,
+    /// Nothing is read until the client has read.
+    choked: Cell<bool>,
+    /// The client broke the protocol: the link ends when it has the ERROR.
+    broken: Cell<bool>,
     /// The connection is gone and everything that it sent is served.
-    over: std::cell::Cell<bool>,
+    over: Cell<bool>,
     /// Messages delivered since the last flush.
-    crossed: std::cell::Cell<u64>,
+    crossed: Cell<u64>,
 }
 
 impl Remote {
@@ -38,10 +41,12 @@ impl Remote {
         Self {
             agent,
             end: RefCell::new(end),
-            retry_at: std::cell::Cell::new(None),
-            more: std::cell::Cell::new(false),
-            over: std::cell::Cell::new(false),
-            crossed: std::cell::Cell::new(0),
+            retry_at: Cell::new(None),
+            more: Cell::new(false),
+            choked: Cell::new(false),
+            broken: Cell::new(false),
+            over: Cell::new(false),
+            crossed: Cell::new(0),
         }
     }
 
@@ -50,6 +55,10 @@ impl Remote {
         let mut left = SESSION_READ_BYTES_MAX;
         let mut end = self.end.borrow_mut();
         while left > 0 {
+            if self.agent.is_choked() && end.shared.ended().is_none() {
+                self.choked.set(true);
+                return Ok(false);
+            }
             let Some(frame) = end.peek() else {
                 return Ok(false);
             };
@@ -90,8 +99,12 @@ impl Session for Remote {
             let end = self.end.borrow();
             end.shared.agent.born(seat.me.index);
             end.shared.agent.answer();
-            end.shared.is_closed()
+            end.shared.ended().is_some()
         };
+        if self.broken.get() {
+            self.over.set(closed);
+            return Verdict::Stay;
+        }
         match self.read(seat) {
             // The last acknowledgements of a client that is gone came before its end did.
             Ok(more) => {
@@ -100,8 +113,10 @@ impl Session for Remote {
             }
             Err(_) if closed => self.over.set(true),
             Err(Breach(text)) => {
-                let code = tidings_wire::client::ErrorCode::Protocol;
-                self.agent.out.borrow_mut().refuse_all(code, text);
+                self.broken.set(true);
+                self.more.set(false);
+                let mut out = self.agent.out.borrow_mut();
+                out.refuse_all(ErrorCode::Protocol, text);
             }
         }
         Verdict::Stay
@@ -123,12 +138,20 @@ impl Session for Remote {
         self.agent.waits_for_room()
     }
 
+    fn is_overrun(&self) -> bool {
+        let overrun = self.agent.is_overrun();
+        if overrun {
+            self.end.borrow().shared.end(Ended::Overrun);
+        }
+        overrun
+    }
+
     fn flush(&self, seat: &mut Seat<'_>) -> Flushed {
         let again = self.more.get() || self.over.get();
         self.retry_at.set(again.then_some(seat.now()));
         for _ in 0..ROUNDS {
             self.agent.settle(seat);
-            if self.agent.out.borrow().is_overrun() {
+            if self.is_overrun() {
                 return Flushed::Close;
             }
             let mut end = self.end.borrow_mut();
@@ -141,8 +164,16 @@ impl Session for Remote {
                 told |= sent > 0;
                 sent
             });
-            if told && !end.shared.home.call() {
-                self.retry_at.set(Some(seat.now() + RETRY_NS));
+            let all_sent = self.agent.out.borrow().backlog() == 0;
+            if self.broken.get() && all_sent {
+                end.shared.end(Ended::Breach);
+                return Flushed::Close;
+            }
+            if told {
+                end.shared.home.call();
+            }
+            if !self.agent.is_choked() && self.choked.replace(false) {
+                self.retry_at.set(Some(seat.now()));
             }
             drop(end);
             if !self.agent.feed(seat) {
@@ -165,22 +196,11 @@ impl Session for Remote {
 
     fn on_deadline(&self, seat: &mut Seat<'_>) -> Verdict {
         self.retry_at.set(None);
-        let end = self.end.borrow();
-        // The frames that were told of may not have been heard of.
-        let heard = end.shared.home.call();
-        drop(end);
-        let verdict = self.on_readable(seat);
-        if !heard {
-            self.retry_at.set(Some(seat.now() + RETRY_NS));
-        }
-        verdict
+        self.on_readable(seat)
     }
 
     fn on_close(&self, seat: &mut Seat<'_>) {
-        let end = self.end.borrow();
-        end.shared.close();
-        end.shared.home.call();
-        drop(end);
+        // The connection hears of it when the link's end is dropped with this session.
         self.agent.end(seat);
     }
 }

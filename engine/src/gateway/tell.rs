@@ -38,6 +38,9 @@ pub(crate) fn later(out: &mut Out, later: VecDeque<Later>, watches: &[u32], seat
     let (this, _) = seat.node();
     let find = |node: NodeId| members.iter().find(|member| member.node == node);
     for event in later {
+        if out.is_overrun() {
+            return;
+        }
         match event {
             Later::Subscribed(node_sub, missing) => {
                 let Some(sub) = out.number_of(node_sub) else {

@@ -36,22 +36,14 @@ impl Wake {
         self.called.store(false, Ordering::SeqCst);
     }
 
-    /// Mail is there. `false`: the shard takes no command now, call again later.
-    pub(crate) fn call(&self) -> bool {
+    /// Mail is there.
+    pub(crate) fn call(&self) {
         if self.called.swap(true, Ordering::SeqCst) {
-            return true;
+            return;
         }
-        let session = self.session.load(Ordering::Acquire);
-        if session == UNBORN {
-            self.called.store(false, Ordering::SeqCst);
-            return true;
+        match self.session.load(Ordering::Acquire) {
+            UNBORN => self.called.store(false, Ordering::SeqCst),
+            session => self.door.call(session),
         }
-        let called = self
-            .door
-            .try_send(Box::new(move |shard| shard.nudge(session)));
-        if !called {
-            self.called.store(false, Ordering::SeqCst);
-        }
-        called
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Door {
     bells: ArrayQueue<u32>,
     /// More bells rang than the list holds: look at every port.
     alarm: AtomicBool,
+    /// A session was called while the queue of commands was full: look at every session.
+    session_alarm: AtomicBool,
     stopped: AtomicBool,
     parker: Arc<ShardParker>,
 }
@@ -36,6 +38,7 @@ impl Door {
             commands: ArrayQueue::new(COMMANDS_MAX),
             bells: ArrayQueue::new(BELLS_MAX),
             alarm: AtomicBool::new(false),
+            session_alarm: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             parker,
         }
@@ -51,6 +54,14 @@ impl Door {
             self.alarm.store(true, Ordering::Release);
         }
         self.parker.wake();
+    }
+
+    /// Has the shard call `session`, or all of them if its queue of commands is full: a call is never lost.
+    pub(crate) fn call(&self, session: u32) {
+        if !self.try_send(Box::new(move |shard| shard.nudge(session))) {
+            self.session_alarm.store(true, Ordering::Release);
+            self.parker.wake();
+        }
     }
 
     /// Queues a command if there is room now. `false`: there is not, or the shard has stopped.
@@ -119,12 +130,20 @@ impl Door {
         self.alarm.load(Ordering::Acquire) && self.alarm.swap(false, Ordering::AcqRel)
     }
 
+    pub(crate) fn take_session_alarm(&self) -> bool {
+        self.session_alarm.load(Ordering::Acquire)
+            && self.session_alarm.swap(false, Ordering::AcqRel)
+    }
+
     /// Commands and bells that wait.
     pub(crate) fn queued(&self) -> usize {
         self.commands.len() + self.bells.len()
     }
 
     pub(crate) fn has_mail(&self) -> bool {
-        !self.commands.is_empty() || !self.bells.is_empty() || self.alarm.load(Ordering::Acquire)
+        !self.commands.is_empty()
+            || !self.bells.is_empty()
+            || self.alarm.load(Ordering::Acquire)
+            || self.session_alarm.load(Ordering::Acquire)
     }
 }

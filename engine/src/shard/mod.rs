@@ -166,6 +166,13 @@ impl Shard {
             .on_ready(self.now, session, Interest::READ, &mut self.yard, &self.set);
     }
 
+    /// The same for every session: somebody called one, and nobody noted which.
+    fn nudge_all(&mut self) {
+        for session in 0..self.sessions.slots() {
+            self.nudge(session);
+        }
+    }
+
     /// The loop ends after this turn; every overlay is dropped as it is.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;

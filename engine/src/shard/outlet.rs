@@ -8,9 +8,11 @@ use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Taken};
 use tidings_wire::NodeId;
 
 use super::notice::{Notice, Notices};
-use crate::limits::{GAPS_WAITING_MAX, OUTCOMES_WAITING_MAX};
+use crate::gaps::Gaps;
+use crate::limits::{CHANGES_WAITING_MAX, GAPS_WAITING_MAX, OUTCOMES_WAITING_MAX};
 use crate::metrics::ShardCounters;
 use crate::number_map::NumberMap;
+use crate::presence::Changes;
 use crate::publisher::PublisherShared;
 use crate::queue::ring::Producer;
 use crate::record::{self, Gap, OutcomeRange};
@@ -42,8 +44,9 @@ pub(crate) enum PublisherSink {
 pub(crate) struct RingSink {
     producer: Producer,
     shared: Arc<SubscriberShared>,
-    /// Gaps and presence that found the ring full. Messages wait behind them.
-    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// What found the ring full and must not be lost. Messages wait behind it.
+    gaps: Gaps,
+    changes: Changes,
     /// Subscriptions that were answered `Full` and want to hear of room.
     starved: Vec<u32>,
     dirty: bool,
@@ -54,7 +57,8 @@ impl RingSink {
         Self {
             producer,
             shared,
-            waiting: VecDeque::new(),
+            gaps: Gaps::default(),
+            changes: Changes::default(),
             starved: Vec::new(),
             dirty: false,
         }
@@ -92,23 +96,30 @@ impl RingSink {
         false
     }
 
-    /// Writes something that must not be lost, now or as soon as there is room.
-    fn push(&mut self, kind: u32, bytes: Vec<u8>) -> bool {
-        if self.drain_waiting() && self.producer.push(kind, &[&bytes]) {
-            return true;
+    /// Tells of a hole, now or as soon as there is room.
+    fn tell_gap(&mut self, gap: Gap) {
+        self.gaps.push(gap, GAPS_WAITING_MAX);
+        self.tell_waiting();
+    }
+
+    /// Tells of a change of a member, now or as soon as there is room.
+    fn tell_change(&mut self, kind: PresenceKind, node: NodeId) {
+        self.changes.push(kind, node, CHANGES_WAITING_MAX);
+        self.tell_waiting();
+    }
+
+    /// What finds no room asks the reader to say when there is some, and tries once more.
+    fn tell_waiting(&mut self) {
+        if !self.drain_waiting() {
+            self.shared.starved.raise();
+            self.drain_waiting();
         }
-        self.shared.starved.raise();
-        if self.waiting.len() >= GAPS_WAITING_MAX {
-            return false;
-        }
-        self.waiting.push_back((kind, bytes));
-        true
     }
 
     /// The subscriptions that may be filled again: those refused, once half of the ring is free. While it is not, the
     /// reader is asked to say so.
     fn take_fed(&mut self) -> Vec<u32> {
-        if self.starved.is_empty() && self.waiting.is_empty() {
+        if self.starved.is_empty() && self.gaps.is_empty() && self.changes.is_empty() {
             return Vec::new();
         }
         if !(self.drain_waiting() && self.producer.is_half_free()) {
@@ -123,11 +134,18 @@ impl RingSink {
 
     /// `true`: nothing waits any more.
     fn drain_waiting(&mut self) -> bool {
-        while let Some((kind, bytes)) = self.waiting.front() {
-            if !self.producer.push(*kind, &[bytes]) {
+        while let Some(gap) = self.gaps.front() {
+            if !self.producer.push(record::GAP, &[&record::gap_bytes(gap)]) {
                 return false;
             }
-            self.waiting.pop_front();
+            self.gaps.pop();
+        }
+        while let Some((kind, node)) = self.changes.front() {
+            let record = crate::presence::write(kind, node);
+            if !self.producer.push(record::PRESENCE, &[&record]) {
+                return false;
+            }
+            self.changes.pop();
         }
         true
     }
@@ -349,18 +367,12 @@ impl Outlets {
         }
     }
 
-    fn on_sub_event(
-        &mut self,
-        sub: u32,
-        event: &Event<'_>,
-        kind: u32,
-        bytes: impl FnOnce() -> Vec<u8>,
-    ) {
+    fn on_gap(&mut self, sub: u32, event: &Event<'_>, gap: impl FnOnce() -> Gap) {
         match self.sinks.get(&sub) {
             Some(Sink::Ring(port)) => {
                 let port = *port;
                 if let Some(ring) = self.ring(port) {
-                    ring.push(kind, bytes());
+                    ring.tell_gap(gap());
                 }
             }
             Some(Sink::Session(cell)) => {
@@ -377,7 +389,7 @@ impl Outlets {
             match watcher {
                 Sink::Ring(port) => {
                     if let Some(ring) = self.ring(*port) {
-                        ring.push(record::PRESENCE, crate::presence::write(kind, node));
+                        ring.tell_change(kind, node);
                     }
                 }
                 Sink::Session(cell) => {
@@ -477,17 +489,15 @@ impl Outlet for Outlets {
                 to,
                 reason,
             } => {
-                let gap = || {
-                    record::gap_bytes(&Gap {
-                        sub,
-                        publisher,
-                        topic: topic.into(),
-                        from,
-                        to,
-                        reason,
-                    })
+                let gap = || Gap {
+                    sub,
+                    publisher,
+                    topic: topic.into(),
+                    from,
+                    to,
+                    reason,
                 };
-                self.on_sub_event(sub, &event, record::GAP, gap);
+                self.on_gap(sub, &event, gap);
             }
             Event::Writable => self.on_writable(&event),
             Event::Routes => self.routes_stale = true,
@@ -502,5 +512,60 @@ impl Outlet for Outlets {
                 .notices
                 .push(self.shared.id, Notice::Foreign { reason, from }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::ring::ring;
+    use tidings_protocol::PublisherId;
+    use tidings_wire::Boot;
+
+    #[test]
+    fn a_hole_that_finds_the_ring_full_is_told_when_there_is_room() {
+        const COUNT: u64 = 50_000;
+        let (producer, mut reader) = ring(4096);
+        let mut sink = RingSink::new(producer, Arc::new(SubscriberShared::new()));
+        let hole = |handle: u32, from: u64, to: u64| Gap {
+            sub: 1,
+            publisher: PublisherId {
+                node: NodeId([1; 16]),
+                boot: Boot([2; 16]),
+                handle,
+            },
+            topic: "t".into(),
+            from,
+            to,
+            reason: Outcome::Overflow,
+        };
+        for seq in 0..COUNT {
+            sink.tell_gap(hole(1, seq, seq + 1));
+            sink.tell_gap(hole(2, 2 * seq, 2 * seq + 1));
+        }
+        // Of the first publisher all that found no room are one.
+        let mut told = [Vec::new(), Vec::new()];
+        loop {
+            while let Some((kind, bytes)) = reader.peek() {
+                assert_eq!(kind, record::GAP);
+                let gap = record::read_gap(bytes);
+                told[gap.publisher.handle as usize - 1].push((gap.from, gap.to));
+                reader.advance();
+            }
+            reader.release();
+            let done = sink.drain_waiting();
+            if done && reader.is_empty() {
+                break;
+            }
+        }
+        for (gaps, step) in told.iter().zip([1, 2]) {
+            assert!(gaps.is_sorted() && gaps.len() <= GAPS_WAITING_MAX + 100);
+            let mut gaps = gaps.iter().peekable();
+            for seq in (0..COUNT).map(|i| step * i) {
+                while gaps.next_if(|&&(_, to)| to <= seq).is_some() {}
+                assert!(gaps.peek().is_some_and(|&&(from, _)| from <= seq), "{seq}");
+            }
+        }
+        assert!(told[0].len() < 100);
     }
 }

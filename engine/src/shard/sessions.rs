@@ -73,6 +73,11 @@ impl Sessions {
         cells.filter(|cell| cell.session.fd().is_some()).count()
     }
 
+    /// Numbers of sessions are below this.
+    pub(crate) fn slots(&self) -> u32 {
+        self.cells.len() as u32
+    }
+
     fn cell(&self, index: u32) -> Option<SessionRc> {
         self.cells.get(index as usize)?.clone()
     }
@@ -108,16 +113,12 @@ impl Sessions {
     }
 
     fn read(&mut self, now: u64, cell: &SessionRc, overlay: &mut ShardOverlay, set: &WaitSet) {
-        let was_paused = cell.paused.replace(false);
         let verdict = cell.session.on_readable(&mut Seat {
             now,
             overlay,
             me: cell,
         });
         super::outlet::mark(&mut overlay.outlets.dirty_sessions, cell);
-        if was_paused && verdict == Verdict::Stay {
-            watch(cell, set);
-        }
         self.obey(now, verdict, cell, overlay, set);
     }
 
@@ -130,10 +131,11 @@ impl Sessions {
         set: &WaitSet,
     ) {
         match verdict {
-            Verdict::Stay => {}
-            Verdict::Pause => {
-                cell.paused.set(true);
-                watch(cell, set);
+            Verdict::Stay | Verdict::Pause => {
+                let pauses = verdict == Verdict::Pause;
+                if cell.paused.replace(pauses) != pauses {
+                    watch(cell, set);
+                }
             }
             Verdict::Close => self.close(now, cell, overlay, set),
         }
@@ -225,6 +227,10 @@ impl Sessions {
     }
 
     fn flush_one(&mut self, now: u64, cell: &SessionRc, overlay: &mut ShardOverlay, set: &WaitSet) {
+        // Also of one whose descriptor takes nothing: that is when its output grows.
+        if cell.session.is_overrun() {
+            return self.close(now, cell, overlay, set);
+        }
         if !cell.blocked.get() {
             match cell.session.flush(&mut Seat {
                 now,

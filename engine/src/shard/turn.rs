@@ -87,6 +87,10 @@ impl Shard {
                 overlay.activate(bell & 0xffff);
             }
         }
+        if self.door.take_session_alarm() {
+            any = true;
+            self.nudge_all();
+        }
         if self.door.take_alarm() {
             any = true;
             self.yard
