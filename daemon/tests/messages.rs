@@ -84,6 +84,63 @@ fn nobody_subscribed_is_exit_code_3_and_too_large_is_told_with_the_limit() {
 }
 
 #[test]
+fn what_became_of_messages_decides_the_exit_code_though_nobody_reads_the_counts() {
+    let node = Node::start(&["--bind", "127.0.0.1:0"]);
+    let publish = |confirm: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = tidings(node.path());
+        command.args(["pub", "demo", "a", "x", "--confirm", confirm]);
+        command.stdout(writer).output().unwrap()
+    };
+    assert_eq!(publish("delivered").status.code(), Some(3));
+    assert_eq!(publish("accepted").status.code(), Some(0));
+}
+
+#[test]
+fn input_without_end_is_refused_once_it_exceeds_the_largest_message() {
+    let node = Node::start(&["--bind", "127.0.0.1:0"]);
+    let lines = node.path().join("lines");
+    fs::write(
+        &lines,
+        [b"short\n", &vec![b'x'; 1 << 20][..], b"\n"].concat(),
+    )
+    .unwrap();
+    let lines = lines.to_str().unwrap();
+    for (args, wanted) in [
+        (
+            ["--file", "/dev/zero", "--confirm", "accepted"],
+            "TooLarge: /dev/zero has",
+        ),
+        (
+            ["--file", "/dev/zero", "--lines", "--as=zeros"],
+            "TooLarge: line 1 of /dev/zero has",
+        ),
+        (
+            ["--file", lines, "--lines", "--as=lines"],
+            "TooLarge: line 2 of ",
+        ),
+    ] {
+        // Should it read without bound, it meets this one instead of the machine's.
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 4000000; exec \"$0\" pub demo a \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_tidings"))
+            .args(args)
+            .env("TIDINGS_SOCKET", node.socket())
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("1048576 bytes"), "{text}");
+        assert!(
+            text.contains("remedy: ") && text.contains("max_message"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn messages_of_every_size_arrive_intact() {
     let node = Node::start(&["--bind", "127.0.0.1:0"]);
     for size in [0, 1, 1200, 64 << 10, 1 << 20] {

@@ -166,6 +166,12 @@ impl Client {
             .ok_or(Error::Closed)
     }
 
+    /// The largest message that a publisher takes, in bytes; `None` until it stands.
+    pub fn max_message(&self, publisher: Publisher) -> Option<usize> {
+        let state = self.books.publishers.get(publisher.0 as usize)?.as_ref()?;
+        (state.max_message > 0).then_some(state.max_message)
+    }
+
     /// Closes a publisher. Outcomes that have not come by now will not come: take them first.
     pub fn close(&mut self, publisher: Publisher) -> Result<(), Error> {
         self.books

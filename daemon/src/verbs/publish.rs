@@ -63,9 +63,18 @@ pub fn publish(args: PubArgs) -> Result<(), Failure> {
     };
     let result = run.all(&args);
     run.bar.finish_and_clear();
-    run.report(args.format, began.elapsed())?;
+    let reported = run.report(args.format, began.elapsed());
+    // What became of the messages counts for the exit code, also when nobody reads the counts.
     result?;
-    verdict(&run.counts, args.confirm)
+    verdict(&run.counts, args.confirm)?;
+    reported
+}
+
+fn too_large(what: &str, limit: usize, remedy: &str) -> Failure {
+    Failure::Failed(format!(
+        "TooLarge: {what} has more than the {limit} bytes that this overlay takes\n  \
+         remedy: {remedy}, or raise max_message of the overlay in this node's configuration (at most 4MiB)"
+    ))
 }
 
 fn verdict(counts: &Counts, confirm: Confirm) -> Result<(), Failure> {
@@ -155,12 +164,22 @@ impl Run {
         }
     }
 
+    /// Publishes what is read, never holding more of it than the largest message.
     fn input(&mut self, input: impl Read, lines: bool, name: &str) -> Result<(), Failure> {
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {name}: {error}"));
+        let limit = self.client.max_message(self.publisher).unwrap_or(0);
+        let beyond = limit as u64 + 1;
         let mut input = BufReader::with_capacity(256 << 10, input);
         let mut message = Vec::new();
         if !lines {
-            input.read_to_end(&mut message).map_err(unreadable)?;
+            input
+                .take(beyond)
+                .read_to_end(&mut message)
+                .map_err(unreadable)?;
+            if message.len() > limit {
+                let remedy = "publish smaller pieces (--lines makes each line a message)";
+                return Err(too_large(name, limit, remedy));
+            }
             return self.one(&message, name);
         }
         loop {
@@ -168,26 +187,23 @@ impl Run {
                 self.client.flush().map_err(Failure::new)?; // Before standard input may block.
             }
             message.clear();
-            if input.read_until(b'\n', &mut message).map_err(unreadable)? == 0 {
+            let mut line = input.by_ref().take(beyond);
+            if line.read_until(b'\n', &mut message).map_err(unreadable)? == 0 {
                 return Ok(());
             }
-            let line = self.counts.published + 1;
-            self.one(&message, &format_args!("line {line} of {name}"))?;
+            if message.len() > limit {
+                let what = format!("line {} of {name}", self.counts.published + 1);
+                return Err(too_large(&what, limit, "shorten the line"));
+            }
+            self.one(&message, name)?;
         }
     }
 
-    fn one(
-        &mut self,
-        payload: &[u8],
-        what: &(impl std::fmt::Display + ?Sized),
-    ) -> Result<(), Failure> {
+    fn one(&mut self, payload: &[u8], what: &str) -> Result<(), Failure> {
         match self.client.publish(self.publisher, payload) {
             Ok(_) => self.counts.published += 1,
             Err(Error::TooLarge { limit }) => {
-                let len = payload.len();
-                return Err(Failure::Failed(format!(
-                    "TooLarge: {what} has {len} bytes; this overlay takes at most {limit} (max_message in the configuration)"
-                )));
+                return Err(too_large(what, limit, "publish smaller pieces"));
             }
             Err(Error::EventsWaiting) => {
                 while self.look(Some(Duration::ZERO))? {}
