@@ -94,3 +94,24 @@ fn without_a_daemon_the_remedy_is_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("start one with `tidings run`"));
 }
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_write_is_refused_at_both_ends() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("open");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let socket = folder.join("tidings.sock");
+    let socket = socket.to_str().unwrap();
+    for (args, code) in [
+        (&["run", "--bind", "127.0.0.1:0", "--socket", socket][..], 2),
+        (&["stats", "--socket", socket], 1),
+    ] {
+        let output = run(home.path(), args);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains("has mode 0777: others may replace"), "{text}");
+        assert!(text.contains("remedy: chmod go-w "), "{text}");
+    }
+    assert!(!home.path().join("data").exists(), "nothing was made");
+}

@@ -561,7 +561,12 @@ impl Client {
             Err(Error::Refused { code, text }) if is_final(code) => {
                 Err(Error::Refused { code, text })
             }
-            Err(error @ (Error::Impostor | Error::Protocol(_) | Error::Random)) => Err(error),
+            Err(
+                error @ (Error::Impostor
+                | Error::Untrusted { .. }
+                | Error::Protocol(_)
+                | Error::Random),
+            ) => Err(error),
             Err(_) => {
                 self.next_attempt = Instant::now() + jittered(self.back_off);
                 self.back_off = (self.back_off * 2).min(BACK_OFF.1);

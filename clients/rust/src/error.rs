@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use tidings_wire::client::{ErrorCode, FrameError};
 
+use crate::trust::Distrust;
+
 /// Why a client could not do what was asked.
 #[derive(Debug)]
 pub enum Error {
@@ -15,6 +17,13 @@ pub enum Error {
         socket: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// Another user may listen at the socket, and there is no secret to prove who it is. Nothing was sent.
+    Untrusted {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        distrust: Distrust,
     },
     /// The daemon cannot prove that it knows this client's secret: a stranger, or another secret.
     Impostor,
@@ -50,6 +59,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDaemon { socket, error } => write!(f, "no daemon at {}: {error}", socket.display()),
+            Self::Untrusted { socket, distrust } => {
+                write!(f, "{} is not trusted: {distrust}", socket.display())
+            }
             Self::Impostor => f.write_str(
                 "the daemon does not know this client's secret, or is not the daemon: nothing was told to it",
             ),

@@ -5,6 +5,9 @@
 //! costs neither a system call nor an allocation. When the daemon dies the client says so ([`Event::Lost`]), attaches
 //! again for ever with back-off, and subscribes again under the same name. For more threads open more clients.
 //!
+//! Without a secret, only a daemon of this user or of root is talked to, at a socket that nobody else could have put there
+//! ([`Error::Untrusted`]).
+//!
 //! ```no_run
 //! use tidings_client::{Client, Event, Options, SubscribeOptions};
 //!
@@ -38,6 +41,7 @@ mod publisher;
 mod session;
 mod stream;
 mod subscription;
+mod trust;
 
 pub use client::Client;
 pub use error::Error;
@@ -49,3 +53,4 @@ pub use tidings_wire::client::presence::Change;
 pub use tidings_wire::client::query::Topic as Question;
 pub use tidings_wire::client::{AckMode, ErrorCode, Order, Outcome, Policy, Records};
 pub use tidings_wire::{Boot, NodeId};
+pub use trust::{Distrust, check_folder};

@@ -13,6 +13,7 @@ use crate::event::Attached;
 use crate::limits::LOGIN_WAIT;
 use crate::options::Options;
 use crate::stream::Stream;
+use crate::trust::check_folder;
 
 /// A connection that stands, and what WELCOME said.
 pub(crate) struct Login {
@@ -24,10 +25,7 @@ pub(crate) struct Login {
 
 /// Connects and logs in.
 pub(crate) fn login(options: &Options) -> Result<Login, Error> {
-    let mut stream = Stream::connect(&options.socket).map_err(|error| Error::NoDaemon {
-        socket: options.socket.clone(),
-        error,
-    })?;
+    let mut stream = connect(options)?;
     let mut nonce = [0; NONCE_SIZE];
     SystemRandom::new()
         .fill(&mut nonce)
@@ -85,6 +83,26 @@ pub(crate) fn login(options: &Options) -> Result<Login, Error> {
         session_epoch,
         credit,
     })
+}
+
+/// A connection to the daemon, or to whoever will have to prove that it knows the secret.
+fn connect(options: &Options) -> Result<Stream, Error> {
+    let untrusted = |distrust| Error::Untrusted {
+        socket: options.socket.clone(),
+        distrust,
+    };
+    let no_daemon = |error| Error::NoDaemon {
+        socket: options.socket.clone(),
+        error,
+    };
+    if options.secret.is_some() {
+        return Stream::connect(&options.socket).map_err(no_daemon);
+    }
+    check_folder(&options.socket).map_err(untrusted)?;
+    let stream = Stream::connect(&options.socket).map_err(no_daemon)?;
+    let listener = stream.check_listener().map_err(no_daemon)?;
+    listener.map_err(untrusted)?;
+    Ok(stream)
 }
 
 fn next_frame(stream: &mut Stream, until: Instant) -> Result<std::ops::Range<usize>, Error> {

@@ -13,6 +13,7 @@ use tidings_wire::client::frame::{FrameError, frame_size};
 
 use crate::error::Error;
 use crate::limits::{INPUT_MAX, INPUT_MIN, READ_ROOM};
+use crate::trust::{self, Distrust};
 
 /// One connection.
 pub(crate) struct Stream {
@@ -41,6 +42,11 @@ impl Stream {
             written: 0,
             ended: None,
         })
+    }
+
+    /// Whether one listens who may be the daemon.
+    pub(crate) fn check_listener(&self) -> io::Result<Result<(), Distrust>> {
+        trust::check_listener(&self.socket)
     }
 
     /// Why the connection ended, if it did.

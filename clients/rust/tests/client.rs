@@ -2,11 +2,19 @@
 
 mod fake;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use fake::{BOOT, FakeDaemon, NODE, welcome};
-use tidings_client::{Client, Error, ErrorCode, Event, Options, Outcome, Secret, SubscribeOptions};
+use tidings_client::{
+    Client, Distrust, Error, ErrorCode, Event, Options, Outcome, Secret, SubscribeOptions,
+};
 use tidings_wire::client::auth::Challenge;
 use tidings_wire::client::key::Transcript;
 use tidings_wire::client::publish::{Accepted, CONNECTION, Credit, Opened, OutcomeRange};
@@ -439,5 +447,74 @@ fn without_a_daemon_the_socket_is_named() {
             .to_string()
             .starts_with("no daemon at /nonexistent/tidings.sock"),
         "{error}"
+    );
+}
+
+const STRANGER: &str = "TIDINGS_TEST_STRANGER";
+
+/// Listens at the path in the variable, as the user that it was started under, until it is killed.
+fn listen_as_stranger(socket: &str) -> ! {
+    let listener = UnixListener::bind(socket).unwrap();
+    let _first = listener.accept();
+    loop {
+        thread::park();
+    }
+}
+
+/// A process of another user that listens at `socket`. `None`: it cannot be started here.
+fn stranger(socket: &Path) -> Option<Child> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let started = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_listener_of_another_user_is_told_nothing"])
+        .env(STRANGER, socket)
+        .stdout(Stdio::null())
+        .uid(65_534)
+        .spawn();
+    // This program may be out of that user's reach.
+    let mut child = started.ok()?;
+    while !socket.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Some(child)
+}
+
+#[test]
+fn a_listener_of_another_user_is_told_nothing() {
+    if let Ok(socket) = std::env::var(STRANGER) {
+        listen_as_stranger(&socket);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // As in /tmp: everybody may make files, nobody may replace those of others.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let socket = dir.path().join("tidings.sock");
+    let Some(mut stranger) = stranger(&socket) else {
+        return;
+    };
+    let refused = Client::connect(Options::new(&socket)).map(drop);
+    // With a secret it is asked to prove that it knows it.
+    let named = Options::new(&socket).name("w").secret(Secret::new([7; 32]));
+    let asked = Client::connect(named).map(drop);
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    let distrust = Distrust::Listener { uid: 65_534 };
+    assert!(
+        matches!(&refused, Err(Error::Untrusted { distrust: found, .. }) if *found == distrust),
+        "{refused:?}"
+    );
+    assert!(matches!(asked, Err(Error::TimedOut)), "{asked:?}");
+}
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_write_is_not_touched() {
+    let daemon = FakeDaemon::new();
+    let folder = daemon.path().parent().unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = Client::connect(Options::new(daemon.path())).map(drop);
+    assert!(
+        matches!(refused, Err(Error::Untrusted { .. })),
+        "{refused:?}"
     );
 }

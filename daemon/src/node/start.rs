@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -37,6 +38,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         keyrings,
         clients,
     } = loaded;
+    check_folder(&settings.socket)?;
     let engine = Arc::new(start_engine(&settings.node)?);
     let mut suites = Vec::new();
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
@@ -213,10 +215,24 @@ fn open_door(
         suites,
     };
     let control = NodeControl::new(engine, facts, stop);
-    Gateway::start(engine, config, Box::new(control)).map_err(|error| {
+    let gateway = Gateway::start(engine, config, Box::new(control)).map_err(|error| {
         Failure::Usage(format!(
             "error: clients cannot attach at {}: {error}\n  remedy: choose another path with --socket PATH",
             settings.socket.display()
+        ))
+    })?;
+    // Somebody else may have made the folder between the first look and the socket.
+    check_folder(&settings.socket)?;
+    Ok(gateway)
+}
+
+/// Clients would refuse a socket that others may have put there.
+fn check_folder(socket: &Path) -> Result<(), Failure> {
+    tidings_client::check_folder(socket).map_err(|distrust| {
+        Failure::Usage(format!(
+            "error: clients cannot attach at {}: {distrust}\n  remedy: {}",
+            socket.display(),
+            distrust.remedy()
         ))
     })
 }

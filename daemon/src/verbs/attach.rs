@@ -53,6 +53,10 @@ fn explain(error: Error, socket: &std::path::Path) -> Failure {
             socket.display(),
             paths::SOCKET_VARIABLE,
         )),
+        Error::Untrusted { ref distrust, .. } => {
+            let remedy = distrust.remedy();
+            Failure::Failed(format!("{error}\n  remedy: {remedy}"))
+        }
         Error::Refused {
             code: ErrorCode::Denied,
             text,
