@@ -64,7 +64,7 @@ pub struct RunArgs {
     /// Name of the node, for people [default: the host's name].
     #[arg(long)]
     pub name: Option<String>,
-    /// Number of shards, one thread each [default: half of the cores, 1 to 8].
+    /// Number of shards, one thread each [default: half of the cores, 1 to 8; one if tuned for low power].
     #[arg(long, value_name = "N")]
     pub shards: Option<i64>,
     /// Overlay to run.

@@ -12,6 +12,7 @@ use crate::error::StartError;
 use crate::limits::SHARDS_MAX;
 use crate::resolver::Lookup;
 use crate::shard::notice::Notice;
+use crate::tuning::Tuning;
 use crate::wait::polling::Poll;
 
 /// Called on a thread of the engine's own, never on a shard.
@@ -27,6 +28,7 @@ pub struct EngineBuilder {
     pub(crate) metadata: Vec<u8>,
     pub(crate) app_version: u32,
     pub(crate) profile: Profile,
+    pub(crate) tuning: Tuning,
     pub(crate) shards: Option<usize>,
     pub(crate) cpus: Vec<usize>,
     pub(crate) poll: Option<Poll>,
@@ -47,6 +49,7 @@ impl Default for EngineBuilder {
             metadata: Vec::new(),
             app_version: 0,
             profile: Profile::LAN,
+            tuning: Tuning::default(),
             shards: None,
             cpus: Vec::new(),
             poll: None,
@@ -106,7 +109,13 @@ impl EngineBuilder {
         self
     }
 
-    /// Number of shards; by default half of the cores, at least one, at most 8.
+    /// What the node is tuned for: the defaults of shards and polling, and whether buffers shrink.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
+    }
+
+    /// Number of shards, 1 to 16; by default as [`Tuning`] says.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -118,7 +127,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Polling before sleep; by default adaptive, off on one or two cores.
+    /// Polling before sleep; by default as [`Tuning`] says.
     pub fn poll(mut self, poll: Poll) -> Self {
         self.poll = Some(poll);
         self
@@ -169,21 +178,18 @@ impl EngineBuilder {
 
     /// Shards to run on `cores` cores.
     pub(crate) fn shard_count(&self, cores: usize) -> usize {
-        self.shards.unwrap_or((cores / 2).clamp(1, 8))
+        self.shards.unwrap_or_else(|| self.tuning.shards(cores))
     }
 
     pub(crate) fn poll_on(&self, cores: usize) -> Poll {
-        self.poll.unwrap_or(if cores <= 2 {
-            Poll::Off
-        } else {
-            Poll::Adaptive
-        })
+        self.poll.unwrap_or_else(|| self.tuning.poll(cores))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn defaults_follow_the_number_of_cores() {
@@ -194,6 +200,23 @@ mod tests {
         assert_eq!(
             (builder.poll_on(2), builder.poll_on(4)),
             (Poll::Off, Poll::Adaptive)
+        );
+    }
+
+    #[test]
+    fn tunings_choose_what_is_not_said() {
+        let tuned = |tuning| EngineBuilder::default().tuning(tuning);
+        let low = tuned(Tuning::LowPower);
+        assert_eq!((low.shard_count(16), low.poll_on(16)), (1, Poll::Off));
+        let fast = tuned(Tuning::Latency);
+        assert_eq!(fast.shard_count(16), 8);
+        assert_eq!(fast.poll_on(4), Poll::For(Duration::from_micros(200)));
+        assert_eq!(fast.poll_on(2), Poll::Adaptive);
+        assert!(low.tuning.shrinks() && !fast.tuning.shrinks());
+        let said = tuned(Tuning::LowPower).shards(3).poll(Poll::Adaptive);
+        assert_eq!(
+            (said.shard_count(16), said.poll_on(16)),
+            (3, Poll::Adaptive)
         );
     }
 

@@ -160,6 +160,7 @@ impl Engine {
                 mesh,
                 doors: inner.doors.clone(),
                 poll: inner.builder.poll_on(cores),
+                shrinks: inner.builder.tuning.shrinks(),
                 waiting: Arc::clone(&inner.waiting[index]),
             };
             let cpu = inner.builder.cpus.get(index).copied();
@@ -335,6 +336,7 @@ impl Engine {
                 let of_shard = ShardStats {
                     waiting,
                     rcvbuf: shard.rcvbuf(),
+                    receive_slots: shard.receive_slots(),
                     queued: shard.queued(),
                     sessions: shard.sessions.len(),
                     clients: shard.sessions.connected(),

@@ -68,6 +68,8 @@ mod supervise;
 #[cfg(not(loom))]
 mod sys;
 #[cfg(not(loom))]
+mod tuning;
+#[cfg(not(loom))]
 mod wait;
 
 #[cfg(not(loom))]
@@ -88,6 +90,7 @@ pub use crate::{
     stats::{EngineStats, OverlayStats, ShardStats},
     storage::StorageError,
     subscriber::{Message, MessageId, Received, Subscriber, SubscriberOptions},
+    tuning::Tuning,
     wait::Waiting,
     wait::polling::Poll,
 };

@@ -25,6 +25,8 @@ pub struct ShardStats {
     pub waiting: Option<Waiting>,
     /// Receive buffer of its data socket in bytes, as the kernel granted it.
     pub rcvbuf: usize,
+    /// Slots of 64 KiB into which it receives: they grow while batches come full.
+    pub receive_slots: usize,
     /// Commands, bells and ports that wait for it.
     pub queued: usize,
     /// Sessions on it: connections of local clients, agents of connections on other shards, handlers.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidings_engine::Seed;
+use tidings_engine::{Seed, Tuning};
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
 use super::problem::{Given, Origin, Problem, Problems};
@@ -81,6 +81,10 @@ impl Check<'_> {
             data_dir: raw
                 .data_dir
                 .map_or_else(paths::data_dir, |given| self.path(&given)),
+            tuning: raw
+                .tuning
+                .and_then(|given| self.tuning(&given))
+                .unwrap_or_default(),
             shards: raw.shards.and_then(|given| self.shards(&given)),
             poll: raw
                 .poll
@@ -414,6 +418,20 @@ impl Check<'_> {
         }
     }
 
+    fn tuning(&mut self, given: &Given<String>) -> Option<Tuning> {
+        match given.value.trim() {
+            "low-power" => Some(Tuning::LowPower),
+            "balanced" => Some(Tuning::Balanced),
+            "latency" => Some(Tuning::Latency),
+            text => self.wrong(
+                given,
+                quoted(text),
+                "is not a tuning",
+                "write \"low-power\", \"balanced\" or \"latency\"",
+            ),
+        }
+    }
+
     fn profile(&mut self, given: &Given<String>) -> Option<Profile> {
         match given.value.trim() {
             "lan" => Some(Profile::Lan),
@@ -526,6 +544,7 @@ mod tests {
             bind = "10.0.0.1:7500"
             advertise = ["203.0.113.5", "[2001:db8::1]:7600"]
             data_dir = "state"
+            tuning = "latency"
             shards = 4
             poll = "50us"
             rack = "r1"
@@ -555,6 +574,7 @@ mod tests {
         );
         assert_eq!(settings.node.data_dir, Path::new("/etc/tidings/state"));
         assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
+        assert_eq!(settings.node.tuning, Tuning::Latency);
         assert_eq!(settings.node.metadata, b"zone=a\n");
         let prod = &settings.overlays[0];
         assert_eq!(prod.key, Key::File("/etc/tidings/prod.key".into()));
@@ -596,6 +616,10 @@ mod tests {
         for (line, wanted) in [
             ("[node]\nshards = 0", "node.shards = 0: is not in 1 to 16"),
             ("[node]\npoll = \"1s\"", "is longer than 10ms"),
+            (
+                "[node]\ntuning = \"fast\"",
+                "node.tuning = \"fast\": is not a tuning",
+            ),
             (
                 "[node]\nbind = \"nowhere\"",
                 "node.bind = \"nowhere\": is not an address",
@@ -665,5 +689,25 @@ mod tests {
         assert_eq!(text.matches("error: ").count(), 3, "{text}");
         let text = problem("[node]\nname = \n");
         assert!(text.contains("tidings.toml:2"), "{text}");
+    }
+
+    #[test]
+    fn the_readme_shows_every_key_and_its_example_is_valid() {
+        let readme = include_str!("../../../README.md");
+        let after = readme.split("```toml\n").nth(1).expect("an example");
+        let example = after.split("```").next().expect("its end");
+        if let Err(problems) = checked(example) {
+            panic!("{problems}");
+        }
+        for section in ["[node]", "[client]", "[[overlay]]"] {
+            let text = problem(&format!("{section}\nqqqqqqqqqqqqqqqq = 1\n"));
+            let (_, known) = text.split_once("known here: ").expect("the known keys");
+            let keys = known.lines().next().expect("one line").split(", ");
+            for key in keys {
+                let line = format!("\n{key} = ");
+                let shown = example.split(section).nth(1).expect("its section");
+                assert!(shown.contains(&line), "{section} {key}");
+            }
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct RawNode {
     pub advertise: Option<Given<Vec<String>>>,
     /// Where state lives.
     pub data_dir: Option<Given<String>>,
+    /// What the node is tuned for.
+    pub tuning: Option<Given<String>>,
     /// Number of shards.
     pub shards: Option<Given<i64>>,
     /// Polling before parking.

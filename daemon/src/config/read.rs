@@ -26,6 +26,7 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
             bind: node.text("bind"),
             advertise: node.texts("advertise"),
             data_dir: node.text("data_dir"),
+            tuning: node.text("tuning"),
             shards: node.integer("shards"),
             poll: node.text("poll"),
             rack: node.text("rack"),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidings_engine::Seed;
+use tidings_engine::{Seed, Tuning};
 
 /// Everything that `tidings run` needs.
 #[derive(Clone, Debug)]
@@ -34,7 +34,9 @@ pub struct NodeSettings {
     pub advertise: Vec<SocketAddr>,
     /// Where state lives.
     pub data_dir: PathBuf,
-    /// Number of shards; `None`: by the number of cores.
+    /// What the node is tuned for.
+    pub tuning: Tuning,
+    /// Number of shards; `None`: by the tuning and the number of cores.
     pub shards: Option<usize>,
     /// Polling before parking.
     pub poll: Poll,
@@ -49,7 +51,7 @@ pub struct NodeSettings {
 /// Polling of the sockets before a shard parks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
-    /// As the machine suggests.
+    /// As tuning and machine suggest.
     Default,
     /// Never.
     Off,

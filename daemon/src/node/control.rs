@@ -248,6 +248,7 @@ fn shard_stats(index: usize, shard: &ShardStats) -> Value {
         "shard": index,
         "waits_by": shard.waiting.map(|waiting| format!("{waiting:?}").to_lowercase()),
         "rcvbuf": shard.rcvbuf,
+        "receive_slots": shard.receive_slots,
         "queued": shard.queued,
         "clients": shard.clients,
         "counters": counts(shard.counters.each()),

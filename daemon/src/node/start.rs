@@ -97,7 +97,8 @@ fn start_engine(node: &NodeSettings) -> Result<Engine, Failure> {
         .name(node.name.clone())
         .rack(node.rack.clone())
         .metadata(node.metadata.clone())
-        .profile(profile(node.profile));
+        .profile(profile(node.profile))
+        .tuning(node.tuning);
     builder = with_poll(builder, node.poll);
     if let Some(shards) = node.shards {
         builder = builder.shards(shards);

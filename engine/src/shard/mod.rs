@@ -44,6 +44,8 @@ pub(crate) struct ShardParts {
     /// Of all shards, this one included.
     pub(crate) doors: Vec<Arc<Door>>,
     pub(crate) poll: Poll,
+    /// Whether receive pools that grew are given back when it is quiet.
+    pub(crate) shrinks: bool,
     /// Where the shard says how it waits.
     pub(crate) waiting: Arc<WaitingCell>,
 }
@@ -78,6 +80,7 @@ pub(crate) struct Shard {
     set: WaitSet,
     door: Arc<Door>,
     poller: Poller,
+    shrinks: bool,
     /// When the receive pools are looked at again, while they are larger than at start.
     relax_at: Option<u64>,
     stopping: bool,
@@ -103,6 +106,7 @@ impl Shard {
             set,
             door,
             poller: Poller::new(parts.poll),
+            shrinks: parts.shrinks,
             relax_at: None,
             stopping: false,
         })
@@ -123,6 +127,11 @@ impl Shard {
             + overlays
                 .map(|overlay| overlay.active_count())
                 .sum::<usize>()
+    }
+
+    /// Slots that the receive pools hold.
+    pub(crate) fn receive_slots(&self) -> usize {
+        self.net.slots()
     }
 
     /// Receive buffer of the data socket in bytes, as the kernel granted it.

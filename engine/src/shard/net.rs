@@ -55,6 +55,11 @@ impl Net {
         self.data.relax() || control
     }
 
+    /// Slots of the pools that grow and shrink.
+    pub(crate) fn slots(&self) -> usize {
+        self.control.slots() + self.data.slots()
+    }
+
     /// Whether a receive pool is larger than at start.
     pub(crate) fn is_grown(&self) -> bool {
         self.control.is_grown() || self.data.is_grown()

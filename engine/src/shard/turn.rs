@@ -201,10 +201,12 @@ impl Shard {
         }
     }
 
-    /// Once a second while receive pools are larger than they must be.
+    /// Once a second while receive pools are larger than they must be, and shall not stay so.
     fn keep_house(&mut self) {
         match self.relax_at {
-            None if self.net.is_grown() => self.relax_at = Some(self.now + RELAX_NS),
+            None if self.shrinks && self.net.is_grown() => {
+                self.relax_at = Some(self.now + RELAX_NS)
+            }
             Some(at) if at <= self.now => {
                 let more = self.net.relax();
                 self.relax_at = more.then_some(self.now + RELAX_NS);

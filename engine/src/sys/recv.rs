@@ -102,7 +102,6 @@ impl Receiver {
     }
 
     /// Slots at present.
-    #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }
