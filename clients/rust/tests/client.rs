@@ -1,4 +1,5 @@
 //! The client against a daemon that does what each test tells it.
+#![allow(clippy::unwrap_used)] // A test.
 
 mod fake;
 
