@@ -38,7 +38,7 @@ pub use hello::{
 };
 pub use ids::{Boot, NodeId, OverlayId, overlay_tag, steer};
 pub use keyring::{KeyRecord, Keyring};
-pub use limits::MIN_DATAGRAM_SIZE;
+pub use limits::{MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};
 pub use link::{LinkRx, LinkTx, Opened};
 pub use session::{PairIdentity, PairKeys};
 pub use suite::Suite;

@@ -48,8 +48,10 @@ pub struct CoreConfig {
     pub park_max: u64,
     /// How long a named client's subscriptions outlive it, in ns.
     pub client_grace: u64,
-    /// Largest UDP payload to use, in bytes, until probing shows more.
+    /// Bytes of UDP payload that every path is taken to carry without a probe: at least 1,200, rounded down to a multiple of 8.
     pub datagram_size: usize,
+    /// The most that paths are probed for (RFC 8899); `datagram_size` or less for no probes.
+    pub datagram_max: usize,
 }
 
 impl CoreConfig {
@@ -75,6 +77,7 @@ impl CoreConfig {
             park_max: 24 * 3600 * SECOND,
             client_grace: 600 * SECOND,
             datagram_size: tidings_wire::MIN_DATAGRAM_SIZE,
+            datagram_max: limits::DATAGRAM_MAX,
         }
     }
 }

@@ -54,6 +54,10 @@ pub const MAX_PUBLISHERS: usize = 1 << 21;
 pub const RESTING: usize = 1024;
 /// Changes of the own table that are kept for increments; older peers get the whole table.
 pub const TABLE_LOG: usize = 4096;
+/// Paths are probed for this many bytes of UDP payload: Ethernet, less an IPv6 and a UDP header.
+pub const DATAGRAM_MAX: usize = 1448;
+/// How long the streams of others wait for a node with a new link to show what its path carries, in ns.
+pub const PROBING: u64 = 2_000_000_000;
 /// How long `subscribe` waits for every alive member, in ns.
 pub const SUBSCRIBE_WAIT: u64 = 2_000_000_000;
 /// How long publishing waits for tables after joining, in ns.

@@ -27,6 +27,7 @@ pub(crate) struct Net {
     hello: Receiver,
     sender: Box<Sender>,
     oversize: Oversize,
+    too_big: Vec<(SocketAddr, usize)>,
     /// The control socket's error queue has something.
     errors: bool,
 }
@@ -45,6 +46,7 @@ impl Net {
             hello: Receiver::new(SLOT_BYTES_HELLO, hello_slots, hello_slots),
             sender: Sender::new(),
             oversize: Oversize::default(),
+            too_big: Vec::new(),
             errors: false,
         }
     }
@@ -173,8 +175,17 @@ impl Net {
         let sent = self.sender.send(&self.sockets.data, now, runs(false));
         count(counters, sent);
         for (to, bytes) in self.sender.take_too_big() {
-            self.oversize.report(to, bytes, now);
+            if bytes <= MIN_DATAGRAM_SIZE {
+                self.oversize.report(to, bytes, now);
+            } else {
+                self.too_big.push((to, bytes));
+            }
         }
+    }
+
+    /// Datagrams that the last `send` could not send for their size though smaller ones would do.
+    pub(crate) fn take_too_big(&mut self) -> impl Iterator<Item = (SocketAddr, usize)> + '_ {
+        self.too_big.drain(..)
     }
 }
 

@@ -167,6 +167,10 @@ impl Shard {
             }
             overlay.core.flush(now, &mut overlay.outlets);
             self.net.send(now, &overlay.core, &mut counters);
+            for (to, bytes) in self.net.take_too_big() {
+                overlay.core.on_too_big(now, to, bytes);
+                overlay.touched = true;
+            }
             overlay.core.sent();
             while overlay.core.wants_slots() {
                 let Some(block) = self.yard.map.blocks.grant(self.yard.index, overlay.slot) else {

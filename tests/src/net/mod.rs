@@ -340,7 +340,11 @@ impl Net {
             .get(&(from, target))
             .copied()
             .unwrap_or(Rule::GOOD);
-        if rule.cut || rule.cut_class == Some(class) || self.draw(1000) < u64::from(rule.loss) {
+        if rule.cut
+            || bytes.len() > rule.mtu
+            || rule.cut_class == Some(class)
+            || self.draw(1000) < u64::from(rule.loss)
+        {
             return;
         }
         let Some(wait) = self.pass(from, target, rule, bytes.len()) else {

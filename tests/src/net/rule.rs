@@ -17,6 +17,8 @@ pub struct Rule {
     pub ahead: u32,
     /// Bytes a second that pass, and bytes that may wait for it; what is more is lost.
     pub rate: Option<(u64, u64)>,
+    /// Larger datagrams do not pass.
+    pub mtu: usize,
     /// Nothing passes.
     pub cut: bool,
     /// Nothing of this class passes.
@@ -31,6 +33,7 @@ impl Rule {
         duplicate: 0,
         ahead: 0,
         rate: None,
+        mtu: 65_507,
         cut: false,
         cut_class: None,
     };

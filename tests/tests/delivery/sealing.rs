@@ -48,10 +48,10 @@ fn full_datagrams_and_those_that_a_flush_closed_are_counted() {
     let (shared, _) = sealings(1, 64, 100);
     let turns = (MESSAGES / 100) as u64;
     assert!(shared >= 5 * turns && shared <= 8 * turns, "{shared}");
-    // Ten thousand bytes do not fit one: nine at least each.
+    // Ten thousand bytes do not fit one: eight of 1,448 B at least each, or nine of 1,200.
     let (parts, _) = sealings(1, 10_000, 10);
     assert!(
-        parts >= 9 * MESSAGES as u64 && parts <= 10 * MESSAGES as u64,
+        parts >= 8 * MESSAGES as u64 && parts <= 10 * MESSAGES as u64,
         "{parts}"
     );
 }

@@ -7,22 +7,22 @@ use tidings_wire::{FAN_HEADER, MIN_DATAGRAM_SIZE, TAG};
 use crate::common::*;
 
 /// The largest payload that a datagram takes whole: less header, tag, MESSAGE and its number.
-const ONE_DATAGRAM: usize = MIN_DATAGRAM_SIZE - FAN_HEADER - TAG - 16;
+const fn one_datagram(size: usize) -> usize {
+    size - FAN_HEADER - TAG - 16
+}
+
+/// What every path carries, and what these are found to.
+const SIZES: [usize; 2] = [MIN_DATAGRAM_SIZE, 1448];
 const MIB: usize = 1 << 20;
 
 fn sizes() -> Vec<Vec<u8>> {
-    [
-        0,
-        1,
-        ONE_DATAGRAM - 1,
-        ONE_DATAGRAM,
-        ONE_DATAGRAM + 1,
-        65_536,
-        MIB,
-    ]
-    .into_iter()
-    .map(|len| bytes(len, len as u64 + 3))
-    .collect()
+    let edges = SIZES.map(one_datagram);
+    let around = edges.iter().flat_map(|edge| edge - 1..=edge + 1);
+    let others = [0, 1, 65_536, MIB];
+    around
+        .chain(others)
+        .map(|len| bytes(len, len as u64 + 3))
+        .collect()
 }
 
 #[test]
@@ -67,8 +67,10 @@ fn messages_of_every_size_arrive_whole_by_catch_up() {
 
 #[test]
 fn exactly_one_datagram_is_one_and_a_byte_more_is_two() {
-    for (len, datagrams) in [(ONE_DATAGRAM, 1), (ONE_DATAGRAM + 1, 2)] {
-        let mut net = mesh(1, 2);
+    let cases = SIZES.map(|size| [(size, 0, 1), (size, 1, 2)]);
+    for (size, more, datagrams) in cases.into_iter().flatten() {
+        let len = one_datagram(size) + more;
+        let mut net = mesh_with(1, 2, move |_, c| c.datagram_max = size);
         let sub = net.subscribe(1, "t", |_| {});
         effective(&mut net, 1, sub);
         let handle = net.publisher(0, "t");

@@ -272,3 +272,91 @@ fn what_goes_to_a_peer_and_comes_from_it_is_counted() {
     assert!((MS..20 * MS).contains(&rtt), "{rtt} ns");
     assert!(out.window.0 > out.window.1);
 }
+
+// The mean size of payload datagrams from node 0 to node `to` while `act` runs.
+fn mean_size(net: &mut Net, to: usize, act: impl FnOnce(&mut Net)) -> u64 {
+    let sent = |net: &Net| {
+        let count = net.sent.get(&(0, to, Class::Fan as u8));
+        count.copied().unwrap_or_default()
+    };
+    let before = sent(net);
+    act(net);
+    let after = sent(net);
+    (after.1 - before.1) / (after.0 - before.0)
+}
+
+// Many messages a turn, so that datagrams are full.
+fn publish_in_batches(net: &mut Net, handle: u32, sent: &[Vec<u8>]) {
+    for part in sent.chunks(200) {
+        let taken = net.publish_all(0, handle, part.iter().map(|payload| &payload[..]));
+        assert!(taken.is_ok());
+        net.run(20 * MS);
+    }
+}
+
+#[test]
+fn datagrams_become_as_large_as_every_path_of_a_stream_carries() {
+    for (mtu, size) in [(9000, 1448), (1420, 1400), (1300, 1200)] {
+        let mut net = mesh(1, 3);
+        net.link(0, 2, Rule { mtu, ..Rule::GOOD });
+        let handle = net.publisher(0, "t");
+        let subs = [1, 2].map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)));
+        for (n, sub) in subs {
+            effective(&mut net, n, sub);
+        }
+        // The links are new, and node 2's was probed before its path was made narrow.
+        net.kill(2);
+        net.run(10 * S);
+        net.start(2);
+        assert!(net.run_till(10 * S, |net| net.core(2).is_synced()));
+        let sub = net.subscribe(2, "t", |s| s.ordered = true);
+        effective(&mut net, 2, sub);
+        let sent = lines(3000);
+        publish_all(&mut net, 0, handle, &sent[..10]);
+        net.run(5 * S);
+        let mean = mean_size(&mut net, 2, |net| {
+            publish_in_batches(net, handle, &sent[10..]);
+            assert!(net.settle(0, 10 * S));
+        });
+        assert!(
+            (size - 150..=size).contains(&mean),
+            "{mean} instead of {size} bytes"
+        );
+        assert!(net.payloads(2, sub) == sent);
+        assert!(net.payloads(1, subs[0].1) == sent);
+    }
+}
+
+#[test]
+fn a_path_that_becomes_narrower_loses_nothing() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 3);
+        net.all_links(rule);
+        net.run(5 * S);
+        let subs = [1, 2].map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)));
+        for (n, sub) in subs {
+            effective(&mut net, n, sub);
+        }
+        let handle = net.publisher(0, "t");
+        let sent = lines(6000);
+        let mean = mean_size(&mut net, 2, |net| {
+            publish_in_batches(net, handle, &sent[..2000]);
+            net.run(S);
+        });
+        assert!(mean > 1250, "seed {seed}: {mean}");
+        net.one_way(0, 2, Rule { mtu: 1300, ..rule });
+        publish_in_batches(&mut net, handle, &sent[2000..4000]);
+        assert!(net.settle(0, 20 * S), "seed {seed}");
+        let mean = mean_size(&mut net, 2, |net| {
+            publish_in_batches(net, handle, &sent[4000..]);
+            assert!(net.settle(0, 10 * S));
+        });
+        assert!(mean <= 1200, "seed {seed}: {mean}");
+        for (n, sub) in subs {
+            assert!(net.payloads(n, sub) == sent, "seed {seed} node {n}");
+        }
+        assert!(delivered(&net, 0) == 12_000);
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}

@@ -1,5 +1,7 @@
 //! What the owner asks of a core: publishing, subscribing, leaving; and what it may look at.
 
+use std::net::SocketAddr;
+
 use tidings_wire::{Boot, NodeId, validate_pattern, validate_topic};
 
 use super::*;
@@ -195,7 +197,7 @@ impl Core {
     }
 
     /// Replaces the seeds' addresses, after names were resolved anew.
-    pub fn set_seeds(&mut self, now: u64, seeds: &[std::net::SocketAddr]) {
+    pub fn set_seeds(&mut self, now: u64, seeds: &[SocketAddr]) {
         self.members.set_seeds(now, seeds);
     }
 
@@ -203,6 +205,11 @@ impl Core {
     /// is published then may owe less than it should.
     pub fn is_synced(&self) -> bool {
         self.sync.is_synced()
+    }
+
+    /// The host's interface refused a datagram of `bytes` to `to` for its size: smaller ones go there from now on.
+    pub fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
+        self.links.on_too_big(now, to, bytes);
     }
 
     /// Whether every accepted message has all its outcomes.

@@ -15,7 +15,7 @@ mod sync;
 pub use flush::Transmit;
 pub use roster::{Member, PeerStats};
 
-use tidings_wire::Keyring;
+use tidings_wire::{Keyring, MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};
 
 use crate::config::CoreConfig;
 use crate::event::Outlet;
@@ -171,8 +171,17 @@ fn local(config: &CoreConfig, steer: u8) -> Local {
         caps: 0,
         addrs: config.addresses.iter().map(|addr| (*addr).into()).collect(),
         boot_tag: config.boot_tag,
-        datagram_max: config.datagram_size,
+        datagram_min: datagram_min(config),
+        datagram_max: config.datagram_max,
     }
+}
+
+// Catch-up and control are made for 1,200 bytes; no datagram is larger than UDP's largest.
+fn datagram_min(config: &CoreConfig) -> usize {
+    config
+        .datagram_size
+        .clamp(MIN_DATAGRAM_SIZE, MAX_DATAGRAM_SIZE)
+        & !7
 }
 
 fn portrait(config: &CoreConfig, keyring: &Keyring) -> Portrait {

@@ -32,7 +32,8 @@ pub(crate) struct Local {
     pub(crate) addrs: Vec<Addr>,
     /// 12 random bits of this boot, on top of every index.
     pub(crate) boot_tag: u16,
-    /// Largest datagram to probe for; 1,200 for none.
+    /// Largest datagram that needs no probe, and the largest to probe for.
+    pub(crate) datagram_min: usize,
     pub(crate) datagram_max: usize,
 }
 

@@ -4,9 +4,9 @@
 
 use std::net::SocketAddr;
 
+use tidings_wire::Boot;
 use tidings_wire::digest::{BulkAckView, BulkView, CtlAck, CtlView, PathProbe, Writer};
 use tidings_wire::limits::MAX_ACK_WORDS;
-use tidings_wire::{Boot, MIN_DATAGRAM_SIZE};
 
 use super::budget::Bucket;
 use super::channel::{Ack, Arrival, Channel, Size};
@@ -106,7 +106,7 @@ impl Link {
         our_link: u32,
         terms: &Terms,
         session: Session,
-        limit: usize,
+        path: Path,
     ) -> Self {
         Self {
             peer,
@@ -114,17 +114,17 @@ impl Link {
             generation: terms.generation,
             addr,
             rtt: Rtt::default(),
-            congestion: Congestion::new(MIN_DATAGRAM_SIZE, u64::from(terms.rcvbuf)),
+            congestion: Congestion::new(path.least(), u64::from(terms.rcvbuf)),
             ctl: Channel::new(CTL),
             chunk_first: false,
             bulk: Channel::new(BULK),
-            datagram: MIN_DATAGRAM_SIZE,
+            datagram: path.least(),
             peer_rcvbuf: terms.rcvbuf,
             peer_caps: terms.caps,
             our_link,
             peer_link: terms.link,
             sessions: Sessions::new(session),
-            path: Path::new(now, limit),
+            path,
             loose: Loose::default(),
             bucket: Bucket::new(PAIR_RATE, PAIR_BURST),
             owes_sign: false,
@@ -239,17 +239,13 @@ impl Link {
         }
     }
 
-    /// Back to the size that every path carries: the path changed, or swallows what it used to carry.
+    /// Back to the size that every path carries: the path changed, or swallows what it used to carry (a black hole,
+    /// RFC 8899 4.4).
     pub(crate) fn shrink(&mut self, now: u64) {
-        self.datagram = MIN_DATAGRAM_SIZE;
-        self.congestion.set_datagram(MIN_DATAGRAM_SIZE);
-        self.path.restart(now);
-    }
-
-    /// Nothing is acknowledged any more: it may be the size (a black hole, RFC 8899 4.4).
-    pub(crate) fn suspect_size(&mut self, now: u64) {
-        if self.datagram > MIN_DATAGRAM_SIZE {
-            self.shrink(now);
+        if self.datagram > self.path.least() {
+            self.datagram = self.path.least();
+            self.congestion.set_datagram(self.datagram);
+            self.path.restart(now);
         }
     }
 

@@ -35,6 +35,7 @@ pub(crate) use self::handshake::Local;
 use self::handshake::Secrets;
 use self::installed::Installed;
 use self::link::{Link, Terms};
+use self::path::Path;
 pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
 use self::slots::Slots;
@@ -322,6 +323,15 @@ impl Links {
         Some(link.peer)
     }
 
+    /// The host's interface refused a datagram of so many bytes to `to`.
+    pub(crate) fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
+        for link in self.links.iter_mut().flatten() {
+            if link.addr == to && bytes <= link.datagram {
+                link.shrink(now);
+            }
+        }
+    }
+
     /// Plans everything that is due: handshakes, then the links that changed.
     pub(crate) fn flush(&mut self, env: &mut Env<'_>) {
         while let Some(no) = self.due_dials.pop() {
@@ -355,7 +365,6 @@ impl Links {
         let (at, stuck) = (link.deadline(now).max(now + 1), link.is_stuck());
         self.timers.arm(Timer::Link(peer), at);
         if stuck {
-            link.suspect_size(now);
             self.redial(peer, false);
         }
     }
@@ -413,8 +422,8 @@ impl Links {
             return;
         }
         let our_link = our_link.unwrap_or_else(|| self.link_number(peer));
-        let limit = self.local.datagram_max;
-        let mut link = Box::new(Link::new(now, peer, addr, our_link, terms, session, limit));
+        let path = Path::new(now, self.local.datagram_min, self.local.datagram_max);
+        let mut link = Box::new(Link::new(now, peer, addr, our_link, terms, session, path));
         link.owes_sign = initiated;
         let old = self.take_link(now, peer);
         self.announce(peer, terms, old.as_deref());

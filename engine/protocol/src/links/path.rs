@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 
-/// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames.
-/// 1,472 = 1500 - 20 - 8; 8,952 = 9000 - 40 - 8 for IPv6.
-const SIZES: [usize; 4] = [1200, 1400, 1452, 8952];
+/// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames. Records are padded
+/// to 8 bytes, so sizes are multiples of it: 1,448 is the last below 1500 - 40 - 8, and 8,952 = 9000 - 40 - 8.
+const SIZES: [usize; 3] = [1400, 1448, 8952];
 /// An unanswered size is tried this often before it is held too large.
 const SIZE_TRIES: u32 = 3;
+/// The first probe for a size waits until both ends have the session.
+const SIZE_FIRST_NS: u64 = 20_000_000;
 /// Between two probes for a size.
 const SIZE_PROBE_NS: u64 = 1_000_000_000;
 /// A size held too large is tried again after this: routes change (RFC 8899 PMTU_RAISE_TIMER).
@@ -60,6 +62,7 @@ pub(crate) struct Path {
     home_heard_at: u64,
     candidate: Option<Candidate>,
     echoes: Vec<Echo>,
+    least: usize,
     limit: usize,
     /// Index into `SIZES` of the size under test.
     size: usize,
@@ -69,19 +72,25 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// A path known to carry 1,200 B; sizes up to `limit` will be tried from `now` on.
-    pub(crate) fn new(now: u64, limit: usize) -> Self {
+    /// A path taken to carry `least` bytes; sizes up to `limit` will be tried from `now` on.
+    pub(crate) fn new(now: u64, least: usize, limit: usize) -> Self {
         Self {
             next_no: 1,
             home_heard_at: now,
             candidate: None,
             echoes: Vec::new(),
+            least,
             limit,
-            size: 1,
+            size: first_above(least),
             size_no: 0,
             tries: 0,
-            size_at: now + SIZE_PROBE_NS,
+            size_at: now + SIZE_FIRST_NS,
         }
+    }
+
+    /// What the path carries at least.
+    pub(crate) fn least(&self) -> usize {
+        self.least
     }
 
     /// A valid datagram came from `from`, where `home` is the link's address.
@@ -158,9 +167,9 @@ impl Path {
         Verdict::Nothing
     }
 
-    /// The path is another, or turned out to swallow what it used to carry: begin again from 1,200 B.
+    /// The path is another, or turned out to swallow what it used to carry: begin again from the least.
     pub(crate) fn restart(&mut self, now: u64) {
-        self.size = 1;
+        self.size = first_above(self.least);
         self.size_no = 0;
         self.tries = 0;
         self.size_at = now + SIZE_RAISE_NS;
@@ -217,6 +226,11 @@ impl Path {
     }
 }
 
+/// Index of the smallest size to try that is above `size`.
+fn first_above(size: usize) -> usize {
+    SIZES.partition_point(|larger| *larger <= size)
+}
+
 impl Candidate {
     /// Whether its probe may still be answered.
     fn is_busy(&self, now: u64) -> bool {
@@ -234,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_new_address_is_believed_only_after_its_echo_and_when_the_old_one_is_silent() {
-        let mut path = Path::new(0, 1200);
+        let mut path = Path::new(0, 1200, 1200);
         path.heard(0, addr(2), addr(1));
         let probe = path.take_probe(0).unwrap();
         assert_eq!(probe.to, Some(addr(2)));
@@ -254,9 +268,9 @@ mod tests {
 
     #[test]
     fn sizes_are_raised_step_by_step_up_to_the_limit() {
-        let mut path = Path::new(0, 1500);
+        let mut path = Path::new(0, 1200, 1500);
         let mut now = SIZE_PROBE_NS;
-        for size in [1400, 1452] {
+        for size in [1400, 1448] {
             let probe = path.take_probe(now).unwrap();
             assert_eq!(probe.size, size);
             assert_eq!(path.take_probe(now), None);
@@ -269,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_size_that_is_never_answered_rests_for_ten_minutes() {
-        let mut path = Path::new(0, 9000);
+        let mut path = Path::new(0, 1200, 9000);
         let mut now = 0;
         let mut probes = 0;
         for _ in 0..20 {

@@ -70,6 +70,7 @@ impl Node {
             rcvbuf: 1 << 20,
             caps: 3,
             addrs: vec![addr(at).into()],
+            datagram_min: 1200,
             datagram_max: 1200,
         };
         let mut links = Links::new(now, local, &mut rng);

@@ -54,6 +54,7 @@ impl Node {
             rcvbuf: 1 << 20,
             caps: 0,
             addrs: vec![addr(at).into()],
+            datagram_min: 1200,
             datagram_max: 1200,
         };
         let portrait = Portrait {

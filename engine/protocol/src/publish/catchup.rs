@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, StreamClose};
-use tidings_wire::{PAIR_HEADER, TAG};
+use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
 use super::subscriber::{JOBS, Job};
 use super::*;
@@ -18,10 +18,12 @@ const ROOM: usize = 1200;
 /// BACKLOG flag: messages of the run may have been delivered before.
 const AGAIN: u8 = 1;
 
-/// Bytes of a message that one CATCHUP carries in datagrams of `size` bytes.
-fn part_max(size: usize) -> usize {
-    size - PAIR_HEADER - TAG - size_of::<tidings_wire::digest::Bulk>() - size_of::<Catchup>()
-}
+/// Bytes of a message that one CATCHUP carries: BULK datagrams fit every path.
+const PART_MAX: usize = MIN_DATAGRAM_SIZE
+    - PAIR_HEADER
+    - TAG
+    - size_of::<tidings_wire::digest::Bulk>()
+    - size_of::<Catchup>();
 
 /// A message of the own store for a local subscription.
 pub(crate) struct LocalCopy {
@@ -38,6 +40,7 @@ impl Publish {
             .entry(peer)
             .or_insert_with(|| Subscribing::new(now));
         node.phase = Phase::backlog(now);
+        node.probing_until = now + limits::PROBING;
         let reborn = node.boot.is_some_and(|known| known != boot);
         if node.boot != Some(boot) {
             node.closed.clear();
@@ -455,15 +458,17 @@ impl Publish {
             return false;
         }
         // Where the rest begins: opening what is sent already, each time that there is room, would be quadratic.
-        let cut = record::fragment_max(self.size) as u64;
+        let size = self.streams[span.at.stream as usize]
+            .as_ref()
+            .map_or(MIN_DATAGRAM_SIZE, |stream| stream.size);
+        let cut = record::fragment_max(size) as u64;
         let first = u64::from(job.offset) / cut;
-        let max = part_max(self.size);
         for n in first..u64::from(span.datagrams) {
             let at = DatagramId {
                 counter: span.at.counter + n,
                 ..span.at
             };
-            let sent = self.read(at, |item| send_item(item, job, max, link));
+            let sent = self.read(at, |item| send_item(item, job, link));
             if sent == Some(false) {
                 return false;
             }
@@ -590,7 +595,7 @@ fn push_gap(
 }
 
 // Sends a record if it is (part of) the message that the job is at. False if the channel is full.
-fn send_item(item: &Item<'_>, job: &mut Job, max: usize, link: &mut Link) -> bool {
+fn send_item(item: &Item<'_>, job: &mut Job, link: &mut Link) -> bool {
     let (handle, seq, start, total, payload) = match *item {
         Item::Message {
             handle,
@@ -613,7 +618,7 @@ fn send_item(item: &Item<'_>, job: &mut Job, max: usize, link: &mut Link) -> boo
     let mut empty = total == 0;
     while empty || (job.offset >= start && job.offset < end) {
         let rest = &payload[(job.offset - start) as usize..];
-        let part = &rest[..rest.len().min(max)];
+        let part = &rest[..rest.len().min(PART_MAX)];
         if link.bulk.room() < ROOM || !push_part(link, job, total, part) {
             return false;
         }

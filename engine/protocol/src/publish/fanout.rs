@@ -54,7 +54,7 @@ impl Publish {
     }
 
     // Takes a node out of a stream: what it lacks goes by catch-up.
-    fn part(&mut self, node: &mut Node, head: u64, links: &mut Links, now: u64) {
+    pub(super) fn part(&mut self, node: &mut Node, head: u64, links: &mut Links, now: u64) {
         let in_flight = node.close(head, now);
         if let Some(link) = links.link_mut(node.peer) {
             link.congestion.forget(in_flight);
@@ -132,6 +132,7 @@ impl Publish {
         let mut peers = std::mem::take(&mut self.peers);
         peers.clear();
         peers.extend(self.nodes.keys());
+        self.follow_paths(&peers, links, now);
         for &peer in &peers {
             self.serve(peer, links, now);
         }
@@ -142,6 +143,7 @@ impl Publish {
                 self.streams[ix] = Some(stream);
             }
         }
+        self.drop_replaced();
     }
 
     fn close_open(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
@@ -192,12 +194,16 @@ impl Publish {
                 .get(&node.peer)
                 .is_some_and(|n| n.phase == Phase::Ready);
             if node.standing != Standing::Out
+                || stream.is_replaced
                 || !ready
                 || only.is_some_and(|peer| peer != node.peer)
             {
                 continue;
             }
-            let Some(link) = links.link_mut(node.peer) else {
+            let Some(link) = links
+                .link_mut(node.peer)
+                .filter(|link| link.datagram >= stream.size)
+            else {
                 continue;
             };
             let open = StreamOpen {
@@ -255,6 +261,7 @@ impl Publish {
                 self.repair(stream, &mut node, link, tx, now);
                 self.send_new(stream, &mut node, link, tx, now);
                 self.beat(stream, &mut node, link, now);
+                suspect_size(stream, &node, link, now);
             }
             stream.nodes[at] = node;
         }
@@ -392,8 +399,20 @@ impl Publish {
             .filter(|n| n.is_live());
         nodes
             .flat_map(|n| [n.beat_at, n.judge_at, n.paced_at])
+            .chain([self.refit_at])
             .filter(|at| *at > 0)
             .min()
+    }
+}
+
+// The node is heard, but nothing of what is larger than every path carries: its path may have become narrower.
+fn suspect_size(stream: &Stream, node: &Node, link: &mut Link, now: u64) {
+    let stuck = node.floor < node.next && now >= node.progress + limits::STREAM_STALL;
+    if stuck
+        && now < link.last_heard + limits::STREAM_STALL / 2
+        && stream.len_of(node.floor) > link.path.least() as u64
+    {
+        link.shrink(now);
     }
 }
 

@@ -1,12 +1,14 @@
 //! The publisher's side: from a message to the streams of its subscribers' nodes, and from acknowledgements to one outcome
 //! for each subscription. Design section 7.
 //!
-//! `accept` takes messages, `fanout` sends and repairs, `catchup` serves those who are behind, `expiry` gives up.
+//! `accept` takes messages, `fanout` sends and repairs, `catchup` serves those who are behind, `expiry` gives up, `fit` follows
+//! what paths carry.
 
 mod accept;
 mod catchup;
 mod expiry;
 mod fanout;
+mod fit;
 mod held;
 pub(crate) mod node;
 pub(crate) mod outstanding;
@@ -95,7 +97,11 @@ pub(crate) struct Publish {
     steer: u8,
     slot: u8,
     suite: u8,
-    size: usize,
+    // What paths are probed for, and when streams must be fitted to them anew; 0 = nothing changed.
+    datagram_max: usize,
+    refit_at: u64,
+    // Streams that were replaced and have not ended yet.
+    replaced: usize,
     max_message: usize,
     park_max: u64,
     client_grace: u64,
@@ -142,7 +148,9 @@ impl Publish {
             steer,
             slot,
             suite: keyring.suite(slot).map_or(0, |suite| suite as u8),
-            size: config.datagram_size,
+            datagram_max: config.datagram_max,
+            refit_at: 0,
+            replaced: 0,
             max_message: config.max_message.min(limits::MAX_MESSAGE_CAP),
             park_max: config.park_max,
             client_grace: config.client_grace,
@@ -479,8 +487,9 @@ impl Publish {
             self.by_session.insert(session, ix as u32);
         }
         self.by_nodes.insert(nodes.clone(), ix as u32);
+        let size = self.size_for(&nodes);
         self.streams[ix] = Some(Stream::new(
-            ix as u32, session, nodes, self.size, keys, self.steer,
+            ix as u32, session, nodes, size, keys, self.steer,
         ));
         ix as u32
     }

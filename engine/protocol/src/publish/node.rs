@@ -161,6 +161,10 @@ impl Node {
         in_flight
     }
 
+    pub(crate) fn is_out(&self) -> bool {
+        self.standing == Standing::Out
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         self.standing == Standing::Live
     }

@@ -75,6 +75,8 @@ pub(crate) struct Stream {
     pub(crate) used_at: u64,
     /// Never flushed: nothing of it was sent or released.
     pub(crate) is_fresh: bool,
+    /// Another stream to the same nodes took its place: it ends when all of it is settled.
+    pub(crate) is_replaced: bool,
 }
 
 /// One message to append.
@@ -116,6 +118,7 @@ impl Stream {
             define_epoch: 1,
             used_at: 0,
             is_fresh: true,
+            is_replaced: false,
         }
     }
 

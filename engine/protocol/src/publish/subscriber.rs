@@ -157,6 +157,10 @@ pub(crate) struct Subscribing {
     pub(crate) offers: VecDeque<(u32, u32)>,
     /// Sessions of streams that are no more.
     pub(crate) closed: VecDeque<u64>,
+    /// Bytes of the largest datagram that its path is known to carry; 0 without a link.
+    pub(crate) datagram: usize,
+    /// Until then the path of its new link may show to carry more, in ns.
+    pub(crate) probing_until: u64,
 }
 
 /// Answers that may wait for one node; more are asked for again.
@@ -171,6 +175,8 @@ impl Subscribing {
             untold: BTreeMap::new(),
             offers: VecDeque::new(),
             closed: VecDeque::new(),
+            datagram: 0,
+            probing_until: 0,
         }
     }
 
