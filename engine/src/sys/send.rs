@@ -198,7 +198,7 @@ impl Sender {
         let offloaded = run.bytes.len() > run.segment;
         match error {
             libc::EIO | libc::EINVAL | libc::EMSGSIZE if offloaded => {
-                let before = sent.datagrams;
+                let (before, too_big) = (sent.datagrams, sent.too_big);
                 for single in run.bytes.chunks(run.segment) {
                     self.send_batch(
                         socket,
@@ -210,7 +210,8 @@ impl Sender {
                         sent,
                     );
                 }
-                if sent.datagrams > before {
+                // Too large for the path is no fault of the offload.
+                if sent.datagrams > before && sent.too_big == too_big {
                     self.switch_gso_off(run.to.ip(), now);
                     sent.gso_off += 1;
                 }
