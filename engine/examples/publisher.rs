@@ -6,7 +6,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use tidings_engine::{
-    Engine, KeyRecord, Keyring, OutcomeWish, OverlayConfig, OverlayId, PublisherOptions, Suite,
+    Engine, KeyRecord, Keyring, OverlayConfig, OverlayId, PublisherOptions, Suite,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,35 +14,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, bind, join, topic] = args.as_slice() else {
         return Err("usage: publisher BIND JOIN TOPIC".into());
     };
-    let engine = Engine::builder()
-        .name("publisher")
-        .bind(bind.parse()?)
-        .start()?;
+    let engine = Engine::builder().bind(bind.parse()?).start()?;
     let key = KeyRecord::new(0, Suite::Aes256Gcm, [7; 32]);
     let keyring = Keyring::new(OverlayId::from_name("example"), vec![key], 0)?;
-    let overlay =
-        engine.add_overlay(OverlayConfig::new("example", keyring).join([join.parse()?]))?;
+    let config = OverlayConfig::new("example", keyring).join([join.parse()?]);
+    let overlay = engine.add_overlay(config)?;
 
-    let options = PublisherOptions {
-        outcomes: OutcomeWish::All,
-        ..PublisherOptions::default()
-    };
-    let mut publisher = engine.publisher(overlay, topic, options)?;
+    let mut publisher = engine.publisher(overlay, topic, PublisherOptions::default())?;
     while engine.owed(overlay, topic)? == 0 {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let mut owed = 0;
     for line in std::io::stdin().lock().lines() {
-        let published = publisher.publish_within(line?.as_bytes(), Duration::from_secs(5))?;
-        owed += u64::from(published.owed);
+        publisher.publish_within(line?.as_bytes(), Duration::from_secs(5))?;
     }
-    while owed > 0 {
-        let range = publisher
-            .outcome_within(Duration::from_secs(10))
-            .ok_or("no outcome within 10 s")?;
-        owed -= range.to - range.from;
-        println!("{}..{} {}", range.from, range.to, range.outcome.label());
+    let settled = publisher.settled_within(Duration::from_secs(10));
+    while let Some(failed) = publisher.try_outcome() {
+        println!("{}..{} {}", failed.from, failed.to, failed.outcome.label());
     }
     engine.shutdown();
-    Ok(())
+    settled
+        .then_some(())
+        .ok_or("not all settled within 10 s".into())
 }

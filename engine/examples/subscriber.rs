@@ -13,35 +13,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [_, bind, join, pattern, rest @ ..] = args.as_slice() else {
         return Err("usage: subscriber BIND JOIN PATTERN [COUNT]".into());
     };
-    let count = rest.first().map_or(Ok(u64::MAX), |count| count.parse())?;
-    let engine = Engine::builder()
-        .name("subscriber")
-        .bind(bind.parse()?)
-        .start()?;
+    let mut left = rest.first().map_or(Ok(u64::MAX), |count| count.parse())?;
+    let engine = Engine::builder().bind(bind.parse()?).start()?;
     let key = KeyRecord::new(0, Suite::Aes256Gcm, [7; 32]);
     let keyring = Keyring::new(OverlayId::from_name("example"), vec![key], 0)?;
-    let overlay =
-        engine.add_overlay(OverlayConfig::new("example", keyring).join([join.parse()?]))?;
+    let config = OverlayConfig::new("example", keyring).join([join.parse()?]);
+    let overlay = engine.add_overlay(config)?;
 
     let mut subscriber = engine.subscribe(overlay, &[pattern], SubscriberOptions::default())?;
-    let mut seen = 0;
-    while seen < count {
-        let (sub, id) = match subscriber.next_within(Duration::from_secs(60)) {
-            Some(Received::Message(message)) => {
-                println!(
-                    "{} {}",
-                    message.topic,
-                    String::from_utf8_lossy(message.payload)
-                );
-                (message.sub, message.id)
-            }
+    while left > 0 {
+        let message = match subscriber.next_within(Duration::from_secs(60)) {
+            Some(Received::Message(message)) => message,
             Some(Received::Gap(gap)) => return Err(format!("lost {gap:?}").into()),
             None => continue,
         };
+        let text = String::from_utf8_lossy(message.payload);
+        println!("{} {text}", message.topic);
+        let (sub, id) = (message.sub, message.id);
         subscriber.ack(sub, id);
-        seen += 1;
+        left -= 1;
     }
     subscriber.flush();
+    // The last acknowledgements have this long to travel.
     std::thread::sleep(Duration::from_millis(200));
     engine.shutdown();
     Ok(())

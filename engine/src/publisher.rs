@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,44 @@ use crate::routes::OverlayShared;
 use crate::shard::door::Door;
 use crate::shard::outlet::OutcomeWish;
 
+/// How much of what was published is settled. The shard writes, the publisher reads.
+#[derive(Default)]
+pub(crate) struct Tally {
+    accepted: AtomicU64,
+    owed: AtomicU64,
+    outcomes: AtomicU64,
+}
+
+impl Tally {
+    /// A message was accepted, owed to so many subscriptions.
+    pub(crate) fn accept(&self, owed: u32) {
+        add(&self.owed, u64::from(owed));
+        add(&self.accepted, 1);
+    }
+
+    /// So many outcomes came.
+    pub(crate) fn settle(&self, outcomes: u64) {
+        add(&self.outcomes, outcomes);
+    }
+
+    /// Whether everything that was accepted has its outcomes.
+    pub(crate) fn is_even(&self) -> bool {
+        let owed = self.owed.load(Ordering::Acquire);
+        owed == self.outcomes.load(Ordering::Acquire)
+    }
+
+    /// Whether so many messages were accepted, and have their outcomes. None is owed more once it is accepted, so nothing
+    /// changes between the looks.
+    fn is_settled(&self, published: u64) -> bool {
+        self.accepted.load(Ordering::Acquire) == published && self.is_even()
+    }
+}
+
+/// There is one writer.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Release);
+}
+
 /// What a publisher and its shard share beside the rings.
 pub(crate) struct PublisherShared {
     /// Raised by the shard when it found the ring empty.
@@ -24,8 +62,9 @@ pub(crate) struct PublisherShared {
     pub(crate) unread: Flag,
     /// Tells of room in the ring.
     pub(crate) room: Notify,
-    /// Tells of outcomes.
+    /// Tells of outcomes, and that all is settled.
     pub(crate) outcomes: Notify,
+    pub(crate) tally: Tally,
     closed: AtomicBool,
 }
 
@@ -36,6 +75,7 @@ impl PublisherShared {
             unread: Flag::new(false),
             room: Notify::new(),
             outcomes: Notify::new(),
+            tally: Tally::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -74,7 +114,8 @@ impl Default for PublisherOptions {
 pub struct Published {
     /// Position among this publisher's messages; with [`Publisher::id`] the message's id.
     pub seq: u64,
-    /// Subscriptions that it is owed, as far as this node knows.
+    /// Subscriptions that this node knows now, a hint: how many it is owed is counted when the shard accepts it, which may be
+    /// after others came or went. Whether all of them have it is told by [`Publisher::is_settled`].
     pub owed: u32,
 }
 
@@ -285,6 +326,37 @@ impl Publisher {
             Some(range) => Poll::Ready(Some(range)),
             None if self.is_ended() => Poll::Ready(None),
             None => Poll::Pending,
+        }
+    }
+
+    /// Whether everything that was published so far is settled: accepted by the overlay, and delivered or failed at each
+    /// subscription that it was owed to. The outcomes to report are in the queue then. A publisher that leaves thousands of
+    /// them unread is not served any more, and does not settle.
+    pub fn is_settled(&self) -> bool {
+        self.shared.tally.is_settled(self.next_seq)
+    }
+
+    /// Waits until everything [is settled](Self::is_settled). `false`: not within `timeout`, or the overlay closed before.
+    pub fn settled_within(&mut self, timeout: Duration) -> bool {
+        let shared = Arc::clone(&self.shared);
+        block_until(&shared.outcomes, Some(Instant::now() + timeout), || {
+            (self.is_settled() || self.is_ended()).then_some(())
+        });
+        self.is_settled()
+    }
+
+    /// The same for any async runtime, without a timeout.
+    pub async fn settled(&mut self) -> bool {
+        std::future::poll_fn(|context| self.poll_settled(context)).await
+    }
+
+    /// The same as a poll function.
+    pub fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        self.shared.outcomes.register(context.waker());
+        match self.is_settled() {
+            true => Poll::Ready(true),
+            false if self.is_ended() => Poll::Ready(self.is_settled()),
+            false => Poll::Pending,
         }
     }
 

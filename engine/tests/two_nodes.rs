@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{builder, pair, wait_for};
+use common::{builder, config, pair, wait_for};
 use tidings_engine::{
     Engine, Outcome, OutcomeWish, OverlayId, PublishRefusal, PublisherOptions, Received,
     SubscriberOptions,
@@ -112,6 +112,80 @@ fn a_local_subscriber_gets_its_copy_and_large_messages_pass() {
     drop((a, b));
     assert_eq!(publisher.publish(b"late"), Err(PublishRefusal::Closed));
     assert!(local.next_within(WAIT).is_none() && local.is_closed());
+}
+
+#[test]
+fn a_publisher_is_settled_when_every_subscription_that_was_owed_has_its_outcome() {
+    const COUNT: u64 = 10;
+    let b = builder().name("b").start().unwrap();
+    let overlay = b.add_overlay(config("settled", &[])).unwrap();
+    let mut subscriber = b
+        .subscribe(overlay, &["t"], SubscriberOptions::default())
+        .unwrap();
+    // The publisher's node does not know the subscription yet: what `publish` tells is a hint.
+    let a = builder().name("a").start().unwrap();
+    a.add_overlay(config("settled", &[&b])).unwrap();
+    let options = PublisherOptions {
+        outcomes: OutcomeWish::Nothing,
+        ..PublisherOptions::default()
+    };
+    let mut publisher = a.publisher(overlay, "t", options).unwrap();
+    assert!(publisher.is_settled());
+    for seq in 0..COUNT {
+        publisher.publish_within(&seq.to_le_bytes(), WAIT).unwrap();
+    }
+    for seq in 0..COUNT {
+        let (sub, id) = match subscriber.next_within(WAIT) {
+            Some(Received::Message(message)) => (message.sub, message.id),
+            other => panic!("{other:?}"),
+        };
+        if seq < COUNT - 1 {
+            subscriber.ack(sub, id);
+            subscriber.flush();
+        }
+    }
+    assert!(!publisher.settled_within(Duration::from_millis(300)));
+    // The last one is never acknowledged: its subscription ends.
+    drop(subscriber);
+    assert!(publisher.settled_within(WAIT));
+    assert_eq!(publisher.try_outcome(), None, "none was asked for");
+
+    // Owed to nobody, but known so only when it is accepted.
+    publisher.publish(b"to nobody").unwrap();
+    glommio::LocalExecutor::default().run(async { assert!(publisher.settled().await) });
+    publisher.publish(b"to nobody").unwrap();
+    // A node that is gone settles nothing more, and nobody waits for it.
+    drop(a);
+    let began = std::time::Instant::now();
+    publisher.settled_within(WAIT);
+    assert!(began.elapsed() < WAIT);
+}
+
+#[test]
+fn the_failures_of_a_settled_publisher_are_there_to_be_read() {
+    let (a, b, overlay) = pair("failures", builder);
+    let subscriber = b
+        .subscribe(overlay, &["t"], SubscriberOptions::default())
+        .unwrap();
+    wait_owed(&a, overlay, "t", 1);
+    let mut publisher = a
+        .publisher(overlay, "t", PublisherOptions::default())
+        .unwrap();
+    for _ in 0..100 {
+        publisher.publish_within(b"x", WAIT).unwrap();
+    }
+    wait_for("all are accepted", || {
+        a.stats().unwrap().overlays[0].publish.accepted == 100
+    });
+    assert!(!publisher.is_settled());
+    drop(subscriber);
+    assert!(publisher.settled_within(WAIT));
+    let mut failed = 0;
+    while let Some(range) = publisher.try_outcome() {
+        assert_eq!(range.outcome, Outcome::Unsubscribed);
+        failed += range.to - range.from;
+    }
+    assert_eq!(failed, 100);
 }
 
 #[test]

@@ -320,6 +320,15 @@ impl Outlets {
         }
     }
 
+    /// Notes that a publisher is to look at its outcomes.
+    pub(crate) fn mark_outcomes(&mut self, port: u32) {
+        if let Some(Some(sink)) = self.outcomes.get_mut(port as usize)
+            && !std::mem::replace(&mut sink.dirty, true)
+        {
+            self.dirty_outcomes.push(port);
+        }
+    }
+
     /// See [`RingSink::take_fed`].
     pub(crate) fn take_fed(&mut self, port: u32) -> Vec<u32> {
         match self.rings.get_mut(port as usize) {
@@ -348,15 +357,15 @@ impl Outlets {
                     OutcomeWish::Failures => range.outcome != Outcome::Delivered,
                     OutcomeWish::All => true,
                 };
-                if !wanted {
-                    return;
-                }
-                if !sink.push(range) {
+                let count = range.to - range.from;
+                if wanted && !sink.push(range) {
                     self.counts.outcomes_waiting += 1;
                 }
-                if !sink.dirty {
-                    sink.dirty = true;
-                    self.dirty_outcomes.push(port);
+                // After the outcome is in the ring: whoever finds all settled finds it there.
+                let tally = &sink.shared.tally;
+                tally.settle(count);
+                if wanted || tally.is_even() {
+                    self.mark_outcomes(port);
                 }
             }
             Some(PublisherSink::Session(cell)) => {

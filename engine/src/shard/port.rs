@@ -63,6 +63,7 @@ impl PublisherPort {
                         "publisher and core count alike"
                     );
                     self.next_seq += 1;
+                    self.shared.tally.accept(accepted.owed);
                     outlets.counts.published += 1;
                 }
                 Err(PublishError::WouldBlock) => {
@@ -82,6 +83,9 @@ impl PublisherPort {
         if moved {
             self.consumer.release();
             self.shared.room.notify();
+            if self.shared.tally.is_even() {
+                outlets.mark_outcomes(port);
+            }
         }
         if served == Served::Empty {
             self.rest()
