@@ -2,6 +2,7 @@
 //! thread; those that need a shard's answer wait for it, none of them is on the path of a message.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -17,7 +18,7 @@ use crate::entropy;
 use crate::error::{EngineError, StartError};
 use crate::join::Seed;
 use crate::keeper;
-use crate::limits::{LEAVE_NS, RESOLVE_FIRST, SECOND_NS};
+use crate::limits::{COMMAND_WAIT, LEAVE_NS, RESOLVE_FIRST, SECOND_NS};
 use crate::overlay_config::{OverlayConfig, OverlayEntry};
 use crate::placement::{Map, Place, Placement};
 use crate::queue::mesh::mesh;
@@ -150,6 +151,7 @@ impl Engine {
     ) -> Result<(), StartError> {
         let inner = &self.inner;
         let ends = mesh(sockets.len());
+        let (begun, beginnings) = channel();
         let refusal_told = Arc::new(AtomicBool::new(false));
         for (index, (sockets, mesh)) in sockets.into_iter().zip(ends).enumerate() {
             let parts = ShardParts {
@@ -162,6 +164,7 @@ impl Engine {
                 poll: inner.builder.poll_on(cores),
                 shrinks: inner.builder.tuning.shrinks(),
                 waiting: Arc::clone(&inner.waiting[index]),
+                begun: begun.clone(),
             };
             let cpu = inner.builder.cpus.get(index).copied();
             let force_epoll = inner.builder.force_epoll;
@@ -172,9 +175,12 @@ impl Engine {
                 .map_err(StartError::Shard)?;
             self.threads().push(thread);
         }
-        for door in &inner.doors {
-            let error = || StartError::Shard(std::io::ErrorKind::TimedOut.into());
-            door.ask(|_| ()).map_err(|_| error())?;
+        // With this end gone, a shard that ends without a word is heard as such.
+        drop(begun);
+        for _ in &inner.doors {
+            let told = beginnings.recv_timeout(COMMAND_WAIT);
+            let silent = |_| StartError::Shard(ErrorKind::TimedOut.into());
+            told.map_err(silent)?.map_err(StartError::Shard)?;
         }
         Ok(())
     }

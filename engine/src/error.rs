@@ -17,7 +17,7 @@ pub enum StartError {
     Storage(StorageError),
     /// The address cannot be bound.
     Bind(SocketAddr, io::Error),
-    /// A thread or its descriptors cannot be had.
+    /// A thread or its descriptors cannot be had: a limit of this user is reached, usually that of open files.
     Shard(io::Error),
 }
 

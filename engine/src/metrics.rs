@@ -25,6 +25,7 @@ tidings_protocol::counters! {
         drop_header: "Datagrams dropped for their version, class or length",
         drop_overlay: "Datagrams dropped because their overlay is not here",
         drop_index: "Datagrams dropped because their receiver index is not of this boot or granted to nobody",
+        drop_moved: "Datagrams dropped because what they are for had gone from the shard that they were passed to",
         wrong_shard: "Datagrams that the kernel put on this shard though another owns them",
         hello_crossed: "Handshakes passed on from the hello socket of shard 0 to the shard of their overlay",
         forward_lost: "Datagrams for another shard lost because its queue was full",

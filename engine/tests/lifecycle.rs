@@ -83,3 +83,48 @@ fn what_another_node_holds_is_refused_by_name() {
         other => panic!("{:?}", other.map(|engine| engine.node())),
     }
 }
+
+/// Says that this process is the one that runs out of descriptors.
+const STARVED: &str = "TIDINGS_TEST_DESCRIPTORS";
+
+#[test]
+fn a_node_that_finds_no_descriptors_is_refused_and_the_process_lives() {
+    if std::env::var(STARVED).is_ok() {
+        return start_with_ever_more_descriptors();
+    }
+    let name = "a_node_that_finds_no_descriptors_is_refused_and_the_process_lives";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(STARVED, "1")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {errors}", output.status);
+}
+
+fn start_with_ever_more_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let used = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let mut by_shard = 0;
+    for free in 0..200 {
+        let current = Some(used + free);
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+        match builder().shards(3).start() {
+            Ok(_) => {
+                assert!(by_shard > 0, "the shards' own descriptors were tried");
+                return;
+            }
+            Err(StartError::Shard(_)) => by_shard += 1,
+            Err(_) => {}
+        }
+    }
+    panic!("200 descriptors are enough for three shards");
+}
+
+#[test]
+fn sleeps_that_another_thread_ends_are_counted() {
+    let node = builder().shards(1).start().unwrap();
+    let woken = || node.stats().unwrap().shards[0].counters.wakes_by_thread;
+    wait_for("the shard is woken", || woken() > 0);
+}

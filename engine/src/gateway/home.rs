@@ -495,3 +495,123 @@ fn explain(error: FrameError) -> Breach {
         FrameError::Malformed(_) => "a malformed frame",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::io::Read;
+    use std::time::Duration;
+
+    use tidings_wire::client::Reply;
+    use tidings_wire::client::auth::Hello;
+    use tidings_wire::client::publish::{Open, PublishRun};
+    use tidings_wire::client::query::Topic;
+    use tidings_wire::{KeyRecord, Keyring, OverlayId, Suite};
+
+    use crate::engine::Engine;
+    use crate::gateway::{Control, Gateway, GatewayConfig, Refused, Viewer};
+    use crate::overlay_config::OverlayConfig;
+
+    struct Silent;
+
+    impl Control for Silent {
+        fn answer(&self, _: Topic, _: &str, _: Viewer<'_>) -> Result<String, Refused> {
+            Ok(String::new())
+        }
+
+        fn leave(&self, _: &str, _: Viewer<'_>) -> Result<(), Refused> {
+            Ok(())
+        }
+    }
+
+    /// The numbers of the messages that were accepted until `count` were.
+    fn accepted(socket: &mut UnixStream, count: usize) -> Vec<u64> {
+        let (mut bytes, mut seqs) = (Vec::new(), Vec::new());
+        while seqs.len() < count {
+            let mut chunk = [0; 4096];
+            let read = socket.read(&mut chunk).unwrap();
+            assert!(read > 0, "the connection stands");
+            bytes.extend_from_slice(&chunk[..read]);
+            let mut at = 0;
+            while let Some((raw, size)) = split(&bytes[at..]).unwrap() {
+                match Reply::decode(raw).unwrap() {
+                    Reply::Accepted(it) => seqs.extend(it.from..it.from + u64::from(it.count)),
+                    Reply::Error(refusal) => panic!("{refusal:?}"),
+                    _ => {}
+                }
+                at += size;
+            }
+            bytes.drain(..at);
+        }
+        seqs
+    }
+
+    #[test]
+    fn what_is_asked_of_a_shard_that_takes_no_command_waits_and_is_done_once() {
+        let bind = "127.0.0.1:0".parse().unwrap();
+        let engine = Engine::builder().bind(bind).shards(2).start().unwrap();
+        for (shard, name) in ["here", "there"].into_iter().enumerate() {
+            let key = KeyRecord::new(0, Suite::Aes256Gcm, [9; 32]);
+            let keyring = Keyring::new(OverlayId::from_name(name), vec![key], 0).unwrap();
+            let mut config = OverlayConfig::new(name, keyring);
+            config.shard = Some(shard);
+            engine.add_overlay(config).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let config = GatewayConfig {
+            socket: folder.path().join("sock"),
+            node_name: String::new(),
+            grants: Vec::new(),
+            redelivery: HashMap::new(),
+            shard: None,
+        };
+        let _gateway = Gateway::start(&engine, config, Box::new(Silent)).unwrap();
+        let mut socket = UnixStream::connect(folder.path().join("sock")).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        // The other shard is busy for a while, and its queue full.
+        let fill = || {
+            let busy = Duration::from_millis(300);
+            let door = &engine.inner.doors[1];
+            assert!(door.try_send(Box::new(move |_| std::thread::sleep(busy))));
+            std::thread::sleep(Duration::from_millis(50));
+            while door.try_send(Box::new(|_| ())) {}
+        };
+        let mut bytes = Vec::new();
+        Hello {
+            version_min: 1,
+            version_max: 1,
+            nonce: [3; 32],
+            prove: false,
+            name: "",
+        }
+        .encode(&mut bytes);
+        for (publisher, overlay) in [(1, "here"), (2, "there")] {
+            Open {
+                publisher,
+                overlay,
+                topic: "t",
+            }
+            .encode(&mut bytes);
+        }
+        PublishRun::begin(&mut bytes, 2).push(&mut bytes, b"first");
+        fill();
+        socket.write_all(&bytes).unwrap();
+        assert_eq!(accepted(&mut socket, 1), [0]);
+
+        // Now that the link stands, frames go into it while the shard hears no call.
+        fill();
+        let mut bytes = Vec::new();
+        for _ in 0..5 {
+            PublishRun::begin(&mut bytes, 2).push(&mut bytes, b"next");
+        }
+        socket.write_all(&bytes).unwrap();
+        assert_eq!(accepted(&mut socket, 5), [1, 2, 3, 4, 5]);
+        let mut bytes = Vec::new();
+        PublishRun::begin(&mut bytes, 2).push(&mut bytes, b"last");
+        socket.write_all(&bytes).unwrap();
+        assert_eq!(accepted(&mut socket, 1), [6], "none came twice");
+    }
+}

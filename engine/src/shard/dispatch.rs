@@ -70,18 +70,22 @@ impl Yard {
 
     /// The same for what another shard sent: it goes no further.
     pub(crate) fn dispatch_here(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8]) {
-        if let Target::Here(slot) = self.target(datagram) {
-            self.hand_in(slot, now, from, datagram);
+        match self.target(datagram) {
+            Target::Here(slot) => self.hand_in(slot, now, from, datagram),
+            Target::Shard(_) => self.counters.drop_moved += 1,
+            Target::Nowhere => {}
         }
     }
 
     fn hand_in(&mut self, slot: u16, now: u64, from: SocketAddr, datagram: &mut [u8]) {
-        if let Some(Some(overlay)) = self.slots.get_mut(usize::from(slot)) {
-            overlay.touched = true;
-            overlay
-                .core
-                .handle_datagram(now, from, datagram, &mut overlay.outlets);
-        }
+        let Some(Some(overlay)) = self.slots.get_mut(usize::from(slot)) else {
+            self.counters.drop_moved += 1;
+            return;
+        };
+        overlay.touched = true;
+        overlay
+            .core
+            .handle_datagram(now, from, datagram, &mut overlay.outlets);
     }
 
     fn target(&mut self, datagram: &[u8]) -> Target {
@@ -206,4 +210,29 @@ fn word(datagram: &[u8], at: usize) -> u32 {
         .iter()
         .rev()
         .fold(0, |word, &byte| word << 8 | u32::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_on_and_finds_nobody_is_counted() {
+        let map = Arc::new(Map::new(2));
+        let tag = 0x5a5;
+        let mesh = MeshEnds::default();
+        let mut yard = Yard::new(0, tag, Arc::clone(&map), mesh, Vec::new());
+        let mut pass = |shard: usize, drops: u64| {
+            let block = map.blocks.grant(shard, 3).unwrap();
+            let index = u32::from(tag) << 20 | u32::from(block) << 8;
+            let mut datagram = [0; 64];
+            datagram[0] = Class::Pair.first_byte();
+            datagram[4..8].copy_from_slice(&index.to_le_bytes());
+            yard.dispatch_here(0, ([127, 0, 0, 1], 1).into(), &mut datagram);
+            assert_eq!(yard.counters.drop_moved, drops);
+        };
+        // The block is another shard's by now; its overlay has gone.
+        pass(1, 1);
+        pass(0, 2);
+    }
 }

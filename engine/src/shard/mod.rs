@@ -10,12 +10,14 @@ pub(crate) mod outlet;
 pub(crate) mod overlay;
 mod oversize;
 pub(crate) mod port;
+mod port_list;
 pub(crate) mod sessions;
 mod turn;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::Sender;
 
 use tidings_wire::OverlayId;
 
@@ -48,6 +50,8 @@ pub(crate) struct ShardParts {
     pub(crate) shrinks: bool,
     /// Where the shard says how it waits.
     pub(crate) waiting: Arc<WaitingCell>,
+    /// Where the shard says, once, that it is there or why not.
+    pub(crate) begun: Sender<io::Result<()>>,
 }
 
 /// How a shard waits, told to the control thread.
@@ -194,9 +198,23 @@ impl Life for ShardParts {
     async fn live(self, waiting: Waiting, mut sleep: impl Sleep) {
         let _guard = AbortOnPanic;
         self.waiting.set(waiting);
-        let mut shard = match Shard::new(self) {
-            Ok(shard) => shard,
-            Err(error) => panic!("a shard cannot make its descriptors: {error}"),
+        let begun = self.begun.clone();
+        let door = Arc::clone(&self.doors[self.index]);
+        let made = Shard::new(self).and_then(|shard| {
+            shard.set.begin(&mut sleep)?;
+            Ok(shard)
+        });
+        // Whoever starts the node may have given up meanwhile.
+        let mut shard = match made {
+            Ok(shard) => {
+                let _ = begun.send(Ok(()));
+                shard
+            }
+            Err(error) => {
+                door.stop();
+                let _ = begun.send(Err(error));
+                return;
+            }
         };
         let mut ready = Ready::default();
         ready.all_sockets();

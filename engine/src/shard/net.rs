@@ -144,7 +144,7 @@ impl Net {
                     counters.icmp_refused += 1;
                     each(to, quoted);
                 }
-                Complaint::TooBig { .. } | Complaint::Other => counters.icmp_other += 1,
+                Complaint::Other => counters.icmp_other += 1,
             },
         );
         self.errors = read == crate::limits::ERRORS_PER_TURN_MAX;

@@ -9,6 +9,7 @@ use tidings_wire::NodeId;
 use super::notice::Notices;
 use super::outlet::{OutcomeSink, Outlets, PublisherSink, RingSink, Sink};
 use super::port::{Port, Served};
+use super::port_list::PortList;
 use crate::limits::PORTS_MAX;
 use crate::placement::Place;
 use crate::routes::{OverlayShared, Routes};
@@ -25,11 +26,9 @@ pub(crate) struct ShardOverlay {
     pub(crate) outlets: Outlets,
     ports: Vec<Option<Port>>,
     /// Ports that have something to be served.
-    active: Vec<u32>,
-    // The same array, empty: each turn they change places.
-    served: Vec<u32>,
+    active: PortList,
     /// Ports whose publisher waits for room in the store.
-    blocked: Vec<u32>,
+    blocked: PortList,
     effects: Vec<(u32, EffectReply)>,
     /// When the core wants its time, as of its last flush.
     pub(crate) deadline: Option<u64>,
@@ -56,9 +55,8 @@ impl ShardOverlay {
             shared,
             core,
             ports: Vec::new(),
-            active: Vec::new(),
-            served: Vec::new(),
-            blocked: Vec::new(),
+            active: PortList::default(),
+            blocked: PortList::default(),
             effects: Vec::new(),
             deadline: None,
             touched: true,
@@ -229,10 +227,8 @@ impl ShardOverlay {
 
     /// A port's bell rang.
     pub(crate) fn activate(&mut self, port: u32) {
-        if self.ports.get(port as usize).is_some_and(Option::is_some)
-            && !self.active.contains(&port)
-        {
-            self.active.push(port);
+        if self.ports.get(port as usize).is_some_and(Option::is_some) {
+            self.active.add(port);
         }
     }
 
@@ -259,9 +255,11 @@ impl ShardOverlay {
 
     /// Serves the ports that have something, each a bounded part, and counts those that must wait.
     pub(crate) fn serve_ports(&mut self, now: u64, blocked: &mut u64) {
-        let spare = std::mem::take(&mut self.served);
-        let mut ports = std::mem::replace(&mut self.active, spare);
-        for port in ports.drain(..) {
+        // Those that come meanwhile have the next turn.
+        for _ in 0..self.active.len() {
+            let Some(port) = self.active.take_next() else {
+                break;
+            };
             self.touched = true;
             let served = match &mut self.ports[port as usize] {
                 Some(Port::Publisher(it)) => it.serve(now, port, &mut self.core, &mut self.outlets),
@@ -270,17 +268,14 @@ impl ShardOverlay {
             };
             match served {
                 Served::Empty | Served::Unread => {}
-                Served::More => self.active.push(port),
+                Served::More => self.active.add(port),
                 Served::Blocked => {
                     *blocked += 1;
-                    if !self.blocked.contains(&port) {
-                        self.blocked.push(port);
-                    }
+                    self.blocked.add(port);
                 }
                 Served::Closed => self.close_port(now, port),
             }
         }
-        self.served = ports;
     }
 
     /// A session is gone: so are its publishers.
@@ -319,18 +314,16 @@ impl ShardOverlay {
         }
         self.outlets.rings[port as usize] = None;
         self.outlets.outcomes[port as usize] = None;
-        self.active.retain(|&active| active != port);
-        self.blocked.retain(|&blocked| blocked != port);
+        self.active.remove(port);
+        self.blocked.remove(port);
     }
 
     /// After a flush: what the core said meanwhile is passed on.
     pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.outlets.writable) {
-            let mut blocked = std::mem::take(&mut self.blocked);
-            for port in blocked.drain(..) {
+            while let Some(port) = self.blocked.take_next() {
                 self.activate(port);
             }
-            self.blocked = blocked;
         }
         if std::mem::take(&mut self.outlets.routes_stale) {
             self.shared

@@ -243,7 +243,10 @@ impl Shard {
             return Ok(());
         }
         self.yard.counters.parks += 1;
+        // What was left of an earlier wake does not count.
+        ready.woken = false;
         self.set.wait(sleep, clock::now(), deadline, ready).await?;
+        self.yard.counters.wakes_by_thread += u64::from(ready.woken);
         self.door.parker().awake();
         Ok(())
     }

@@ -12,9 +12,7 @@ use crate::limits::{ERRORS_PER_TURN_MAX, QUOTED_BYTES_MAX};
 pub(crate) enum Complaint {
     /// Nobody listens at that port.
     Refused,
-    /// The datagram does not fit the path; the next hop's MTU in bytes, 0 unknown.
-    TooBig { mtu: u32 },
-    /// Anything else: host or network unreachable, prohibited.
+    /// Anything else: host or network unreachable, prohibited, too big for the path, which probing finds out by itself.
     Other,
 }
 
@@ -75,10 +73,8 @@ fn complaint(mut rest: &[u8]) -> Option<Complaint> {
         if is_error {
             // struct sock_extended_err: errno u32, origin, type, code, pad u8 each, info u32, data u32.
             let errno = u32::from_ne_bytes(rest.get(HEAD..HEAD + 4)?.try_into().ok()?);
-            let mtu = u32::from_ne_bytes(rest.get(HEAD + 8..HEAD + 12)?.try_into().ok()?);
             return Some(match errno as libc::c_int {
                 libc::ECONNREFUSED => Complaint::Refused,
-                libc::EMSGSIZE => Complaint::TooBig { mtu },
                 _ => Complaint::Other,
             });
         }

@@ -50,6 +50,8 @@ pub(crate) struct Ready {
     pub(crate) control: bool,
     pub(crate) data: bool,
     pub(crate) hello: bool,
+    /// Another thread ended the sleep.
+    pub(crate) woken: bool,
     /// Sessions and what their descriptors are ready for.
     pub(crate) sessions: Vec<(u32, Interest)>,
 }
@@ -83,6 +85,11 @@ impl WaitSet {
             .add(set.parker.signal().as_fd(), WAKE, Interest::READ)?;
         set.epoll.add(set.timer.as_fd(), TIMER, Interest::READ)?;
         Ok(set)
+    }
+
+    /// Before the first wait.
+    pub(crate) fn begin(&self, sleep: &mut impl Sleep) -> io::Result<()> {
+        sleep.begin(&self.epoll)
     }
 
     pub(crate) fn add_socket(&self, input: Input, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -141,7 +148,10 @@ impl WaitSet {
                 CONTROL => ready.control = true,
                 DATA => ready.data = true,
                 HELLO => ready.hello = true,
-                WAKE => self.parker.signal().clear(),
+                WAKE => {
+                    self.parker.signal().clear();
+                    ready.woken = true;
+                }
                 TIMER => self.timer.fired(),
                 session => ready.sessions.push(((session - SESSIONS) as u32, interest)),
             }

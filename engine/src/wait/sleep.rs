@@ -16,6 +16,9 @@ use crate::sys::epoll::Epoll;
 
 /// Sleeps until the set has something ready, and takes it from the set.
 pub(crate) trait Sleep {
+    /// Before the first sleep: makes what it takes to wait for the set.
+    fn begin(&mut self, set: &Epoll) -> io::Result<()>;
+
     async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()>;
 }
 
@@ -25,11 +28,13 @@ struct RingSleep {
 }
 
 impl Sleep for RingSleep {
+    fn begin(&mut self, set: &Epoll) -> io::Result<()> {
+        let fd = set.as_fd().try_clone_to_owned()?;
+        self.watched = Some(PollableFd::new(fd).map_err(io::Error::other)?);
+        Ok(())
+    }
+
     async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()> {
-        if self.watched.is_none() {
-            let fd = set.as_fd().try_clone_to_owned()?;
-            self.watched = Some(PollableFd::new(fd).map_err(io::Error::other)?);
-        }
         if let Some(watched) = &self.watched {
             watched.readable().await.map_err(io::Error::other)?;
         }
@@ -41,6 +46,10 @@ impl Sleep for RingSleep {
 struct ThreadSleep;
 
 impl Sleep for ThreadSleep {
+    fn begin(&mut self, _set: &Epoll) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn sleep(&mut self, set: &mut Epoll) -> io::Result<()> {
         set.wait(-1)
     }
