@@ -319,6 +319,30 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
 }
 
 #[test]
+fn a_daemon_that_is_busy_at_the_new_login_is_tried_again() {
+    let daemon = FakeDaemon::new();
+    let path = daemon.path().to_owned();
+    let server = thread::spawn(move || {
+        drop(daemon.welcome(1, 0));
+        // As for a client that was stopped in the middle of its login.
+        let mut peer = daemon.accept();
+        peer.refuse(
+            ErrorCode::Busy,
+            true,
+            0,
+            u32::MAX,
+            "the login took too long; try again",
+        );
+        drop(peer);
+        daemon.welcome(2, 0)
+    });
+    let mut client = Client::connect(Options::new(path)).unwrap();
+    assert!(matches!(client.next(SECOND), Ok(Some(Event::Lost { .. }))));
+    assert!(matches!(client.next(SECOND), Ok(Some(Event::Attached(_)))));
+    server.join().unwrap();
+}
+
+#[test]
 fn a_daemon_that_does_not_know_the_secret_learns_nothing() {
     let daemon = FakeDaemon::new();
     let path = daemon.path().to_owned();
