@@ -400,3 +400,31 @@ fn a_publisher_whose_messages_wait_for_room_is_closed_once() {
         stats.shards.iter().all(|shard| shard.sessions <= 2)
     });
 }
+
+#[test]
+fn a_client_that_broke_the_protocol_is_not_waited_for_though_it_reads_nothing() {
+    let node = Node::start();
+    let mut peer = node.client();
+    peer.subscribe(1, "here", Policy::Detach);
+    let mut other = node.client();
+    other.open(1, "here");
+    // More than the kernel keeps for somebody who does not read.
+    for _ in 0..3 {
+        other.publish(1, &[&vec![7; 900_000]]);
+        other.find(|reply| matches!(reply, Reply::Accepted(_)).then_some(()));
+    }
+    let clients = || {
+        let stats = node.engine.stats().unwrap();
+        stats
+            .shards
+            .iter()
+            .map(|shard| shard.sessions)
+            .sum::<usize>()
+    };
+    assert_eq!(clients(), 2);
+    peer.send(|out| out.extend_from_slice(&[0xff; 16]));
+    wait_for("the connection has ended", || clients() == 1);
+    // Who reads hears why, as long as it is waited for.
+    other.send(|out| out.extend_from_slice(&[0xff; 16]));
+    assert_eq!(other.refusal().0, ErrorCode::Protocol);
+}

@@ -17,7 +17,8 @@ use super::desk::{Desk, Question};
 use super::elsewhere::{Elsewhere, Lost};
 use super::input::{Got, Input};
 use super::limits::{
-    CONNECTION_WINDOW, OUTPUT_SOFT, PUBLISHERS_MAX, RETRY_NS, SUBSCRIPTIONS_MAX, WATCHES_MAX,
+    CONNECTION_WINDOW, LAST_WORDS_NS, OUTPUT_SOFT, PUBLISHERS_MAX, RETRY_NS, SUBSCRIPTIONS_MAX,
+    WATCHES_MAX,
 };
 use super::link::{self, Ended};
 use super::mail::Mailbox;
@@ -64,8 +65,10 @@ pub(crate) struct Home {
     input: RefCell<Input>,
     elsewhere: RefCell<Elsewhere>,
     credits: RefCell<Credits>,
-    /// The last frame is written: close when it is.
+    /// The last frame is in the output: close when it is written.
     ending: Cell<bool>,
+    /// When to close though it is not.
+    end_at: Cell<Option<u64>>,
     /// The frame at the front of the input waits: a link is full, or a shard takes no command.
     stalled: Cell<bool>,
     /// Nothing is read until the client has read.
@@ -105,6 +108,7 @@ impl Home {
                 granted: CONNECTION_WINDOW,
             }),
             ending: Cell::new(false),
+            end_at: Cell::new(None),
             stalled: Cell::new(false),
             choked: Cell::new(false),
             retry_at: Cell::new(None),
@@ -341,6 +345,7 @@ impl Home {
         if lost.why != Ended::Gone {
             // The agent's last frame said why.
             self.ending.set(true);
+            self.retry_at.set(Some(0));
             return;
         }
         let text = format!("the node has left the overlay {}", lost.overlay);
@@ -383,6 +388,16 @@ impl Home {
         (!gone).then_some(blocked)
     }
 
+    /// Nothing is read any more. Whoever does not read either is not waited for.
+    fn last_words(&self, now: u64) -> Verdict {
+        let end_at = self.end_at.get().unwrap_or(now + LAST_WORDS_NS);
+        self.end_at.set(Some(end_at));
+        match end_at <= now {
+            true => Verdict::Close,
+            false => Verdict::Pause,
+        }
+    }
+
     fn end_with(&self, code: ErrorCode, text: &str) {
         if !self.ending.replace(true) {
             self.agent.out.borrow_mut().refuse_all(code, text);
@@ -401,16 +416,13 @@ impl Session for Home {
         if self.client.is_fenced() {
             self.end_with(ErrorCode::Fenced, "a newer login under this name took over");
         }
-        if self.ending.get() {
-            return Verdict::Pause;
-        }
-        match self.read(seat) {
-            Ok(verdict) => verdict,
-            Err(Breach(text)) => {
-                self.end_with(ErrorCode::Protocol, text);
-                Verdict::Stay
+        if !self.ending.get() {
+            match self.read(seat) {
+                Ok(verdict) => return verdict,
+                Err(Breach(text)) => self.end_with(ErrorCode::Protocol, text),
             }
         }
+        self.last_words(seat.now())
     }
 
     fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken {
@@ -465,7 +477,8 @@ impl Session for Home {
     }
 
     fn deadline(&self) -> Option<u64> {
-        self.retry_at.get()
+        let retry_at = self.retry_at.get().into_iter();
+        retry_at.chain(self.end_at.get()).min()
     }
 
     fn on_deadline(&self, seat: &mut Seat<'_>) -> Verdict {

@@ -24,6 +24,8 @@ pub(crate) const REFUSAL_TIME: (Duration, Duration) =
 pub(crate) const FAILING_MAX: usize = 1024;
 /// How long a new login waits for the older session of its name to let go.
 pub(crate) const FENCE_TIME: Duration = Duration::from_secs(2);
+/// How long a client that is told why its connection ends may take to read that, in ns.
+pub(crate) const LAST_WORDS_NS: u64 = 2_000_000_000;
 
 /// Bytes of PUBLISH frames that a client may have under way on its connection. Twice what the largest frame takes, so that
 /// one of them never waits for itself.
