@@ -436,13 +436,11 @@ impl Publish {
         let Some(owed) = out.and_then(|o| o.owed(sub)) else {
             return to;
         };
-        let mut first = to;
         let end = out
             .and_then(|o| o.unsettled(sub))
             .map_or(from, |(_, end)| end);
-        owed.settled
-            .holes(from, to.min(end.max(from)), |a, _| first = first.min(a));
-        first
+        let unsettled = owed.settled.first_hole(from, to.min(end.max(from)));
+        unsettled.map_or(to, |(first, _)| first)
     }
 
     // Sends (the rest of) message `job.next`; false if the channel is full.
