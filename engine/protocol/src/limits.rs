@@ -35,16 +35,26 @@ pub const RCVBUF_DEFAULT: u32 = 208 << 10;
 
 /// Bytes of partly received large messages, per overlay.
 pub const REASSEMBLY: usize = 16 << 20;
-/// Bytes that an ordered subscription holds back behind a hole.
-pub const HOLD_BYTES: usize = 4 << 20;
-/// Messages that an ordered subscription holds back behind a hole.
+/// Messages that an ordered subscription holds back behind a hole of one publisher.
 pub const HOLD_MESSAGES: usize = 4096;
-/// Bytes that one FETCH asks for.
+/// Bytes that they take: the largest message, and some for what keeping each of them costs.
+pub const HOLD_BYTES: usize = MAX_MESSAGE_CAP + 64 * HOLD_MESSAGES;
+/// Bytes that all subscriptions of an overlay hold back; what is more is fetched when the holes are closed.
+pub const HELD: usize = 32 << 20;
+/// FETCHes to one publisher node that may be under way: 100,000 publishers with a message each are asked in 105 round trips.
+pub const FETCHES: usize = 960;
+/// FETCHes of one node that wait here for their answers; more are dropped, and asked again.
+pub const FETCH_JOBS: usize = 1024;
+/// Bytes that the FETCHes to one publisher node ask for: 100 MB/s at 40 ms.
+pub const FETCH_WINDOW: usize = 4 << 20;
+/// Most and least bytes that one FETCH asks for.
 pub const FETCH_BYTES: u32 = 256 << 10;
+/// See [`FETCH_BYTES`]: so small that as many FETCHes as may be under way fit the window.
+pub const FETCH_LEAST: u32 = 4 << 10;
 /// Messages that one FETCH asks for.
 pub const FETCH_COUNT: u32 = 4096;
-/// Disjoint ranges that one range set keeps before it refuses.
-pub const RANGES: usize = 16_384;
+/// Disjoint ranges of one publisher's numbers that a subscription keeps apart; honest loss and reordering make some hundreds.
+pub const RANGES: usize = 4096;
 
 /// Local subscriptions of one overlay.
 pub const MAX_SUBS: usize = 1 << 20;
@@ -67,7 +77,8 @@ pub const SLOW_DETACH: u64 = 5_000_000_000;
 
 const _: () = assert!(MAX_MESSAGE_CAP as u64 * 2 <= CREDIT);
 const _: () = assert!(MAX_MESSAGE_CAP * 2 <= REASSEMBLY);
-const _: () = assert!(MAX_MESSAGE_CAP <= HOLD_BYTES);
+const _: () = assert!(MAX_MESSAGE_CAP + 64 <= HOLD_BYTES && HOLD_BYTES <= HELD);
+const _: () = assert!(FETCHES < FETCH_JOBS && FETCHES * FETCH_LEAST as usize <= FETCH_WINDOW);
 // The cap fits into half the window: it is cut at more than 1,100 bytes per datagram.
 const _: () = assert!(MAX_MESSAGE_CAP as u64 <= STREAM_BEHIND * (MIN_DATAGRAM_SIZE as u64 - 100));
 const _: () = assert!(STREAM_BACKLOG < STREAM_BEHIND && STREAM_BEHIND < STREAM_WINDOW);

@@ -60,6 +60,11 @@ impl RangeSet {
         below.is_some_and(|(_, to)| x < *to)
     }
 
+    /// Whether adding the number would add no range.
+    pub(crate) fn touches(&self, x: u64) -> bool {
+        self.contains(x) || self.contains(x + 1) || (x > 0 && self.contains(x - 1))
+    }
+
     /// Adds `from..to`; true if anything of it was new.
     pub(crate) fn insert(&mut self, from: u64, to: u64) -> bool {
         if from >= to {

@@ -303,3 +303,25 @@ fn a_subscription_that_is_resumed_unordered_waits_for_no_hole() {
     assert!(net.settle(0, 5 * S));
     assert_quiet(&mut net, &[0, 1]);
 }
+
+#[test]
+fn many_topics_with_a_message_each_are_caught_up_with_in_seconds() {
+    const TOPICS: usize = 10_000;
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "*", |s| s.client = "till".into());
+    effective(&mut net, 1, sub);
+    net.detach(1, sub);
+    let handles: Vec<u32> = (0..TOPICS)
+        .map(|n| net.publisher(0, &format!("t.{n}")))
+        .collect();
+    for handles in handles.chunks(100) {
+        net.publish_each(0, handles, b"x");
+        net.run(10 * MS);
+    }
+    net.run(S);
+    net.all_links(Rule::far(20));
+    net.attach(1, sub);
+    assert!(net.settle(0, 3 * S), "{} are left", net.owing(0));
+    assert!(got(&net, 1, sub).len() == TOPICS);
+    assert_quiet(&mut net, &[0, 1]);
+}

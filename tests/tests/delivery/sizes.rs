@@ -2,7 +2,7 @@
 
 use tidings_protocol::PublishError;
 use tidings_tests::net::{Manner, Rule, S};
-use tidings_wire::{FAN_HEADER, MIN_DATAGRAM_SIZE, TAG};
+use tidings_wire::{Class, FAN_HEADER, MIN_DATAGRAM_SIZE, TAG};
 
 use crate::common::*;
 
@@ -138,5 +138,55 @@ fn lost_fragments_are_repaired() {
         assert!(same(net.payloads(1, sub), &sent), "seed {seed}");
         net.all_links(Rule::GOOD);
         assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn large_messages_that_do_not_fit_the_memory_together_all_arrive() {
+    const PUBLISHERS: usize = 8;
+    for seed in 0..2 {
+        let mut net = mesh_with(seed, PUBLISHERS + 1, |_, c| c.max_message = 4 * MIB);
+        let subs: Vec<u32> = [true, false]
+            .map(|ordered| net.subscribe(0, "t", |s| s.ordered = ordered))
+            .to_vec();
+        net.run(2 * S);
+        // As fast as each other, so that their parts come by turns.
+        for n in 1..=PUBLISHERS {
+            net.one_way(
+                n,
+                0,
+                Rule {
+                    rate: Some((4_000_000, 400_000)),
+                    ..Rule::far(5)
+                },
+            );
+        }
+        let sent: Vec<Vec<u8>> = (1..=PUBLISHERS).map(|n| bytes(4 * MIB, n as u64)).collect();
+        for (n, payload) in sent.iter().enumerate() {
+            let handle = net.publisher(n + 1, "t");
+            net.publish_surely(n + 1, handle, payload);
+        }
+        let mut peak = 0;
+        let settled = net.run_till(60 * S, |net| {
+            peak = peak.max(net.core(0).memory().1);
+            (1..=PUBLISHERS).all(|n| net.owing(n) == 0)
+        });
+        assert!(settled, "seed {seed}");
+        for &sub in &subs {
+            assert!(same(net.payloads(0, sub), &sent), "seed {seed}");
+        }
+        assert!(peak <= 16 * MIB, "seed {seed}: {peak} bytes");
+        let all = |class: Class| -> u64 {
+            let count = |n| net.sent.get(&(n, 0, class as u8)).map_or(0, |c| c.1);
+            (1..=PUBLISHERS).map(count).sum()
+        };
+        let (fan, bulk) = (all(Class::Fan) >> 20, all(Class::Bulk) >> 20);
+        assert!(fan + bulk < 32 * 4, "seed {seed}: {fan} and {bulk} MiB");
+        println!(
+            "seed {seed}: {fan} and {bulk} MiB, {} ms",
+            net.now() / 1_000_000
+        );
+        let nodes: Vec<usize> = (0..=PUBLISHERS).collect();
+        assert_quiet(&mut net, &nodes);
     }
 }

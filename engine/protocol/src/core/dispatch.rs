@@ -295,7 +295,7 @@ impl Core {
             }
             Digest::Fetch(fetch) => self.publish.on_fetch(peer, fetch),
             Digest::Fetched(_) | Digest::Gap(_) | Digest::Backlog(_) | Digest::Catchup(_) => {
-                self.on_catchup(peer, digest, out)
+                self.on_catchup(now, peer, digest, out)
             }
             Digest::Buckets(_) | Digest::BucketAsk(_) | Digest::Member(_) | Digest::Rumour(_) => {
                 self.tell_members(now, peer, digest, Via::Sync);
@@ -356,7 +356,7 @@ impl Core {
         }
     }
 
-    fn on_catchup(&mut self, peer: PeerIx, digest: &Digest<'_>, out: &mut dyn Outlet) {
+    fn on_catchup(&mut self, now: u64, peer: PeerIx, digest: &Digest<'_>, out: &mut dyn Outlet) {
         let receive = &mut self.receive;
         match digest {
             Digest::Fetched(word) => {
@@ -394,7 +394,7 @@ impl Core {
                 let taken = if part.payload.len() == total as usize {
                     receive.on_catchup(incoming, sub, out).map(|_| ())
                 } else {
-                    receive.on_part(incoming, (offset, total), Some(sub), out)
+                    receive.on_part(incoming, (offset, total), Some(sub), now, out)
                 };
                 if taken.is_err() {
                     self.refusals.count("catchup_undefined");
@@ -507,7 +507,7 @@ impl Core {
             stream.on_duplicate();
             return self.refusals.count("fan_duplicate");
         }
-        let taken = take_items(&mut self.receive, peer, opened.body, out);
+        let taken = take_items(&mut self.receive, peer, opened.body, now, out);
         match taken {
             Err(Stop::Undefined) => {
                 // It is not marked: it waits for the definition, or is repaired after it.
@@ -541,7 +541,7 @@ fn take_early(
         if stream.keys.contains(early.counter) {
             continue;
         }
-        match take_items(receive, stream.peer, &early.body, out) {
+        match take_items(receive, stream.peer, &early.body, now, out) {
             Err(Stop::Undefined) => stream.keep_early(early.counter, early.len, &early.body),
             _ => {
                 stream.keys.mark(early.counter);
@@ -555,6 +555,7 @@ fn take_items(
     receive: &mut Receive,
     peer: PeerIx,
     body: &[u8],
+    now: u64,
     out: &mut dyn Outlet,
 ) -> Result<(), Stop> {
     for item in Items::new(body) {
@@ -596,6 +597,7 @@ fn take_items(
                     },
                     (offset, total),
                     None,
+                    now,
                     out,
                 )?;
             }

@@ -136,7 +136,7 @@ impl Core {
             members,
             ..
         } = self;
-        if !(tables.owes(peer) || receive.has_reports(peer) || receive.may_fetch(peer)) {
+        if !(tables.owes(peer) || receive.has_reports(peer) || receive.may_fetch(peer, now)) {
             return;
         }
         let Some(link) = links.link_mut(peer) else {
@@ -182,7 +182,7 @@ impl Core {
                 handle: fetch.handle.into(),
                 count: fetch.count.into(),
                 from: fetch.from.into(),
-                max_bytes: limits::FETCH_BYTES.into(),
+                max_bytes: fetch.max_bytes.into(),
                 ..Default::default()
             };
             link.ctl.push(encode::<64>(&fixed, &[]).bytes());
@@ -313,6 +313,7 @@ impl Core {
             LinkEvent::Down { peer } => {
                 self.tables.on_link_down(peer);
                 self.streams.on_link_down(peer);
+                self.receive.on_link_down(peer);
                 self.publish.on_link_down(peer, now);
             }
             // Members'.

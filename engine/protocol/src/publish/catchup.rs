@@ -5,7 +5,7 @@ use std::ops::Bound;
 use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, StreamClose};
 use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
-use super::subscriber::{JOBS, Job};
+use super::subscriber::Job;
 use super::*;
 use crate::encode::encode;
 use crate::fan::{Item, Items};
@@ -137,7 +137,7 @@ impl Publish {
         let Some(node) = self.nodes.get_mut(&peer) else {
             return;
         };
-        if node.jobs.len() < JOBS {
+        if node.jobs.len() < limits::FETCH_JOBS {
             let from = fetch.from.get();
             node.jobs.push_back(Job {
                 sub: fetch.sub.get(),

@@ -163,9 +163,6 @@ pub(crate) struct Subscribing {
     pub(crate) probing_until: u64,
 }
 
-/// Answers that may wait for one node; more are asked for again.
-pub(crate) const JOBS: usize = 1024;
-
 impl Subscribing {
     pub(crate) fn new(now: u64) -> Self {
         Subscribing {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::held::Held;
 use crate::event::Outcome;
 use crate::limits;
 use crate::ranges::RangeSet;
@@ -42,17 +43,10 @@ struct Extra {
     gaps: BTreeMap<u64, (u64, Outcome)>,
     acks: RangeSet,
     refused: RangeSet,
-    fetching: Option<Fetching>,
+    // A BACKLOG was told that ends here: all below is got, missed or accounted for.
+    asked_to: u64,
     // Spent before, and in the list of those whose memory is kept for a while.
     rests: bool,
-}
-
-/// A FETCH under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fetching {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) since: u64,
 }
 
 /// State of one (subscription, publisher) pair; 56 bytes while messages come in order and are acknowledged at once.
@@ -125,30 +119,34 @@ impl Intake {
     }
 
     /// What to do with message `seq` of `len` bytes.
-    pub(crate) fn judge(&self, seq: u64, len: usize) -> Verdict {
+    pub(crate) fn judge(&self, seq: u64, len: usize, held: &Held) -> Verdict {
         if !self.wants(seq) {
             return Verdict::Duplicate;
         }
-        if !self.ordered || seq == self.floor {
+        if seq == self.floor {
             return Verdict::Now;
         }
-        match &self.extra {
-            Some(e)
-                if e.hold_bytes + len > limits::HOLD_BYTES
-                    || e.hold.len() >= limits::HOLD_MESSAGES =>
-            {
-                Verdict::Miss
-            }
-            _ => Verdict::Hold,
+        let extra = self.extra.as_deref();
+        let takes = if self.ordered {
+            let cost = Held::cost(len);
+            let fits = |e: &Extra| {
+                e.hold_bytes + cost <= limits::HOLD_BYTES && e.hold.len() < limits::HOLD_MESSAGES
+            };
+            held.has_room(cost) && extra.is_none_or(fits)
+        } else {
+            extra.is_none_or(|e| e.got.ranges() < limits::RANGES || e.got.touches(seq))
+        };
+        match (takes, self.ordered) {
+            (true, true) => Verdict::Hold,
+            (true, false) => Verdict::Now,
+            (false, _) => Verdict::Miss,
         }
     }
 
     /// The message is ahead of a hole and is kept here.
-    pub(crate) fn hold(&mut self, seq: u64, payload: &[u8]) {
-        let extra = self.extra();
-        extra.hold_bytes += payload.len();
-        extra.hold.insert(seq, payload.into());
-        extra.missed.remove(seq, seq + 1);
+    pub(crate) fn hold(&mut self, seq: u64, payload: &[u8], held: &mut Held) {
+        self.extra().missed.remove(seq, seq + 1);
+        self.unhold(seq, payload.into(), held);
     }
 
     /// The client resumes the subscription in this order. What the other one held back can be handed over after a change to
@@ -158,19 +156,19 @@ impl Intake {
     }
 
     /// The held message that is next, if it is there.
-    pub(crate) fn next_held(&mut self) -> Option<(u64, Box<[u8]>)> {
+    pub(crate) fn next_held(&mut self, held: &mut Held) -> Option<(u64, Box<[u8]>)> {
         let last = if self.ordered { self.floor } else { u64::MAX };
         let extra = self.extra.as_mut()?;
         let entry = extra.hold.first_entry().filter(|e| *e.key() <= last)?;
-        let (seq, payload) = entry.remove_entry();
-        extra.hold_bytes -= payload.len();
-        Some((seq, payload))
+        let seq = *entry.key();
+        Some((seq, extra.take_held(seq, held)?))
     }
 
     /// Gives a message back that [`Intake::next_held`] took, because there was no room for it.
-    pub(crate) fn unhold(&mut self, seq: u64, payload: Box<[u8]>) {
-        let extra = self.extra();
-        extra.hold_bytes += payload.len();
+    pub(crate) fn unhold(&mut self, seq: u64, payload: Box<[u8]>, held: &mut Held) {
+        let (extra, cost) = (self.extra(), Held::cost(payload.len()));
+        extra.hold_bytes += cost;
+        held.add(cost);
         extra.hold.insert(seq, payload);
     }
 
@@ -231,12 +229,18 @@ impl Intake {
 
     /// There was no room for the message.
     pub(crate) fn miss(&mut self, from: u64, to: u64) {
-        let from = from.max(self.floor);
+        let mut from = from.max(self.floor);
         if from >= to {
             return;
         }
         let mut holes = Vec::new();
         let extra = self.extra();
+        if extra.missed.ranges() >= limits::RANGES
+            && let Some((_, end)) = extra.missed.last()
+        {
+            // Too scattered to keep apart: what lies between is asked for, too, and told as it stands.
+            from = from.min(end);
+        }
         extra.got.holes(from, to, |a, b| holes.push((a, b)));
         for (a, b) in holes {
             extra.missed.insert(a, b);
@@ -253,7 +257,7 @@ impl Intake {
     }
 
     /// Refuses the oldest of the messages that wait for room, missed or held back, so that `most` are left. Returns how many.
-    pub(crate) fn refuse_oldest(&mut self, most: u64) -> u64 {
+    pub(crate) fn refuse_oldest(&mut self, most: u64, held: &mut Held) -> u64 {
         let waiting = |e: &Extra| e.missed.count() + e.hold.len() as u64;
         let surplus = self
             .extra
@@ -263,15 +267,14 @@ impl Intake {
         let mut left = surplus;
         while left > 0 {
             let extra = self.extra();
-            let held = extra.hold.first_key_value().map(|(seq, _)| *seq);
-            let (from, to) = match (extra.missed.first(), held) {
-                (Some((from, to)), held) if held.is_none_or(|held| from < held) => {
-                    (from, to.min(held.unwrap_or(to)).min(from + left))
+            let first = extra.hold.first_key_value().map(|(seq, _)| *seq);
+            let (from, to) = match (extra.missed.first(), first) {
+                (Some((from, to)), first) if first.is_none_or(|first| from < first) => {
+                    (from, to.min(first.unwrap_or(to)).min(from + left))
                 }
-                (_, Some(held)) => {
-                    let payload = extra.hold.remove(&held);
-                    extra.hold_bytes -= payload.map_or(0, |p| p.len());
-                    (held, held + 1)
+                (_, Some(first)) => {
+                    extra.take_held(first, held);
+                    (first, first + 1)
                 }
                 (_, None) => break,
             };
@@ -332,14 +335,12 @@ impl Intake {
     }
 
     /// The client is gone: what it had not acknowledged is fetched again for its successor, marked so.
-    pub(crate) fn detach(&mut self) {
+    pub(crate) fn detach(&mut self, held: &mut Held) {
         let Some(extra) = &mut self.extra else { return };
         let kept = std::mem::take(&mut extra.kept);
-        for seq in std::mem::take(&mut extra.hold).into_keys() {
+        for seq in extra.drop_held(held).into_keys() {
             extra.missed.insert(seq, seq + 1);
         }
-        extra.hold_bytes = 0;
-        extra.fetching = None;
         let Some((low, _)) = kept.first() else { return };
         if low < self.floor {
             extra.got.insert(low, self.floor);
@@ -362,23 +363,27 @@ impl Intake {
             self.extra()
                 .got
                 .holes(from.max(floor), to, |a, b| fresh.push((a, b)));
+            let again = &mut self.extra().again;
             for (a, b) in fresh {
-                self.extra().again.insert(a, b);
+                // It says that a message may have come before: so may what lies between, if they are too scattered.
+                let scattered = again.ranges() >= limits::RANGES;
+                let end = again.last().filter(|_| scattered).map_or(a, |r| r.1);
+                again.insert(a.min(end), b);
             }
         }
-        // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there.
-        self.miss(floor, to);
+        // Nor was what lies below ever told as owed: asking for it shows that nothing is missing there. Once is enough.
+        let asked = self.extra().asked_to;
+        self.extra().asked_to = asked.max(to);
+        self.miss(floor.max(asked), to);
     }
 
     /// The subscription ended: nothing is taken or fetched for it any more, only what it acknowledged is still to report.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, held: &mut Held) {
         let Some(extra) = &mut self.extra else { return };
         extra.missed = RangeSet::default();
         extra.again = RangeSet::default();
-        extra.hold.clear();
-        extra.hold_bytes = 0;
+        extra.drop_held(held);
         extra.gaps.clear();
-        extra.fetching = None;
         if extra.is_spent() {
             self.extra = None;
         }
@@ -414,6 +419,7 @@ impl Intake {
                 self.extra().got.insert(upper, floor);
             }
             (self.start, self.floor) = (from, from);
+            self.extra().asked_to = 0;
         }
     }
 
@@ -446,39 +452,17 @@ impl Intake {
             .is_some_and(|e| !e.hold.is_empty() || !e.gaps.is_empty())
     }
 
-    /// The next range to fetch, if none is under way.
-    pub(crate) fn fetch(&mut self, now: u64) -> Option<Fetching> {
-        let extra = self.extra.as_mut()?;
-        if extra
-            .fetching
-            .is_some_and(|f| now < f.since + FETCH_PATIENCE)
-        {
-            return None;
-        }
-        let (from, to) = extra.missed.first()?;
-        let fetch = Fetching {
-            from,
-            to: to.min(from + u64::from(limits::FETCH_COUNT)),
-            since: now,
-        };
-        extra.fetching = Some(fetch);
-        Some(fetch)
+    /// The next range to fetch. An ordered subscription fetches only what it can hand over next: what is ahead would be held
+    /// back, or find no room for that and be fetched again.
+    pub(crate) fn next_missed(&self) -> Option<(u64, u64)> {
+        let (from, to) = self.extra.as_ref()?.missed.first()?;
+        let is_next = !self.ordered || from <= self.floor;
+        is_next.then(|| (from, to.min(from + u64::from(limits::FETCH_COUNT))))
     }
 
-    /// The fetch that began at `from` ended.
-    pub(crate) fn on_fetched(&mut self, from: u64) {
-        if let Some(extra) = &mut self.extra
-            && extra.fetching.is_some_and(|f| f.from == from)
-        {
-            extra.fetching = None;
-        }
-    }
-
-    /// The link was made anew: an answer will not come.
-    pub(crate) fn forget_fetch(&mut self) {
-        if let Some(extra) = &mut self.extra {
-            extra.fetching = None;
-        }
+    /// Whether the message is among those to fetch.
+    pub(crate) fn is_missed(&self, seq: u64) -> bool {
+        self.extra.as_ref().is_some_and(|e| e.missed.contains(seq))
     }
 
     pub(crate) fn has_reports(&self) -> bool {
@@ -531,13 +515,32 @@ impl Intake {
         }
     }
 
-    /// Bytes held back.
+    /// Whether its publisher told more separate gaps than it may.
+    pub(crate) fn is_full_of_gaps(&self) -> bool {
+        let gaps = self.extra.as_ref().map_or(0, |e| e.gaps.len());
+        gaps >= limits::RANGES
+    }
+
+    /// Bytes held back, with what keeping them costs.
     pub(crate) fn held_bytes(&self) -> usize {
         self.extra.as_ref().map_or(0, |e| e.hold_bytes)
     }
 }
 
 impl Extra {
+    fn take_held(&mut self, seq: u64, held: &mut Held) -> Option<Box<[u8]>> {
+        let payload = self.hold.remove(&seq)?;
+        let cost = Held::cost(payload.len());
+        self.hold_bytes -= cost;
+        held.give_back(cost);
+        Some(payload)
+    }
+
+    fn drop_held(&mut self, held: &mut Held) -> BTreeMap<u64, Box<[u8]>> {
+        held.give_back(std::mem::take(&mut self.hold_bytes));
+        std::mem::take(&mut self.hold)
+    }
+
     fn is_gap(&self, seq: u64) -> bool {
         let below = self.gaps.range(..=seq).next_back();
         below.is_some_and(|(_, (to, _))| seq < *to)
@@ -545,7 +548,9 @@ impl Extra {
 
     // What of `from..to` is held back or known never to come, ascending.
     fn accounted(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
-        let gaps = self.gaps.range(..to).map(|(a, (b, _))| (*a, *b));
+        let below = self.gaps.range(..from).next_back().map(|(a, _)| *a);
+        let gaps = self.gaps.range(below.unwrap_or(from).min(to)..to);
+        let gaps = gaps.map(|(a, (b, _))| (*a, *b));
         let mut all: Vec<(u64, u64)> = gaps.filter(|(_, b)| *b > from).collect();
         all.extend(self.hold.range(from..to).map(|(seq, _)| (*seq, seq + 1)));
         all.sort_unstable();
@@ -586,14 +591,11 @@ impl Extra {
             && self.gaps.is_empty()
             && self.acks.is_empty()
             && self.refused.is_empty()
-            && self.fetching.is_none()
     }
 }
 
 /// Messages that one report takes: its count has 32 bits.
 const REPORT: u64 = u32::MAX as u64;
-/// An answer later than this is not coming, in ns.
-const FETCH_PATIENCE: u64 = 10_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -610,31 +612,37 @@ mod tests {
 
     #[test]
     fn in_order_and_acknowledged_needs_no_extra_state() {
+        let held = Held::default();
         let mut intake = Intake::new(1, true, 0);
         for seq in 0..100 {
-            assert_eq!(intake.judge(seq, 10), Verdict::Now);
+            assert_eq!(intake.judge(seq, 10, &held), Verdict::Now);
             intake.got(seq, true);
         }
         assert!(intake.extra.is_none());
         assert_eq!(reports(&mut intake), [(0, 100)]);
-        assert_eq!(intake.judge(99, 10), Verdict::Duplicate);
+        assert_eq!(intake.judge(99, 10, &held), Verdict::Duplicate);
     }
 
     #[test]
     fn an_ordered_one_holds_what_is_ahead_of_a_hole() {
+        let mut held = Held::default();
         let mut intake = Intake::new(1, true, 0);
-        assert_eq!(intake.judge(1, 1), Verdict::Hold);
-        intake.hold(1, b"b");
-        assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
-        assert!(intake.next_held().is_none());
+        assert_eq!(intake.judge(1, 1, &held), Verdict::Hold);
+        intake.hold(1, b"b", &mut held);
+        assert_eq!(intake.judge(1, 1, &held), Verdict::Duplicate);
+        assert!(intake.next_held(&mut held).is_none());
         intake.got(0, true);
-        assert_eq!(intake.next_held(), Some((1, b"b".as_slice().into())));
+        assert_eq!(
+            intake.next_held(&mut held),
+            Some((1, b"b".as_slice().into()))
+        );
     }
 
     #[test]
     fn a_gap_is_told_in_its_place_and_spares_what_arrived() {
+        let mut held = Held::default();
         let mut intake = Intake::new(1, true, 0);
-        intake.hold(2, b"c");
+        intake.hold(2, b"c", &mut held);
         assert!(intake.skip(1, 4, Outcome::Overflow).is_empty());
         assert!(intake.next_gap().is_none());
         intake.got(0, true);
@@ -646,7 +654,7 @@ mod tests {
                 reason: Outcome::Overflow
             })
         );
-        let (seq, _) = intake.next_held().expect("it arrived");
+        let (seq, _) = intake.next_held(&mut held).expect("it arrived");
         intake.got(seq, true);
         assert_eq!(
             intake.next_gap(),
@@ -656,21 +664,22 @@ mod tests {
                 reason: Outcome::Overflow
             })
         );
-        assert_eq!(intake.judge(4, 1), Verdict::Now);
+        assert_eq!(intake.judge(4, 1, &held), Verdict::Now);
     }
 
     #[test]
     fn a_detached_client_s_unacknowledged_messages_come_again() {
+        let mut held = Held::default();
         let mut intake = Intake::new(1, false, 0);
         for seq in 0..5 {
             intake.got(seq, false);
         }
         assert_eq!(intake.acknowledge(1, 2), 1);
-        intake.detach();
+        intake.detach(&mut held);
         let missed = &intake.extra.as_ref().unwrap().missed;
         assert_eq!(missed.count(), 4);
-        assert_eq!(intake.judge(1, 1), Verdict::Duplicate);
-        assert!(intake.is_again(0) && intake.judge(0, 1) == Verdict::Now);
+        assert_eq!(intake.judge(1, 1, &held), Verdict::Duplicate);
+        assert!(intake.is_again(0) && intake.judge(0, 1, &held) == Verdict::Now);
         assert_eq!(reports(&mut intake), [(1, 2)]);
     }
 
@@ -682,9 +691,7 @@ mod tests {
         }
         reports(&mut intake);
         intake.on_backlog(0, 10, false);
-        let fetch = intake.fetch(0).expect("something is missing");
-        assert_eq!((fetch.from, fetch.to), (4, 10));
-        assert!(intake.fetch(1).is_none(), "one at a time");
+        assert_eq!(intake.next_missed(), Some((4, 10)));
         assert_eq!(
             reports(&mut intake),
             [(0, 2), (3, 4)],
@@ -694,11 +701,12 @@ mod tests {
 
     #[test]
     fn refusing_the_oldest_takes_no_longer_for_more_of_them() {
+        let mut held = Held::default();
         let mut intake = Intake::new(1, true, 0);
-        intake.hold(7, b"held back");
+        intake.hold(7, b"held back", &mut held);
         intake.on_backlog((1 << 62) - 10, (1 << 62) - 1, false);
-        assert_eq!(intake.refuse_oldest(100), (1 << 62) - 1 - 100);
-        assert_eq!(intake.held_bytes(), 0);
+        assert_eq!(intake.refuse_oldest(100, &mut held), (1 << 62) - 1 - 100);
+        assert_eq!((intake.held_bytes(), held.bytes()), (0, 0));
         let gap = intake.next_gap().expect("all of it is one gap");
         assert_eq!((gap.from, gap.to), (0, (1 << 62) - 1 - 100));
         let mut told = Vec::new();
@@ -723,5 +731,34 @@ mod tests {
         assert_eq!(intake.acknowledge(0, 8), 3);
         assert_eq!(intake.acknowledge(0, 8), 0);
         assert_eq!(reports(&mut intake), [(5, 8)]);
+    }
+
+    #[test]
+    fn numbers_that_come_scattered_on_purpose_take_bounded_memory() {
+        let held = Held::default();
+        let many = 4 * limits::RANGES as u64;
+        let mut intake = Intake::new(1, false, 0);
+        for seq in (1..many).map(|n| 2 * n) {
+            match intake.judge(seq, 1, &held) {
+                Verdict::Now => intake.got(seq, true),
+                _ => intake.miss(seq, seq + 1),
+            }
+            intake.reports(|_, _, _| true);
+            intake.on_backlog(3 * many + 2 * seq, 3 * many + 2 * seq + 1, true);
+        }
+        let extra = intake.extra.as_ref().unwrap();
+        assert!(extra.got.ranges() <= limits::RANGES + 1);
+        assert!(extra.missed.ranges() <= 2 * limits::RANGES + 1);
+        assert!(extra.again.ranges() <= limits::RANGES);
+        assert!(intake.is_missed(2 * many - 2), "nothing is forgotten");
+    }
+
+    #[test]
+    fn an_ordered_one_asks_for_what_it_can_hand_over_next() {
+        let mut intake = Intake::new(1, true, 0);
+        intake.miss(5, 9);
+        assert_eq!(intake.next_missed(), None, "number 0 is on its way");
+        intake.miss(0, 2);
+        assert_eq!(intake.next_missed(), Some((0, 2)));
     }
 }

@@ -4,10 +4,14 @@
 //! Whatever cannot be handed over is missed and fetched later from the publisher, who keeps it until it is acknowledged. So
 //! nothing waits here but what an ordered subscription holds back behind a hole.
 
+mod asking;
+pub(crate) mod held;
 pub(crate) mod intake;
 pub(crate) mod reassembly;
 mod report;
 pub(crate) mod stream;
+#[cfg(test)]
+mod tests;
 mod toward;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +23,10 @@ use crate::event::{Outcome, Outlet, PublisherId};
 use crate::limits;
 use crate::peer::PeerIx;
 use crate::tables::index::{SubRef, TopicIndex};
+use asking::{Asking, Pair};
+use held::Held;
 use intake::Intake;
-use reassembly::{MessageKey, Part, Reassembly};
+use reassembly::{Lay, MessageKey, Part, Reassembly};
 use toward::{Toward, note_behind};
 
 crate::counters! {
@@ -61,13 +67,10 @@ struct Origin {
     boot: Boot,
     handles: BTreeMap<u32, Handle>,
     dirty: BTreeSet<u32>,
-    // (local subscription, handle) with something missed: a subscription's first and last is told to the publisher.
-    missing: BTreeSet<(u32, u32)>,
-    notices: Vec<Notice>,
-    // (subscription, handle) of FETCHes under way.
-    fetching: BTreeSet<(u32, u32)>,
-    // What subscriptions had that ended, until the publisher knows the table without them.
+    asking: Asking,
+    // What subscriptions had that ended, until the publisher knows the table without them; whether any of it is to report.
     left: Vec<Left>,
+    left_reports: bool,
 }
 
 /// What an ended subscription had of one publisher: its acknowledgements must reach that before the end does.
@@ -92,6 +95,16 @@ pub(crate) struct Fetch {
     pub(crate) handle: u32,
     pub(crate) from: u64,
     pub(crate) count: u32,
+    /// Payload bytes wanted at most; one message always comes.
+    pub(crate) max_bytes: u32,
+}
+
+/// A pair that fetches a message too large for the room there is.
+#[derive(Clone, Copy)]
+struct Crowded {
+    peer: PeerIx,
+    pair: Pair,
+    total: usize,
 }
 
 /// A message that came in.
@@ -113,14 +126,16 @@ pub(crate) struct Receive {
     subs: BTreeMap<u32, LocalSub>,
     index: TopicIndex,
     origins: BTreeMap<PeerIx, Origin>,
+    held: Held,
     reassembly: Reassembly,
+    // Who waits for room to put a large message together, in turn; one at a time fetches it.
+    crowd: VecDeque<Crowded>,
+    alone: Option<(PeerIx, Pair)>,
     // Intakes with empty memory, oldest first: (publisher's node, handle, local subscription).
     resting: VecDeque<(PeerIx, u32, u32)>,
     pub(crate) counters: ReceiveCounters,
 }
 
-/// FETCHes to one publisher node that may be under way at a time.
-const FETCHES: usize = 16;
 /// Messages of one publisher that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
@@ -174,13 +189,13 @@ impl Receive {
             );
         }
         for (&peer, origin) in &mut self.origins {
-            origin.missing.retain(|(s, _)| *s != sub);
-            origin.fetching.retain(|(s, _)| *s != sub);
+            origin.asking.forget_sub(sub);
             for (&number, handle) in &mut origin.handles {
                 for mut intake in handle.intakes.extract_if(.., |i| i.sub == sub) {
-                    intake.end();
+                    intake.end(&mut self.held);
                     // Local publishers were told just before.
                     if peer != PeerIx::LOCAL {
+                        origin.left_reports = true;
                         origin.left.push(Left {
                             handle: number,
                             version,
@@ -208,15 +223,12 @@ impl Receive {
         local.attached = false;
         for (&peer, origin) in &mut self.origins {
             let Origin {
-                handles,
-                missing,
-                notices,
-                ..
+                handles, asking, ..
             } = origin;
             for (&number, handle) in handles {
                 for intake in handle.intakes.iter_mut().filter(|i| i.sub == sub) {
-                    intake.detach();
-                    note_behind(local, missing, notices, (peer, number), intake);
+                    intake.detach(&mut self.held);
+                    note_behind(local, asking, (peer, number), intake);
                 }
             }
         }
@@ -242,6 +254,7 @@ impl Receive {
             subs,
             origins,
             counters,
+            held,
             ..
         } = self;
         let (Some(local), Some(origin)) = (subs.get_mut(&sub), origins.get_mut(&peer)) else {
@@ -263,18 +276,13 @@ impl Receive {
         let mut to = Toward {
             local,
             counters,
+            held,
             id,
             topic,
             out,
         };
         to.drain(intake);
-        note_behind(
-            local,
-            &mut origin.missing,
-            &mut origin.notices,
-            (peer, number),
-            intake,
-        );
+        note_behind(local, &mut origin.asking, (peer, number), intake);
         if intake.has_reports() {
             origin.dirty.insert(number);
         }
@@ -292,19 +300,26 @@ impl Receive {
                     boot,
                     handles: BTreeMap::new(),
                     dirty: BTreeSet::new(),
-                    missing: BTreeSet::new(),
-                    notices: Vec::new(),
-                    fetching: BTreeSet::new(),
+                    asking: Asking::default(),
                     left: Vec::new(),
+                    left_reports: false,
                 };
                 self.origins.insert(peer, origin);
             }
         }
     }
 
+    /// The session ended: what it brought in parts comes as a whole in the next.
+    pub(crate) fn on_link_down(&mut self, peer: PeerIx) {
+        self.reassembly.forget(peer);
+    }
+
     /// Forgets a publisher node.
     pub(crate) fn forget(&mut self, peer: PeerIx) {
-        self.origins.remove(&peer);
+        let gone = self.origins.remove(&peer).map(|o| o.handles);
+        for intake in gone.iter().flatten().flat_map(|(_, h)| &h.intakes) {
+            self.held.give_back(intake.held_bytes());
+        }
         self.reassembly.forget(peer);
         for local in self.subs.values_mut() {
             local.behind.retain(|(p, _)| *p != peer);
@@ -362,6 +377,9 @@ impl Receive {
         sub: u32,
         out: &mut dyn Outlet,
     ) -> Result<u32, Undefined> {
+        if let Some(origin) = self.origins.get_mut(&message.peer) {
+            origin.asking.on_fetched_message(message.payload.len());
+        }
         self.hand_over(message, Some(sub), out)
     }
 
@@ -375,6 +393,7 @@ impl Receive {
             subs,
             origins,
             counters,
+            held,
             reassembly,
             ..
         } = self;
@@ -399,6 +418,7 @@ impl Receive {
             let mut to = Toward {
                 local,
                 counters,
+                held,
                 id,
                 topic,
                 out,
@@ -407,13 +427,7 @@ impl Receive {
             let taken = only.is_some() || intake.is_live(m.seq);
             let behind = taken && to.take(intake, m.seq, m.payload);
             if behind || late {
-                note_behind(
-                    local,
-                    &mut origin.missing,
-                    &mut origin.notices,
-                    (m.peer, m.handle),
-                    intake,
-                );
+                note_behind(local, &mut origin.asking, (m.peer, m.handle), intake);
             }
             reports |= intake.has_reports();
             unsettled += u32::from(!intake.is_settled(m.seq));
@@ -431,66 +445,96 @@ impl Receive {
         part: Incoming<'_>,
         (offset, total): (u32, u32),
         only: Option<u32>,
+        now: u64,
         out: &mut dyn Outlet,
     ) -> Result<(), Undefined> {
-        if !self.wants_part(part, only)? {
-            return Ok(());
-        }
         let key = MessageKey {
             peer: part.peer,
             handle: part.handle,
             seq: part.seq,
         };
-        let mut evicted = Vec::new();
-        let whole = self
-            .reassembly
-            .put(key, offset, total, part.payload, &mut evicted);
-        for key in evicted {
-            self.counters.evicted += 1;
-            self.miss_everywhere(key);
+        if !self.wants_part(key, only)? {
+            return Ok(());
         }
-        match whole {
+        let lay = Lay {
+            offset,
+            total,
+            fetched: only.is_some(),
+        };
+        let mut put = self.reassembly.put(key, lay, part.payload, now);
+        if put == Part::NoRoom && self.drop_stale(now) {
+            put = self.reassembly.put(key, lay, part.payload, now);
+        }
+        match put {
             // Both paths may have contributed: whoever lacks it gets it.
             Part::Whole(payload) => {
                 let whole = Incoming {
                     payload: &payload,
                     ..part
                 };
-                if only.is_some() {
-                    self.hand_over(whole, only, out)?;
+                if let Some(sub) = only {
+                    self.on_catchup(whole, sub, out)?;
                 }
                 self.hand_over(whole, None, out).map(|_| ())
+            }
+            Part::NoRoom => {
+                self.put_off(key, lay, only);
+                Ok(())
             }
             Part::Taken | Part::Bad => Ok(()),
         }
     }
 
     // Whether any subscription, or the one named, lacks the message that the part is of.
-    fn wants_part(&mut self, part: Incoming<'_>, only: Option<u32>) -> Result<bool, Undefined> {
-        let origin = self.origins.get_mut(&part.peer).ok_or(Undefined)?;
-        let handle = origin.handles.get_mut(&part.handle).ok_or(Undefined)?;
+    fn wants_part(&mut self, key: MessageKey, only: Option<u32>) -> Result<bool, Undefined> {
+        // What was missed is fetched whole: to begin it by a part that came live would only take room.
+        let begins = only.is_none() && !self.reassembly.has_begun(key);
+        let origin = self.origins.get_mut(&key.peer).ok_or(Undefined)?;
+        let handle = origin.handles.get_mut(&key.handle).ok_or(Undefined)?;
         let seen = handle.seen;
-        handle.seen = seen.max(part.seq + 1);
+        handle.seen = seen.max(key.seq + 1);
         let mut wanted = false;
         for intake in &mut handle.intakes {
             if only.is_some_and(|sub| intake.sub != sub) {
                 continue;
             }
-            wanted |= intake.wants(part.seq);
             if only.is_none()
-                && intake.begins_late(part.seq, seen)
+                && intake.begins_late(key.seq, seen)
                 && let Some(local) = self.subs.get_mut(&intake.sub)
             {
-                note_behind(
-                    local,
-                    &mut origin.missing,
-                    &mut origin.notices,
-                    (part.peer, part.handle),
-                    intake,
-                );
+                note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);
             }
+            wanted |= intake.wants(key.seq) && !(begins && intake.is_missed(key.seq));
         }
         Ok(wanted)
+    }
+
+    // There is no room to put the message together: it is fetched, alone if it was fetched when there was none.
+    fn put_off(&mut self, key: MessageKey, lay: Lay, only: Option<u32>) {
+        let Some(sub) = only else {
+            self.counters.evicted += 1;
+            return self.miss_everywhere(key);
+        };
+        let Some(origin) = self.origins.get_mut(&key.peer) else {
+            return;
+        };
+        let pair = (sub, key.handle);
+        if lay.offset == 0 && origin.asking.crowded.insert(pair) {
+            self.counters.evicted += 1;
+            self.crowd.push_back(Crowded {
+                peer: key.peer,
+                pair,
+                total: lay.total as usize,
+            });
+        }
+    }
+
+    // Messages that got no part for long make room; true if there are any.
+    fn drop_stale(&mut self, now: u64) -> bool {
+        let stale = self.reassembly.drop_stale(now);
+        self.counters.evicted += stale.len() as u64;
+        stale.iter().for_each(|key| self.miss_everywhere(*key));
+        !stale.is_empty()
     }
 
     fn miss_everywhere(&mut self, key: MessageKey) {
@@ -505,13 +549,7 @@ impl Receive {
                 continue;
             };
             intake.miss(key.seq, key.seq + 1);
-            note_behind(
-                local,
-                &mut origin.missing,
-                &mut origin.notices,
-                (key.peer, key.handle),
-                intake,
-            );
+            note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);
         }
     }
 
@@ -532,6 +570,7 @@ impl Receive {
         let left = origin.left.iter_mut();
         for left in left.filter(|l| l.handle == number && l.intake.sub == sub) {
             left.intake.report_again(from, to);
+            origin.left_reports = true;
         }
         let Some(handle) = origin.handles.get_mut(&number) else {
             return;
@@ -543,13 +582,7 @@ impl Receive {
             return;
         };
         intake.on_backlog(from, to, again);
-        note_behind(
-            local,
-            &mut origin.missing,
-            &mut origin.notices,
-            (peer, number),
-            intake,
-        );
+        note_behind(local, &mut origin.asking, (peer, number), intake);
         if intake.has_reports() {
             origin.dirty.insert(number);
         }
@@ -587,6 +620,7 @@ impl Receive {
             subs,
             origins,
             counters,
+            held,
             reassembly,
             ..
         } = self;
@@ -604,10 +638,14 @@ impl Receive {
         let Some(intake) = intakes.iter_mut().find(|i| i.sub == sub) else {
             return;
         };
+        if intake.is_full_of_gaps() {
+            return;
+        }
         let gaps = intake.skip(from, to, reason);
         let mut toward = Toward {
             local,
             counters,
+            held,
             id,
             topic,
             out,
@@ -615,13 +653,7 @@ impl Receive {
         gaps.into_iter()
             .for_each(|gap| toward.tell(intake.sub, gap));
         toward.drain(intake);
-        note_behind(
-            local,
-            &mut origin.missing,
-            &mut origin.notices,
-            (peer, number),
-            intake,
-        );
+        note_behind(local, &mut origin.asking, (peer, number), intake);
         reassembly.discard(peer, number, (from, to), intakes);
     }
 
@@ -630,84 +662,111 @@ impl Receive {
         let Some(origin) = self.origins.get_mut(&peer) else {
             return;
         };
-        origin.fetching.remove(&(sub, number));
-        let handle = origin.handles.get_mut(&number);
-        if let Some(intake) = handle.and_then(|h| h.intakes.iter_mut().find(|i| i.sub == sub)) {
-            intake.on_fetched(from);
+        if !origin.asking.end((sub, number), from) {
+            return;
+        }
+        let handle = origin.handles.get(&number);
+        let intake = handle.and_then(|h| h.intakes.iter().find(|i| i.sub == sub));
+        if intake.is_some_and(Intake::has_missed) {
+            origin.asking.want((sub, number));
         }
     }
 
     /// Whether asking for a FETCH may yield one.
-    pub(crate) fn may_fetch(&self, peer: PeerIx) -> bool {
+    pub(crate) fn may_fetch(&self, peer: PeerIx, now: u64) -> bool {
+        let crowded = self.crowd.front().is_some_and(|c| c.peer == peer);
         self.origins
             .get(&peer)
-            .is_some_and(|o| !o.missing.is_empty() && o.fetching.len() < FETCHES)
+            .is_some_and(|o| crowded || o.asking.is_due(now))
     }
 
     /// The next FETCH for a publisher node, if any is due.
     pub(crate) fn next_fetch(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
-        let origin = self.origins.get_mut(&peer)?;
-        if origin.fetching.len() >= FETCHES {
-            return None;
+        if let Some(fetch) = self.next_crowded(peer, now) {
+            return Some(fetch);
         }
-        for (&sub, local) in self
-            .subs
-            .iter_mut()
-            .filter(|(_, l)| l.attached && !l.full && !l.behind.is_empty())
-        {
-            for &(_, number) in local.behind.range((peer, 0)..=(peer, u32::MAX)) {
-                let handle = origin.handles.get_mut(&number)?;
-                let Some(intake) = handle.intakes.iter_mut().find(|i| i.sub == sub) else {
-                    continue;
-                };
-                let Some(fetch) = intake.fetch(now) else {
-                    continue;
-                };
-                origin.fetching.insert((sub, number));
-                return Some(Fetch {
-                    sub,
-                    handle: number,
-                    from: fetch.from,
-                    count: (fetch.to - fetch.from) as u32,
-                });
+        loop {
+            let pair = self.origins.get_mut(&peer)?.asking.next_due(now)?;
+            if let Some(fetch) = self.fetch(peer, pair, now) {
+                return Some(fetch);
             }
         }
-        None
+    }
+
+    // Begins a FETCH for a pair, unless there is nothing to fetch or nobody to take it: then it is wanted again when there is.
+    fn fetch(&mut self, peer: PeerIx, pair: Pair, now: u64) -> Option<Fetch> {
+        let (sub, number) = pair;
+        self.subs.get(&sub).filter(|l| l.attached && !l.full)?;
+        let origin = self.origins.get_mut(&peer)?;
+        let handle = origin.handles.get(&number)?;
+        let intake = handle.intakes.iter().find(|i| i.sub == sub)?;
+        let (from, to) = intake.next_missed()?;
+        let count = (to - from) as u32;
+        let max_bytes = origin.asking.begin(pair, from, count, now);
+        Some(Fetch {
+            sub,
+            handle: number,
+            from,
+            count,
+            max_bytes,
+        })
+    }
+
+    // The FETCH of the first who waits for room, once there is room for its message and no other fetches alone.
+    fn next_crowded(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
+        let under_way = |(peer, pair)| self.is_fetching(peer, pair);
+        if self.alone.is_some_and(under_way) {
+            return None;
+        }
+        loop {
+            let first = *self.crowd.front()?;
+            let origin = self.origins.get(&first.peer);
+            let waits = origin.is_some_and(|o| o.asking.crowded.contains(&first.pair));
+            if waits {
+                let is_next = first.peer == peer && !self.is_fetching(peer, first.pair);
+                if !is_next || !self.has_room(first.total, now) {
+                    return None;
+                }
+            }
+            self.crowd.pop_front();
+            if !waits {
+                continue;
+            }
+            if let Some(origin) = self.origins.get_mut(&peer) {
+                origin.asking.crowded.remove(&first.pair);
+            }
+            if let Some(fetch) = self.fetch(peer, first.pair, now) {
+                self.alone = Some((peer, first.pair));
+                return Some(fetch);
+            }
+        }
+    }
+
+    fn is_fetching(&self, peer: PeerIx, pair: Pair) -> bool {
+        let origin = self.origins.get(&peer);
+        origin.is_some_and(|o| o.asking.is_fetching(pair))
+    }
+
+    // Whether there is room to fetch a message of `total` bytes.
+    fn has_room(&mut self, total: usize, now: u64) -> bool {
+        let fits = |r: &Reassembly| r.has_room(total, true);
+        fits(&self.reassembly) || (self.drop_stale(now) && fits(&self.reassembly))
     }
 
     /// Bytes held back or partly received.
     pub(crate) fn bytes(&self) -> usize {
-        let held = self
-            .origins
-            .values()
-            .flat_map(|o| o.handles.values())
-            .flat_map(|h| &h.intakes);
-        held.map(Intake::held_bytes).sum::<usize>() + self.reassembly.bytes()
+        self.held.bytes() + self.reassembly.bytes()
     }
 }
 
 impl Origin {
     // The same boot in a new session: what was asked and told is asked and told again.
     fn renew(&mut self) {
-        self.fetching.clear();
-        self.notices.clear();
-        for intake in self.handles.values_mut().flat_map(|h| &mut h.intakes) {
-            intake.forget_fetch();
-        }
+        self.asking.renew();
         // Its table comes whole and without these; what they acknowledged may have been lost with the old session.
         for left in &mut self.left {
             left.intake.report_again(0, u64::MAX);
-        }
-        let mut told = None;
-        for &(sub, handle) in &self.missing {
-            if told != Some(sub) {
-                told = Some(sub);
-                self.notices.push(Notice::Deferred {
-                    sub,
-                    handle,
-                    from: 0,
-                });
-            }
+            self.left_reports = true;
         }
     }
 }

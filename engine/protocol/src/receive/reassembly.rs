@@ -15,10 +15,21 @@ pub(crate) struct MessageKey {
     pub(crate) seq: u64,
 }
 
+/// Where a part lies in its message, and which way it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lay {
+    pub(crate) offset: u32,
+    pub(crate) total: u32,
+    /// By FETCH, not by the live stream.
+    pub(crate) fetched: bool,
+}
+
 struct Partial {
     buffer: Box<[u8]>,
     have: RangeSet,
     touched: u64,
+    // Begun by catch-up.
+    fetched: bool,
 }
 
 /// What a part did.
@@ -30,49 +41,62 @@ pub(crate) enum Part {
     Whole(Box<[u8]>),
     /// The part contradicts the message or is beyond the cap: ignored.
     Bad,
+    /// There is no room for the message now.
+    NoRoom,
 }
 
-/// Partly received messages, within a budget of bytes.
+/// Partly received messages, within a budget of bytes. A message that finds no room waits for those that were begun: if they
+/// made room for it, so many could be under way that none ends. The live stream leaves room for one message of any size, so
+/// that what waits can be fetched whatever the live stream brings.
 #[derive(Default)]
 pub(crate) struct Reassembly {
     partials: BTreeMap<MessageKey, Partial>,
     bytes: usize,
-    clock: u64,
+    // Of these, what the live stream began.
+    live: usize,
+    // No partial is stale before this.
+    stale_at: u64,
 }
 
+/// A message that got no part for so long, in ns, makes room for others: repair and catch-up take seconds at most.
+const STALE: u64 = 10_000_000_000;
+
+/// What a message of `total` bytes takes with the book of its parts, which are no shorter than 1 KiB on average.
+const fn cost(total: usize) -> usize {
+    total + total / 32 + 512
+}
+
+fn parts_max(total: usize) -> usize {
+    total / 1024 + 8
+}
+
+const LARGEST: usize = cost(limits::MAX_MESSAGE_CAP);
+const _: () = assert!(2 * LARGEST <= limits::REASSEMBLY);
+
 impl Reassembly {
-    /// Takes one part. A message whose place is taken by a newer one is pushed to `evicted`: it must be fetched again.
-    pub(crate) fn put(
-        &mut self,
-        key: MessageKey,
-        offset: u32,
-        total: u32,
-        part: &[u8],
-        evicted: &mut Vec<MessageKey>,
-    ) -> Part {
-        let (offset, total) = (offset as usize, total as usize);
+    /// Takes one part at `now`.
+    pub(crate) fn put(&mut self, key: MessageKey, lay: Lay, part: &[u8], now: u64) -> Part {
+        let (offset, total) = (lay.offset as usize, lay.total as usize);
         if total > limits::MAX_MESSAGE_CAP
             || part.is_empty()
             || offset.checked_add(part.len()).is_none_or(|end| end > total)
         {
             return Part::Bad;
         }
-        self.clock += 1;
         if !self.partials.contains_key(&key) {
-            self.make_room(total, evicted);
-            self.bytes += total;
-            let partial = Partial {
-                buffer: vec![0; total].into(),
-                have: RangeSet::default(),
-                touched: 0,
-            };
-            self.partials.insert(key, partial);
+            // Fetched parts come in order: without the first the others are of no use.
+            if !self.has_room(total, lay.fetched) || (lay.fetched && offset > 0) {
+                return Part::NoRoom;
+            }
+            self.begin(key, total, lay.fetched);
         }
-        let partial = self.partials.get_mut(&key).expect("inserted above");
-        if partial.buffer.len() != total {
+        let Some(partial) = self.partials.get_mut(&key) else {
+            return Part::Bad;
+        };
+        if partial.buffer.len() != total || partial.have.ranges() > parts_max(total) {
             return Part::Bad;
         }
-        partial.touched = self.clock;
+        partial.touched = now;
         partial.buffer[offset..offset + part.len()].copy_from_slice(part);
         partial
             .have
@@ -80,31 +104,55 @@ impl Reassembly {
         if partial.have.count() < total as u64 {
             return Part::Taken;
         }
-        self.bytes -= total;
-        self.partials
-            .remove(&key)
+        self.take_out(key)
             .map_or(Part::Bad, |p| Part::Whole(p.buffer))
     }
 
-    fn make_room(&mut self, bytes: usize, evicted: &mut Vec<MessageKey>) {
-        while self.bytes + bytes > limits::REASSEMBLY {
-            let Some(oldest) = self
-                .partials
-                .iter()
-                .min_by_key(|(_, p)| p.touched)
-                .map(|(key, _)| *key)
-            else {
-                return;
-            };
-            self.drop_partial(oldest);
-            evicted.push(oldest);
-        }
+    fn begin(&mut self, key: MessageKey, total: usize, fetched: bool) {
+        self.bytes += cost(total);
+        self.live += if fetched { 0 } else { cost(total) };
+        let partial = Partial {
+            buffer: vec![0; total].into(),
+            have: RangeSet::default(),
+            touched: 0,
+            fetched,
+        };
+        self.partials.insert(key, partial);
     }
 
-    fn drop_partial(&mut self, key: MessageKey) {
-        if let Some(partial) = self.partials.remove(&key) {
-            self.bytes -= partial.buffer.len();
+    fn take_out(&mut self, key: MessageKey) -> Option<Partial> {
+        let partial = self.partials.remove(&key)?;
+        let cost = cost(partial.buffer.len());
+        self.bytes -= cost;
+        self.live -= if partial.fetched { 0 } else { cost };
+        Some(partial)
+    }
+
+    /// Whether a message of `total` bytes may be begun, live or by catch-up.
+    pub(crate) fn has_room(&self, total: usize, fetched: bool) -> bool {
+        let fits = self.bytes + cost(total) <= limits::REASSEMBLY;
+        fits && (fetched || self.live + cost(total) <= limits::REASSEMBLY - LARGEST)
+    }
+
+    /// Whether a part of the message is here.
+    pub(crate) fn has_begun(&self, key: MessageKey) -> bool {
+        self.partials.contains_key(&key)
+    }
+
+    /// Drops the messages that got no part for long: they must be fetched again.
+    pub(crate) fn drop_stale(&mut self, now: u64) -> Vec<MessageKey> {
+        if now < self.stale_at {
+            return Vec::new();
         }
+        let is_stale = |p: &Partial| p.touched + STALE <= now;
+        let stale = self.partials.iter().filter(|(_, p)| is_stale(p));
+        let stale: Vec<MessageKey> = stale.map(|(key, _)| *key).collect();
+        for &key in &stale {
+            self.take_out(key);
+        }
+        let oldest = self.partials.values().map(|p| p.touched).min();
+        self.stale_at = oldest.unwrap_or(now) + STALE;
+        stale
     }
 
     /// Drops what there is of `from..to` of a publisher unless a subscription still wants it: it came whole by another way, or
@@ -123,7 +171,7 @@ impl Reassembly {
         let idle = |key: &&MessageKey| !intakes.iter().any(|i| i.wants(key.seq));
         let range = self.partials.range(key(from)..key(to)).map(|(key, _)| key);
         let gone: Vec<MessageKey> = range.filter(idle).copied().collect();
-        gone.into_iter().for_each(|key| self.drop_partial(key));
+        gone.into_iter().for_each(|key| drop(self.take_out(key)));
     }
 
     /// Forgets everything of a peer: its session ended.
@@ -134,7 +182,7 @@ impl Reassembly {
             .filter(|k| k.peer == peer)
             .copied()
             .collect();
-        keys.into_iter().for_each(|key| self.drop_partial(key));
+        keys.into_iter().for_each(|key| drop(self.take_out(key)));
     }
 
     /// Bytes reserved.
@@ -147,6 +195,8 @@ impl Reassembly {
 mod tests {
     use super::*;
 
+    const MIB: u32 = 1 << 20;
+
     fn key(seq: u64) -> MessageKey {
         MessageKey {
             peer: PeerIx(1),
@@ -155,14 +205,28 @@ mod tests {
         }
     }
 
+    fn live(offset: u32, total: u32) -> Lay {
+        Lay {
+            offset,
+            total,
+            fetched: false,
+        }
+    }
+
+    fn fetched(offset: u32, total: u32) -> Lay {
+        Lay {
+            fetched: true,
+            ..live(offset, total)
+        }
+    }
+
     #[test]
     fn parts_in_any_order_and_twice_make_the_message() {
         let mut r = Reassembly::default();
-        let mut evicted = Vec::new();
-        assert_eq!(r.put(key(0), 4, 6, b"ef", &mut evicted), Part::Taken);
-        assert_eq!(r.put(key(0), 4, 6, b"ef", &mut evicted), Part::Taken);
+        assert_eq!(r.put(key(0), live(4, 6), b"ef", 0), Part::Taken);
+        assert_eq!(r.put(key(0), live(4, 6), b"ef", 0), Part::Taken);
         assert_eq!(
-            r.put(key(0), 0, 6, b"abcd", &mut evicted),
+            r.put(key(0), live(0, 6), b"abcd", 0),
             Part::Whole(b"abcdef".as_slice().into())
         );
         assert_eq!(r.bytes(), 0);
@@ -171,23 +235,49 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let mut r = Reassembly::default();
-        let mut evicted = Vec::new();
-        assert_eq!(r.put(key(0), 5, 6, b"ef", &mut evicted), Part::Bad);
-        assert_eq!(r.put(key(0), u32::MAX, 6, b"ef", &mut evicted), Part::Bad);
-        assert_eq!(r.put(key(0), 0, u32::MAX, b"ef", &mut evicted), Part::Bad);
-        assert_eq!(r.put(key(0), 0, 6, b"ab", &mut evicted), Part::Taken);
-        assert_eq!(r.put(key(0), 2, 7, b"cd", &mut evicted), Part::Bad);
+        assert_eq!(r.put(key(0), live(5, 6), b"ef", 0), Part::Bad);
+        assert_eq!(r.put(key(0), live(u32::MAX, 6), b"ef", 0), Part::Bad);
+        assert_eq!(r.put(key(0), live(0, u32::MAX), b"ef", 0), Part::Bad);
+        assert_eq!(r.put(key(0), live(0, 6), b"ab", 0), Part::Taken);
+        assert_eq!(r.put(key(0), live(2, 7), b"cd", 0), Part::Bad);
     }
 
     #[test]
-    fn memory_is_bounded_and_the_oldest_makes_room() {
+    fn what_was_begun_ends_and_what_finds_no_room_can_be_fetched() {
         let mut r = Reassembly::default();
-        let mut evicted = Vec::new();
-        for seq in 0..100 {
-            r.put(key(seq), 0, 1 << 20, b"x", &mut evicted);
-        }
-        assert!(r.bytes() <= limits::REASSEMBLY);
-        assert_eq!(evicted.len(), 100 - limits::REASSEMBLY / (1 << 20));
-        assert_eq!(evicted[0], key(0));
+        let begun = |r: &mut Reassembly| {
+            let begin = |seq| r.put(key(seq), live(0, MIB), b"x", 0);
+            (0..100).map(begin).filter(|p| *p == Part::Taken).count()
+        };
+        assert_eq!(begun(&mut r), 11);
+        assert!(r.bytes() <= limits::REASSEMBLY - LARGEST);
+        let most = limits::MAX_MESSAGE_CAP as u32;
+        assert_eq!(r.put(key(100), fetched(0, most), b"x", 0), Part::Taken);
+        assert_eq!(r.put(key(101), fetched(0, most), b"x", 0), Part::NoRoom);
+        assert_eq!(r.put(key(100), fetched(1, most), b"x", 0), Part::Taken);
+        assert_eq!(r.put(key(0), live(1, MIB), b"x", 0), Part::Taken);
+    }
+
+    #[test]
+    fn only_a_message_that_got_nothing_for_long_makes_room() {
+        let mut r = Reassembly::default();
+        r.put(key(0), live(0, MIB), b"x", 0);
+        r.put(key(1), live(0, MIB), b"x", 0);
+        r.put(key(1), live(1, MIB), b"x", STALE / 2);
+        assert_eq!(r.drop_stale(STALE), [key(0)]);
+        assert_eq!(r.drop_stale(STALE + 1), []);
+        assert_eq!(r.drop_stale(STALE * 2), [key(1)]);
+        assert_eq!(r.bytes(), 0);
+    }
+
+    #[test]
+    fn small_messages_and_small_parts_cannot_take_more_than_the_budget() {
+        let mut r = Reassembly::default();
+        let begin = |r: &mut Reassembly, seq| r.put(key(seq), live(0, 2), b"x", 0);
+        let begun = (0..200_000).filter(|seq| begin(&mut r, *seq) == Part::Taken);
+        assert!(begun.count() < limits::REASSEMBLY / 512);
+        let mut r = Reassembly::default();
+        let scattered = (0..MIB / 2).map(|n| r.put(key(0), live(n * 2, MIB), b"x", 0));
+        assert!(scattered.filter(|p| *p == Part::Taken).count() < 2000);
     }
 }

@@ -38,10 +38,9 @@ impl Receive {
 
     /// Publisher nodes with anything to tell.
     pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
-        self.origins.get(&peer).is_some_and(|o| {
-            let left = o.left.iter().any(|l| l.intake.has_reports());
-            left || !o.dirty.is_empty() || !o.notices.is_empty()
-        })
+        self.origins
+            .get(&peer)
+            .is_some_and(|o| o.left_reports || !o.dirty.is_empty() || !o.asking.notices.is_empty())
     }
 
     /// Whether a subscription ended that the publisher node may not know the end of.
@@ -66,14 +65,15 @@ impl Receive {
             return true;
         };
         let mut sent = 0;
-        for notice in &origin.notices {
+        let notices = &mut origin.asking.notices;
+        for notice in notices.iter() {
             if !emit(*notice) {
                 break;
             }
             sent += 1;
         }
-        origin.notices.drain(..sent);
-        origin.notices.is_empty()
+        notices.drain(..sent);
+        notices.is_empty()
     }
 
     /// Takes acknowledgements for a publisher node: (sub, handle, from, to, outcome).
@@ -85,11 +85,14 @@ impl Receive {
         let Some(origin) = self.origins.get_mut(&peer) else {
             return true;
         };
-        for Left { handle, intake, .. } in &mut origin.left {
-            let (sub, number) = (intake.sub, *handle);
-            if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
-                return false;
+        if origin.left_reports {
+            for Left { handle, intake, .. } in &mut origin.left {
+                let (sub, number) = (intake.sub, *handle);
+                if !intake.reports(|from, to, outcome| emit(sub, number, from, to, outcome)) {
+                    return false;
+                }
             }
+            origin.left_reports = false;
         }
         while let Some(&number) = origin.dirty.first() {
             if let Some(handle) = origin.handles.get_mut(&number) {

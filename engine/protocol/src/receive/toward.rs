@@ -1,9 +1,9 @@
 //! The last step to a local subscription: hand over, hold back, or account why not.
 
-use std::collections::BTreeSet;
-
+use super::asking::Asking;
+use super::held::Held;
 use super::intake::{Gap, Intake, Verdict};
-use super::{DROP_OLDEST_WAITING, LocalSub, Notice, ReceiveCounters};
+use super::{DROP_OLDEST_WAITING, LocalSub, ReceiveCounters};
 use crate::config::{AckMode, SlowPolicy};
 use crate::event::{Delivery, Event, Outcome, Outlet, PublisherId, Taken};
 use crate::peer::PeerIx;
@@ -11,8 +11,7 @@ use crate::peer::PeerIx;
 // Keeps both lists of who is behind true after an intake changed.
 pub(super) fn note_behind(
     local: &mut LocalSub,
-    missing: &mut BTreeSet<(u32, u32)>,
-    notices: &mut Vec<Notice>,
+    asking: &mut Asking,
     at: (PeerIx, u32),
     intake: &Intake,
 ) {
@@ -24,21 +23,10 @@ pub(super) fn note_behind(
     // What is held back waits for others to arrive, or for room: only then the publisher is told.
     let no_room = local.full || !local.attached;
     let waits = intake.has_missed() || (no_room && intake.has_held());
-    let (sub, key) = (intake.sub, (intake.sub, at.1));
-    let any =
-        |missing: &BTreeSet<(u32, u32)>| missing.range((sub, 0)..=(sub, u32::MAX)).next().is_some();
-    if waits && !missing.contains(&key) {
-        if !any(missing) {
-            let from = intake.oldest_waiting();
-            notices.push(Notice::Deferred {
-                sub,
-                handle: at.1,
-                from,
-            });
-        }
-        missing.insert(key);
-    } else if !waits && missing.remove(&key) && !any(missing) {
-        notices.push(Notice::Resumed { sub });
+    let pair = (intake.sub, at.1);
+    asking.note(pair, waits, || intake.oldest_waiting());
+    if !no_room && intake.has_missed() {
+        asking.want(pair);
     }
 }
 
@@ -46,6 +34,7 @@ pub(super) fn note_behind(
 pub(super) struct Toward<'a> {
     pub(super) local: &'a mut LocalSub,
     pub(super) counters: &'a mut ReceiveCounters,
+    pub(super) held: &'a mut Held,
     pub(super) id: PublisherId,
     pub(super) topic: &'a str,
     pub(super) out: &'a mut dyn Outlet,
@@ -54,7 +43,7 @@ pub(super) struct Toward<'a> {
 impl Toward<'_> {
     // Takes a message; true if the subscription is behind after it, or was.
     pub(super) fn take(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
-        match intake.judge(seq, payload.len()) {
+        match intake.judge(seq, payload.len(), self.held) {
             Verdict::Duplicate => {
                 self.counters.duplicates += 1;
                 return false;
@@ -63,7 +52,7 @@ impl Toward<'_> {
             Verdict::Hold | Verdict::Miss if self.sheds_oldest() => self.no_room(intake, seq),
             Verdict::Hold => {
                 self.counters.held += 1;
-                intake.hold(seq, payload);
+                intake.hold(seq, payload, self.held);
                 return true;
             }
             Verdict::Miss => self.miss(intake, seq),
@@ -127,7 +116,7 @@ impl Toward<'_> {
             SlowPolicy::DropNewest if self.local.attached => self.refuse(intake, seq),
             SlowPolicy::DropOldest => {
                 self.miss(intake, seq);
-                self.counters.refused += intake.refuse_oldest(DROP_OLDEST_WAITING);
+                self.counters.refused += intake.refuse_oldest(DROP_OLDEST_WAITING, self.held);
             }
             SlowPolicy::DropNewest | SlowPolicy::Detach | SlowPolicy::Block => {
                 self.miss(intake, seq)
@@ -158,14 +147,14 @@ impl Toward<'_> {
             if self.local.full && !drops {
                 return;
             }
-            let Some((seq, payload)) = intake.next_held() else {
+            let Some((seq, payload)) = intake.next_held(self.held) else {
                 return;
             };
             if !self.local.full && self.deliver(intake, seq, &payload) {
                 continue;
             }
             if !drops {
-                intake.unhold(seq, payload);
+                intake.unhold(seq, payload, self.held);
                 return;
             }
             self.counters.refused += 1;

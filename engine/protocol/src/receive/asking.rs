@@ -1,0 +1,187 @@
+//! What is asked of one publisher node: FETCHes for what was missed, and notices of who waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Notice;
+use crate::limits;
+
+/// A local subscription and a publisher of the node.
+pub(super) type Pair = (u32, u32);
+
+/// A FETCH under way.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    from: u64,
+    bytes: u32,
+    since: u64,
+}
+
+/// What a publisher node is asked for and told, but for acknowledgements.
+#[derive(Default)]
+pub(super) struct Asking {
+    // With something missed: a subscription's first and last is told to the publisher.
+    missing: BTreeSet<Pair>,
+    pub(super) notices: Vec<Notice>,
+    // Those of them that may be fetched as soon as there is room for another FETCH, and which of them was the last.
+    due: BTreeSet<Pair>,
+    turn: Pair,
+    fetching: BTreeMap<Pair, Asked>,
+    // Bytes that they asked for, and since when the oldest may be under way.
+    bytes: usize,
+    oldest: u64,
+    /// Those that wait for room to put a large message together: not due.
+    pub(super) crowded: BTreeSet<Pair>,
+    // Bytes of a message that is fetched, on average.
+    typical: u32,
+}
+
+/// An answer later than this is not coming, in ns.
+const PATIENCE: u64 = 10_000_000_000;
+/// What a message is taken for before any was fetched.
+const TYPICAL: u32 = 1024;
+
+impl Asking {
+    /// The pair waits for something, or does no more; `first` is its number. A subscription's first and last pair is told.
+    pub(super) fn note(&mut self, pair: Pair, waits: bool, first: impl FnOnce() -> u64) {
+        let (sub, handle) = pair;
+        if waits && !self.missing.contains(&pair) {
+            if !self.is_missing(sub) {
+                let from = first();
+                self.notices.push(Notice::Deferred { sub, handle, from });
+            }
+            self.missing.insert(pair);
+        } else if !waits && self.missing.remove(&pair) && !self.is_missing(sub) {
+            self.notices.push(Notice::Resumed { sub });
+        }
+    }
+
+    fn is_missing(&self, sub: u32) -> bool {
+        let mut pairs = self.missing.range((sub, 0)..=(sub, u32::MAX));
+        pairs.next().is_some()
+    }
+
+    /// The pair has something to fetch, and somebody to take it.
+    pub(super) fn want(&mut self, pair: Pair) {
+        if !self.fetching.contains_key(&pair) && !self.crowded.contains(&pair) {
+            self.due.insert(pair);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.fetching.len() < limits::FETCHES && self.bytes < limits::FETCH_WINDOW
+    }
+
+    /// Whether any pair is due.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        !self.due.is_empty() || self.is_overdue(now)
+    }
+
+    /// The next pair in turn, if another FETCH may go. It is the caller's to begin that, or to want the pair again when there is
+    /// something to fetch.
+    pub(super) fn next_due(&mut self, now: u64) -> Option<Pair> {
+        if self.is_overdue(now) {
+            self.give_up(now);
+        }
+        if !self.has_room() {
+            return None;
+        }
+        let above = self.due.range(self.turn..).next();
+        let pair = *above.or(self.due.first())?;
+        self.due.remove(&pair);
+        self.turn = (pair.0, pair.1.wrapping_add(1));
+        Some(pair)
+    }
+
+    /// A FETCH of `count` messages leaves; returns how many bytes it may ask for.
+    pub(super) fn begin(&mut self, pair: Pair, from: u64, count: u32, now: u64) -> u32 {
+        let typical = if self.typical == 0 {
+            TYPICAL
+        } else {
+            self.typical
+        };
+        let bytes = u64::from(count) * 2 * u64::from(typical);
+        let bytes = bytes.clamp(limits::FETCH_LEAST.into(), limits::FETCH_BYTES.into()) as u32;
+        if self.fetching.is_empty() {
+            self.oldest = now;
+        }
+        let since = now;
+        self.fetching.insert(pair, Asked { from, bytes, since });
+        self.bytes += bytes as usize;
+        bytes
+    }
+
+    /// A message of so many bytes came by FETCH.
+    pub(super) fn on_fetched_message(&mut self, len: usize) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX).max(1);
+        self.typical = match self.typical {
+            0 => len,
+            typical => typical - typical / 8 + len / 8,
+        };
+    }
+
+    /// Whether a FETCH of the pair is under way.
+    pub(super) fn is_fetching(&self, pair: Pair) -> bool {
+        self.fetching.contains_key(&pair)
+    }
+
+    /// The FETCH that began at `from` was answered; false if there is none.
+    pub(super) fn end(&mut self, pair: Pair, from: u64) -> bool {
+        let is_it = self.fetching.get(&pair).is_some_and(|f| f.from == from);
+        if is_it {
+            self.drop_fetch(pair);
+        }
+        is_it
+    }
+
+    fn drop_fetch(&mut self, pair: Pair) {
+        if let Some(asked) = self.fetching.remove(&pair) {
+            self.bytes -= asked.bytes as usize;
+        }
+    }
+
+    fn is_overdue(&self, now: u64) -> bool {
+        !self.fetching.is_empty() && now >= self.oldest + PATIENCE
+    }
+
+    // Answers that did not come are asked for again: the publisher may have dropped the question.
+    fn give_up(&mut self, now: u64) {
+        let late = self
+            .fetching
+            .iter()
+            .filter(|(_, f)| now >= f.since + PATIENCE);
+        let late: Vec<Pair> = late.map(|(pair, _)| *pair).collect();
+        for pair in late {
+            self.drop_fetch(pair);
+            self.due.insert(pair);
+        }
+        let oldest = self.fetching.values().map(|f| f.since).min();
+        self.oldest = oldest.unwrap_or(now);
+    }
+
+    /// The same boot in a new session: what was asked and told is asked and told again.
+    pub(super) fn renew(&mut self) {
+        self.fetching.clear();
+        self.bytes = 0;
+        self.notices.clear();
+        self.due.clone_from(&self.missing);
+        self.due.retain(|pair| !self.crowded.contains(pair));
+        let mut told = None;
+        for &(sub, handle) in &self.missing {
+            if told != Some(sub) {
+                told = Some(sub);
+                let from = 0;
+                self.notices.push(Notice::Deferred { sub, handle, from });
+            }
+        }
+    }
+
+    /// The subscription ended.
+    pub(super) fn forget_sub(&mut self, sub: u32) {
+        let gone = self.fetching.keys().filter(|pair| pair.0 == sub);
+        let gone: Vec<Pair> = gone.copied().collect();
+        gone.into_iter().for_each(|pair| self.drop_fetch(pair));
+        for pairs in [&mut self.missing, &mut self.due, &mut self.crowded] {
+            pairs.retain(|pair| pair.0 != sub);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The subscriber's side by itself, fed by hand.
+
+use super::*;
+use crate::event::{Delivery, Event, Taken};
+
+const P: PeerIx = PeerIx(1);
+const KIB: usize = 1 << 10;
+
+/// Counts what subscriptions get.
+#[derive(Default)]
+struct Got {
+    count: usize,
+}
+
+impl Outlet for Got {
+    fn deliver(&mut self, _: u32, _: &Delivery<'_>) -> Taken {
+        self.count += 1;
+        Taken::Acked
+    }
+
+    fn event(&mut self, _: Event<'_>) {}
+}
+
+// A publisher node with one topic, to which this node subscribes so often.
+fn subscribed(subs: u32, ordered: bool) -> Receive {
+    let mut receive = Receive::default();
+    receive.on_session(P, NodeId([1; 16]), Boot([1; 16]));
+    for sub in 0..subs {
+        let mut spec = SubSpec::new("t");
+        spec.ordered = ordered;
+        receive.subscribe(sub, &spec);
+    }
+    receive.define(P, 1, 0, "t");
+    receive
+}
+
+fn message(seq: u64, payload: &[u8]) -> Incoming<'_> {
+    Incoming {
+        peer: P,
+        handle: 1,
+        seq,
+        payload,
+    }
+}
+
+fn fetches(receive: &mut Receive, now: u64) -> Vec<Fetch> {
+    std::iter::from_fn(|| receive.next_fetch(P, now)).collect()
+}
+
+#[test]
+fn all_subscriptions_together_hold_back_no_more_than_the_overlay_may() {
+    let (mut receive, mut out) = (subscribed(50, true), Got::default());
+    let payload = [7; KIB];
+    // The stream is known from its first message on; the second is lost.
+    receive.on_message(message(0, &payload), &mut out).unwrap();
+    for seq in 2..4000 {
+        receive
+            .on_message(message(seq, &payload), &mut out)
+            .unwrap();
+    }
+    assert!(receive.bytes() <= limits::HELD && receive.bytes() > limits::HELD / 2);
+    assert_eq!(out.count, 50);
+    assert!(
+        fetches(&mut receive, 0).is_empty(),
+        "they wait for the hole"
+    );
+    receive.on_message(message(1, &payload), &mut out).unwrap();
+    assert_eq!(receive.bytes(), 0);
+    let intakes = &receive.origins[&P].handles[&1].intakes;
+    let lacked = intakes.iter().filter_map(Intake::next_missed);
+    let lacked: Vec<u64> = lacked.map(|(from, _)| from).collect();
+    assert_eq!(lacked.len(), 50, "everybody lacks something");
+    let below: u64 = lacked.iter().sum();
+    assert_eq!(out.count as u64, below, "and has all below it");
+    assert!(!fetches(&mut receive, 0).is_empty());
+}
+
+#[test]
+fn what_is_held_back_is_given_back_however_it_ends() {
+    let payload = [7; KIB];
+    let ends: [fn(&mut Receive); 3] = [
+        |receive| (0..5).for_each(|sub| receive.unsubscribe(sub, 1)),
+        |receive| (0..5).for_each(|sub| receive.detach(sub)),
+        |receive| receive.forget(P),
+    ];
+    for end in ends {
+        let (mut receive, mut out) = (subscribed(5, true), Got::default());
+        for seq in [0, 2, 3] {
+            receive
+                .on_message(message(seq, &payload), &mut out)
+                .unwrap();
+        }
+        assert!(receive.bytes() >= 10 * KIB);
+        end(&mut receive);
+        assert_eq!(receive.bytes(), 0);
+    }
+}
+
+#[test]
+fn fetches_under_way_are_bounded_by_number_and_bytes() {
+    let mut receive = Receive::default();
+    receive.on_session(P, NodeId([1; 16]), Boot([1; 16]));
+    receive.subscribe(1, &SubSpec::new("*"));
+    let asked = |receive: &mut Receive, count: u64| {
+        for handle in 0..5000 {
+            receive.on_backlog(P, 1, handle, (0, count), false, &format!("t.{handle}"));
+        }
+        fetches(receive, 0)
+    };
+    let few = asked(&mut receive, 1);
+    assert_eq!(few.len(), limits::FETCHES);
+    for fetch in few {
+        receive.on_fetched(P, fetch.sub, fetch.handle, fetch.from);
+    }
+    let many = asked(&mut receive, 1_000_000);
+    let bytes: usize = many.iter().map(|fetch| fetch.max_bytes as usize).sum();
+    assert_eq!(bytes, limits::FETCH_WINDOW);
+    assert!(fetches(&mut receive, 1).is_empty());
+    let late = fetches(&mut receive, 20_000_000_000);
+    assert_eq!(
+        late.len(),
+        many.len(),
+        "an answer that is lost is asked for again"
+    );
+}
