@@ -263,13 +263,12 @@ fn what_goes_to_a_peer_and_comes_from_it_is_counted() {
     );
     let (lost, repairs) = (out.counters.lost, out.counters.repairs);
     assert!(
-        lost > 0 && repairs > 0,
-        "{lost} held lost, {repairs} repaired, {} in vain",
-        out.counters.spurious
+        (sent / 100..sent / 25).contains(&lost) && (lost..lost + 20).contains(&repairs),
+        "2 % are lost: {lost} of {sent} held lost, {repairs} repaired"
     );
     assert!((back.counters.open_failed, out.counters.links) == (0, 1));
     let rtt = out.rtt.unwrap();
-    assert!((MS..20 * MS).contains(&rtt), "{rtt} ns");
+    assert!((4 * MS..12 * MS).contains(&rtt), "{rtt} ns");
     assert!(out.window.0 > out.window.1);
 }
 

@@ -104,7 +104,7 @@ impl Publish {
             longest: link.rtt.bound(),
             now,
         };
-        let progress = node.on_ack(ack.fixed.floor.get(), words, &round);
+        let progress = node.on_ack(ack.fixed.floor.get(), words, ack.fixed.recent.get(), &round);
         let delay = u64::from(ack.fixed.delay_us.get()) * 1000;
         account(&progress, &mut node, link, delay, now, counters);
         if ack.fixed.head.flags & FanAck::ANSWER != 0 {

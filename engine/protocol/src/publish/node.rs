@@ -36,7 +36,8 @@ const BATCHES: usize = 256;
 pub(crate) struct Progress {
     /// Bytes newly known received that were in flight.
     pub(crate) acked: u64,
-    /// When the newest of them was sent, if it was sent once only: a round-trip sample.
+    /// When the one that arrived last was sent, if it is new and was sent once only: a round-trip sample. The one sent last
+    /// would be one that overtook others, and its round trip shorter than theirs.
     pub(crate) sent_at: Option<u64>,
     /// Bytes newly judged lost, and in how many datagrams.
     pub(crate) lost: u64,
@@ -259,6 +260,7 @@ impl Node {
         &mut self,
         floor: u64,
         words: impl Iterator<Item = u64>,
+        recent: u64,
         round: &Round<'_>,
     ) -> Progress {
         let mut progress = Progress::default();
@@ -267,6 +269,10 @@ impl Node {
         }
         self.unanswered = 0;
         let mut newest = None;
+        let is_new = recent < self.next
+            && !self.has(recent)
+            && !self.lost.contains(&recent)
+            && !self.repaired.contains_key(&recent);
         if floor > self.floor {
             self.take(self.floor, floor, round, &mut progress, &mut newest);
         }
@@ -280,10 +286,12 @@ impl Node {
         self.advance(floor);
         if let Some(newest) = newest {
             let at = self.batch_at(newest);
-            progress.sent_at = Some(at).filter(|at| *at > 0);
             if newest >= self.edge {
                 (self.edge, self.edge_at) = (newest, at);
             }
+        }
+        if is_new && self.has(recent) {
+            progress.sent_at = Some(self.batch_at(recent)).filter(|at| *at > 0);
         }
         if self.floor == self.next || progress.acked > 0 {
             self.progress = round.now;
@@ -476,7 +484,8 @@ mod tests {
     }
 
     fn ack(node: &mut Node, floor: u64, word: u64, now: u64) -> Progress {
-        node.on_ack(floor, [word].into_iter(), &round(now))
+        let recent = floor.saturating_sub(1).max(floor + 63_u64.saturating_sub(word.leading_zeros().into()));
+        node.on_ack(floor, [word].into_iter(), recent, &round(now))
     }
 
     #[test]
