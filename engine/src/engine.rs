@@ -241,6 +241,7 @@ impl Engine {
         });
         let mut core = inner.core_config(&config, place);
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
+        core.joins = !config.join.is_empty();
         let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
         match made {
             Ok(slot) => {

@@ -34,6 +34,8 @@ pub struct CoreConfig {
     pub generation: Option<u64>,
     /// Configured addresses to join through.
     pub seeds: Vec<SocketAddr>,
+    /// There is somebody to join, though no address of theirs may be known yet.
+    pub joins: bool,
     /// Addresses of members of an earlier life, tried when no seed answers.
     pub cached: Vec<SocketAddr>,
     /// Bytes of the data socket's receive buffer that one peer may fill.
@@ -69,6 +71,7 @@ impl CoreConfig {
             steer: 0,
             generation: None,
             seeds: Vec::new(),
+            joins: false,
             cached: Vec::new(),
             rcvbuf: limits::RCVBUF_DEFAULT,
             profile: Profile::LAN,

@@ -100,7 +100,10 @@ impl Core {
         );
         members.set_seeds(now, &config.seeds);
         members.set_cached(&config.cached);
-        let sync = Sync::new(now, !config.seeds.is_empty() || !config.cached.is_empty());
+        let sync = Sync::new(
+            now,
+            config.joins || !config.seeds.is_empty() || !config.cached.is_empty(),
+        );
         Core {
             config,
             keyring,

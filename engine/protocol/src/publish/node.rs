@@ -484,7 +484,9 @@ mod tests {
     }
 
     fn ack(node: &mut Node, floor: u64, word: u64, now: u64) -> Progress {
-        let recent = floor.saturating_sub(1).max(floor + 63_u64.saturating_sub(word.leading_zeros().into()));
+        let recent = floor
+            .saturating_sub(1)
+            .max(floor + 63_u64.saturating_sub(word.leading_zeros().into()));
         node.on_ack(floor, [word].into_iter(), recent, &round(now))
     }
 
