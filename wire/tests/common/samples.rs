@@ -319,7 +319,7 @@ pub fn bulk() -> Vec<Sample> {
                 buckets.first.get(), &[0x0102_0304_0506_0708, 0x1112_1314_1516_1718])),
         sample!("backlog", 0u8, Backlog { sub: 1u32, handle: 2u32, count: 3u32, from: 4u64 }
             { "topic": "orders.new" } |writer, backlog| writer.put_backlog(backlog, "orders.new")),
-        sample!("catchup", 1u8, Catchup { sub: 1u32, handle: 2u32, offset: 5u32, seq: 4u64, total: 11u32 }
+        sample!("catchup", 0u8, Catchup { sub: 1u32, handle: 2u32, offset: 5u32, seq: 4u64, total: 11u32 }
             { "payload": b"world!".as_slice() } |writer, catchup| writer.put_catchup(catchup, b"world!")),
     ]
 }

@@ -17,6 +17,9 @@ const ACK_WORDS: usize = 128;
 /// Its size with all of them.
 const ACK_BYTES: usize = size_of::<FanAck>() + 8 * ACK_WORDS;
 
+/// The one lane of this version.
+const LANE: u8 = 0;
+
 /// Streams by session.
 #[derive(Default)]
 pub(crate) struct Streams {
@@ -34,7 +37,8 @@ impl Streams {
         self.open.len()
     }
 
-    /// A publisher opens a stream, or opens it anew further on. Returns the answer's result.
+    /// A publisher opens a stream, or opens it anew further on. Returns the answer's result: refused if another publisher has
+    /// the session, the key is not ours or of another suite, or the lane is none of this version.
     pub(crate) fn on_open(
         &mut self,
         peer: PeerIx,
@@ -44,6 +48,10 @@ impl Streams {
         keyring: &Keyring,
     ) -> u32 {
         let session = open.session.get();
+        let suite = keyring.suite(open.slot).map(|suite| suite as u8);
+        if suite != Some(open.suite) || open.lane != LANE {
+            return StreamReady::REFUSED;
+        }
         match self.open.get_mut(&session) {
             Some(stream) if stream.peer == peer => {
                 stream.reopen(open.floor.get());
@@ -176,4 +184,38 @@ pub(crate) fn ready(session: u64, result: u32) -> Encoded<64> {
         },
         &[],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidings_wire::{KeyRecord, OverlayId, Suite};
+
+    #[test]
+    fn a_stream_of_another_key_suite_lane_or_sender_is_refused() {
+        let record = KeyRecord::new(1, Suite::Aes256Gcm, [7; 32]);
+        let keyring = Keyring::new(OverlayId::from_name("test"), vec![record], 1).unwrap();
+        let open = |session: u64, slot, suite, lane| StreamOpen {
+            session: session.into(),
+            slot,
+            suite: suite as u8,
+            lane,
+            ..StreamOpen::default()
+        };
+        let mut streams = Streams::default();
+        for (peer, open, ready) in [
+            (1, open(1, 1, Suite::Aes256Gcm, 0), true),
+            (1, open(1, 1, Suite::Aes256Gcm, 0), true),
+            (2, open(1, 1, Suite::Aes256Gcm, 0), false),
+            (2, open(2, 2, Suite::Aes256Gcm, 0), false),
+            (2, open(2, 1, Suite::Aes128Gcm, 0), false),
+            (2, open(2, 1, Suite::Aes256Gcm, 1), false),
+            (2, open(2, 1, Suite::Aes256Gcm, 0), true),
+        ] {
+            let (id, boot) = (NodeId([peer; 16]), Boot([peer; 16]));
+            let result = streams.on_open(PeerIx(peer.into()), id, boot, &open, &keyring);
+            assert_eq!(result == StreamReady::READY, ready, "{open:?}");
+        }
+        assert_eq!(streams.len(), 2);
+    }
 }

@@ -26,7 +26,7 @@ pub(crate) mod traffic;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use tidings_wire::digest::Writer;
+use tidings_wire::digest::{Digest, Digests, Writer};
 use tidings_wire::{Boot, Class, Header, Keyring, NodeId, OpenError, index_boot_tag, index_slot};
 
 use self::budget::Budget;
@@ -293,6 +293,15 @@ impl Links {
         };
         if opened.duplicate {
             link.counters.duplicates += 1;
+            // Its acknowledgement may be what was lost.
+            for digest in Digests::new(opened.body).flatten() {
+                match digest {
+                    Digest::Ctl(_) => link.ctl.rx.repeat_ack(now),
+                    Digest::Bulk(_) => link.bulk.rx.repeat_ack(now),
+                    _ => {}
+                }
+            }
+            self.mark(peer);
             return Err(Refusal::Duplicate);
         }
         rx.mark(opened.counter);

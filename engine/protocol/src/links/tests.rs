@@ -550,6 +550,38 @@ fn the_bulk_channel_carries_a_megabyte_over_a_lossy_path() {
 }
 
 #[test]
+fn a_datagram_that_comes_twice_is_acknowledged_again() {
+    for bulk in [false, true] {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.run_clean(2 * SECOND);
+        net.talk(0, 1, bulk, 0..1);
+        let (before, deaf) = (net.seen.len(), addr(0));
+        let until = net.now + DELAY + MS;
+        net.run(until, &mut |packet| {
+            if packet.to == deaf {
+                vec![]
+            } else {
+                vec![DELAY]
+            }
+        });
+        assert_eq!(net.nodes[1].got, [0]);
+        let class = if bulk { Class::Bulk } else { Class::Pair };
+        let sent = net.seen[before..].iter();
+        let mut sent = sent.filter(|p| p.to == addr(1) && Class::of(p.bytes[0]) == Ok(class));
+        let packet = sent.next().unwrap().clone();
+        net.replay(packet);
+        // Sooner than the sender repeats it by itself.
+        net.run_clean(DELAY + MS);
+        let link = net.link(0, 1).unwrap();
+        let channel = if bulk { &link.bulk } else { &link.ctl };
+        assert!(channel.tx.is_idle(), "bulk {bulk}");
+        assert_eq!(net.nodes[1].got, [0]);
+        assert!(net.nodes[1].refusals.contains(&Refusal::Duplicate));
+    }
+}
+
+#[test]
 fn a_seed_address_that_is_our_own_and_a_twin_are_recognised() {
     let mut net = Net::new(2);
     net.nodes[0].links.want_addr(addr(0));

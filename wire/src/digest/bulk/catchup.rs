@@ -24,11 +24,6 @@ digest! {
     }
 }
 
-impl Catchup {
-    /// Head flag: the message may have been delivered before.
-    pub const AGAIN: u8 = 1;
-}
-
 /// CATCHUP with its tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatchupView<'a> {
@@ -44,11 +39,6 @@ impl<'a> CatchupView<'a> {
         check_seq(fixed.seq.get())?;
         check_part(fixed.offset.get(), fixed.total.get(), payload)?;
         Ok(Self { fixed, payload })
-    }
-
-    /// Whether the message may have been delivered before.
-    pub fn again(&self) -> bool {
-        self.fixed.head.flags & Catchup::AGAIN != 0
     }
 }
 

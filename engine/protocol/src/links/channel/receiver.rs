@@ -132,6 +132,14 @@ impl Receiver {
         }
     }
 
+    /// What was acknowledged already is acknowledged again in this turn.
+    pub(crate) fn repeat_ack(&mut self, now: u64) {
+        if self.ack_at.is_none() {
+            self.waiting_since = now;
+        }
+        self.ack_at = Some(now);
+    }
+
     /// How long the oldest chunk not yet acknowledged has waited, which the sender takes off its measurement.
     pub(crate) fn ack_delay(&self, now: u64) -> u64 {
         match self.ack_at {
