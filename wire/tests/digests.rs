@@ -84,6 +84,10 @@ fixed_digests! {
     table_comes_back: Table(Table);
     sub_del_comes_back: SubDel(SubDel);
     table_end_comes_back: TableEnd(TableEnd);
+    retired_comes_back: Retired(Retired), |run| {
+        run.handle = (run.handle.get() >> 1).into();
+        run.count = (run.count.get() >> 1).max(1).into();
+    };
 }
 
 fn addrs() -> impl Strategy<Value = Vec<Addr>> {

@@ -198,3 +198,54 @@ fn an_idle_overlay_sends_no_payload_class_at_all() {
         "nor heartbeats"
     );
 }
+
+#[test]
+fn publishers_that_come_and_go_leave_nothing_at_either_end() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 3);
+        net.all_links(rule);
+        let subs = [0, 1, 2].map(|n| net.subscribe(n, "*", |s| s.ordered = n == 1));
+        net.run(2 * S);
+        let open = net.publisher(0, "t.open");
+        for round in 0..300 {
+            let handle = net.publisher(0, &format!("t.{round}"));
+            net.publish_surely(0, handle, b"x");
+            net.publish_surely(0, open, b"x");
+            net.drive(0, |core, _, _| {
+                core.close_publisher(handle).expect("it is open")
+            });
+            net.run(5 * MS);
+            if round == 150 {
+                island(&mut net, 2, 3, Rule::CUT);
+            }
+            if round == 200 {
+                net.run(10 * S);
+                island(&mut net, 2, 3, rule);
+            }
+        }
+        assert!(net.settle(0, 30 * S), "seed {seed}: {}", net.owing(0));
+        net.run(10 * S);
+        assert!(net.core(0).publisher_counts() == (1, 1), "seed {seed}");
+        for (n, sub) in subs.into_iter().enumerate() {
+            assert!(got(&net, n, sub).len() == 600, "seed {seed} node {n}");
+            let known = net.core(n).publisher_counts().1;
+            assert!(known == 1, "seed {seed}: node {n} knows {known}");
+        }
+        // A publisher that still waits for an acknowledgement is kept, and its gap is told.
+        net.behave(1, subs[1], Manner::Keep);
+        let last = net.publisher(0, "t.last");
+        let id = net.publisher_id(0, last);
+        net.publish_surely(0, last, b"x");
+        net.drive(0, |core, _, _| {
+            core.close_publisher(last).expect("it is open")
+        });
+        net.run(5 * S);
+        assert!(net.core(1).publisher_counts().1 == 2, "seed {seed}");
+        assert!(net.acknowledge(1, subs[1], id, 0, false) == 1);
+        net.run(5 * S);
+        assert!(net.core(0).publisher_counts() == (1, 1), "seed {seed}");
+        assert!(net.core(1).publisher_counts().1 == 1, "seed {seed}");
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}

@@ -79,6 +79,8 @@ pub enum Digest<'a> {
     TableEnd(&'a TableEnd),
     /// 0x34 BUCKETS
     Buckets(BucketsView<'a>),
+    /// 0x35 RETIRED
+    Retired(&'a Retired),
     /// 0x36 BACKLOG
     Backlog(BacklogView<'a>),
     /// 0x37 CATCHUP
@@ -135,6 +137,7 @@ impl<'a> Digest<'a> {
             SubDel::KIND => Self::SubDel(fixed(digest)?),
             TableEnd::KIND => Self::TableEnd(fixed(digest)?),
             Buckets::KIND => Self::Buckets(BucketsView::decode(digest)?),
+            Retired::KIND => Self::Retired(checked(digest, Retired::check)?),
             Backlog::KIND => Self::Backlog(BacklogView::decode(digest)?),
             Catchup::KIND => Self::Catchup(CatchupView::decode(digest)?),
             Define::KIND => Self::Define(DefineView::decode(digest)?),

@@ -46,6 +46,7 @@ pub fn put_again(writer: &mut Writer<'_>, digest: &Digest<'_>) -> bool {
         Digest::SubDel(fixed) => writer.put(*fixed),
         Digest::TableEnd(fixed) => writer.put(*fixed),
         Digest::Buckets(view) => writer.put_buckets(view.fixed.first.get(), &words(view.hashes)),
+        Digest::Retired(fixed) => writer.put(*fixed),
         Digest::Backlog(view) => writer.put_backlog(view.fixed, view.topic),
         Digest::Catchup(view) => writer.put_catchup(view.fixed, view.payload),
         Digest::Define(view) => writer.put_tail(view.fixed, &[view.topic.as_bytes()]),

@@ -317,6 +317,13 @@ pub fn bulk() -> Vec<Sample> {
         sample!("buckets", 0u8, Buckets { first: 128u16 } { "hashes": "0102030405060708 1112131415161718" }
             |writer, buckets| writer.put_buckets(
                 buckets.first.get(), &[0x0102_0304_0506_0708, 0x1112_1314_1516_1718])),
+        sample!(
+            "retired",
+            Retired {
+                handle: 2u32,
+                count: 3u32
+            }
+        ),
         sample!("backlog", 0u8, Backlog { sub: 1u32, handle: 2u32, count: 3u32, from: 4u64 }
             { "topic": "orders.new" } |writer, backlog| writer.put_backlog(backlog, "orders.new")),
         sample!("catchup", 0u8, Catchup { sub: 1u32, handle: 2u32, offset: 5u32, seq: 4u64, total: 11u32 }

@@ -242,6 +242,12 @@ impl Core {
         (self.publish.stream_count(), self.streams.len())
     }
 
+    /// Publishers that are known: (of this node, those gone with nothing outstanding not counted; of all nodes, as their
+    /// subscriber).
+    pub fn publisher_counts(&self) -> (usize, usize) {
+        (self.publish.publishers(), self.receive.publishers())
+    }
+
     /// Version of this node's subscription table, and the number of its subscriptions.
     pub fn table(&self) -> (u64, usize) {
         (self.tables.own.version(), self.tables.own.iter().count())

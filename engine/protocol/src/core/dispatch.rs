@@ -297,6 +297,11 @@ impl Core {
             Digest::Fetched(_) | Digest::Gap(_) | Digest::Backlog(_) | Digest::Catchup(_) => {
                 self.on_catchup(now, peer, digest, out)
             }
+            Digest::Retired(run) => {
+                let from = u64::from(run.handle.get());
+                let to = from + u64::from(run.count.get());
+                self.receive.on_retired(peer, (from, to));
+            }
             Digest::Buckets(_) | Digest::BucketAsk(_) | Digest::Member(_) | Digest::Rumour(_) => {
                 self.tell_members(now, peer, digest, Via::Sync);
             }

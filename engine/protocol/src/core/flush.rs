@@ -219,6 +219,9 @@ impl Core {
             true
         });
         settle_locally(receive, publish, peers, out);
+        for (from, to) in publish.take_local_retired().iter() {
+            receive.on_retired(PeerIx::LOCAL, (from, to));
+        }
         for gap in publish.take_local_gaps() {
             receive.on_gap(
                 PeerIx::LOCAL,

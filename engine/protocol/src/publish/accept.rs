@@ -186,7 +186,7 @@ impl Publish {
             spilled,
             ..
         } = self;
-        let Some(Some(handle)) = handles.get_mut(number as usize) else {
+        let Some(handle) = handles.get_mut(number) else {
             return;
         };
         let stream = streams[route.stream as usize]

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, StreamClose};
+use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, Retired, StreamClose};
 use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
 use super::subscriber::Job;
@@ -42,7 +42,11 @@ impl Publish {
         node.phase = Phase::backlog(now);
         node.probing_until = now + limits::PROBING;
         let reborn = node.boot.is_some_and(|known| known != boot);
-        if node.boot != Some(boot) {
+        // A boot that is new knows nobody.
+        node.retired = RangeSet::default();
+        if node.boot == Some(boot) {
+            node.retired.clone_from(&self.retired);
+        } else {
             node.closed.clear();
         }
         node.boot = Some(boot);
@@ -75,7 +79,7 @@ impl Publish {
             }
         }
         for number in &self.active {
-            if let Some(Some(handle)) = self.handles.get_mut(*number as usize)
+            if let Some(handle) = self.handles.get_mut(*number)
                 && let Some(outstanding) = &mut handle.out
             {
                 outstanding.on_reborn(peer);
@@ -159,6 +163,7 @@ impl Publish {
                 || !n.untold.is_empty()
                 || !n.offers.is_empty()
                 || !n.closed.is_empty()
+                || !n.retired.is_empty()
         })
     }
 
@@ -171,7 +176,8 @@ impl Publish {
             return;
         };
         self.close_streams(peer, link);
-        if !self.tell_gaps(peer, link) || !self.offer(peer, link) {
+        if !self.tell_gaps(peer, link) || !self.offer(peer, link) || !self.tell_retired(peer, link)
+        {
             return;
         }
         if self.tell_backlog(peer, link, now) && !self.join_streams(peer, links, now) {
@@ -204,6 +210,25 @@ impl Publish {
             }
             node.closed.pop_front();
         }
+    }
+
+    // Tells the node which publishers are gone; false if the channel is full.
+    fn tell_retired(&mut self, peer: PeerIx, link: &mut Link) -> bool {
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return true;
+        };
+        while let Some((from, to)) = node.retired.first() {
+            let retired = Retired {
+                handle: (from as u32).into(),
+                count: ((to - from) as u32).into(),
+                ..Retired::default()
+            };
+            if !link.bulk.push(encode::<64>(&retired, &[]).bytes()) {
+                return false;
+            }
+            node.retired.remove(from, to);
+        }
+        true
     }
 
     // Tells the node what its subscriptions will not get; false if the channel is full.

@@ -98,7 +98,7 @@ impl Publish {
             ..
         } = self;
         for &number in &*active {
-            let Some(Some(handle)) = handles.get_mut(number as usize) else {
+            let Some(handle) = handles.get_mut(number) else {
                 continue;
             };
             let Some(outstanding) = handle.out.as_mut() else {

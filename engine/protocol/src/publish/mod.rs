@@ -9,6 +9,7 @@ mod catchup;
 mod expiry;
 mod fanout;
 mod fit;
+mod handles;
 mod held;
 pub(crate) mod node;
 pub(crate) mod outstanding;
@@ -28,9 +29,11 @@ use tidings_wire::{Boot, FanTx, Keyring, NodeId};
 use crate::event::{CommandError, Event, Outcome, Outlet};
 use crate::limits;
 use crate::peer::{PeerIx, Peers};
+use crate::ranges::RangeSet;
 use crate::rng::Rng;
 use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
+use handles::Handles;
 use outstanding::{DatagramId, Outstanding};
 use store::Store;
 use stream::{Stream, StreamKeys};
@@ -105,7 +108,9 @@ pub(crate) struct Publish {
     max_message: usize,
     park_max: u64,
     client_grace: u64,
-    handles: Vec<Option<Handle>>,
+    handles: Handles,
+    // Numbers of those that are gone: what nodes are told when a link of the same boots begins anew.
+    retired: RangeSet,
     // Handles with unsettled messages.
     active: BTreeSet<u32>,
     // Handles whose last message was settled since the last tick.
@@ -154,7 +159,8 @@ impl Publish {
             max_message: config.max_message.min(limits::MAX_MESSAGE_CAP),
             park_max: config.park_max,
             client_grace: config.client_grace,
-            handles: Vec::new(),
+            handles: Handles::default(),
+            retired: RangeSet::default(),
             active: BTreeSet::new(),
             resting: Vec::new(),
             peers: Vec::new(),
@@ -204,8 +210,7 @@ impl Publish {
         if self.handles.len() >= limits::MAX_PUBLISHERS {
             return Err(CommandError::TooMany);
         }
-        let number = self.handles.len() as u32;
-        self.handles.push(Some(Handle {
+        let added = self.handles.add(Handle {
             topic: topic.into(),
             next: 0,
             route: None,
@@ -213,8 +218,8 @@ impl Publish {
             out: None,
             rests: false,
             looked_at: 0,
-        }));
-        Ok(number)
+        });
+        added.ok_or(CommandError::TooMany)
     }
 
     /// Closes a publisher; what is outstanding goes on.
@@ -231,11 +236,32 @@ impl Publish {
     // Drops a closed handle of which everything is settled, unless a node is yet to hear of its gaps: they need the topic.
     fn drop_closed(&mut self, number: u32) {
         if !self.nodes.values().any(|node| node.owes_gap(number)) {
-            self.handles[number as usize] = None;
+            self.retire_publisher(number);
         } else if let Some(handle) = self.handle_mut(number) {
             handle.rests = true;
             self.resting.push(number);
         }
+    }
+
+    /// How many there are, closed ones with messages outstanding included.
+    pub(crate) fn publishers(&self) -> usize {
+        self.handles.len()
+    }
+
+    // Closed and settled: it is forgotten, here and by those who may know it.
+    fn retire_publisher(&mut self, number: u32) {
+        self.handles.remove(number);
+        let number = u64::from(number);
+        self.retired.insert(number, number + 1);
+        for node in self.nodes.values_mut().filter(|n| n.is_linked()) {
+            node.retired.insert(number, number + 1);
+        }
+    }
+
+    /// Publishers that local subscriptions may forget, as half-open ranges of numbers.
+    pub(crate) fn take_local_retired(&mut self) -> RangeSet {
+        let node = self.nodes.get_mut(&PeerIx::LOCAL);
+        node.map_or_else(RangeSet::default, |n| std::mem::take(&mut n.retired))
     }
 
     /// The topic of an open publisher.
@@ -244,11 +270,11 @@ impl Publish {
     }
 
     fn handle(&self, number: u32) -> Option<&Handle> {
-        self.handles.get(number as usize)?.as_ref()
+        self.handles.get(number)
     }
 
     fn handle_mut(&mut self, number: u32) -> Option<&mut Handle> {
-        self.handles.get_mut(number as usize)?.as_mut()
+        self.handles.get_mut(number)
     }
 
     /// A subscription became effective here, or changed its options.
@@ -363,7 +389,7 @@ impl Publish {
             node: me,
             ..
         } = self;
-        let Some(Some(handle)) = handles.get_mut(number as usize) else {
+        let Some(handle) = handles.get_mut(number) else {
             return;
         };
         let Some(outstanding) = &mut handle.out else {
@@ -444,7 +470,7 @@ impl Publish {
         // A closed one goes for good, once nobody is yet to hear of it.
         let stays = self.nodes.values().any(|node| node.owes_gap(number));
         if !stays {
-            self.handles[number as usize] = None;
+            self.retire_publisher(number);
         }
         stays
     }
@@ -544,7 +570,7 @@ impl Publish {
 
     fn forget_routes(&mut self, ix: u32) {
         self.routes.retain(|_, route| route.stream != ix);
-        for handle in self.handles.iter_mut().flatten() {
+        for handle in self.handles.iter_mut() {
             handle.route = handle.route.take().filter(|(_, route)| route.stream != ix);
         }
     }

@@ -7,6 +7,7 @@ use tidings_wire::Boot;
 use crate::config::{Redelivery, SlowPolicy};
 use crate::event::Outcome;
 use crate::limits;
+use crate::ranges::RangeSet;
 
 /// Times without room that are told apart.
 const WAITS: usize = 4;
@@ -157,6 +158,8 @@ pub(crate) struct Subscribing {
     pub(crate) offers: VecDeque<(u32, u32)>,
     /// Sessions of streams that are no more.
     pub(crate) closed: VecDeque<u64>,
+    /// Publishers that are gone, which it is yet to hear of.
+    pub(crate) retired: RangeSet,
     /// Bytes of the largest datagram that its path is known to carry; 0 without a link.
     pub(crate) datagram: usize,
     /// Until then the path of its new link may show to carry more, in ns.
@@ -172,9 +175,15 @@ impl Subscribing {
             untold: BTreeMap::new(),
             offers: VecDeque::new(),
             closed: VecDeque::new(),
+            retired: RangeSet::default(),
             datagram: 0,
             probing_until: 0,
         }
+    }
+
+    /// Whether it has a session, or is this node itself.
+    pub(crate) fn is_linked(&self) -> bool {
+        !matches!(self.phase, Phase::Down { .. })
     }
 
     /// Notes that a stream is no more. A node that hears of too few of them drops its quietest itself.

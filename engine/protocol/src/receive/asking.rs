@@ -175,6 +175,14 @@ impl Asking {
         }
     }
 
+    /// The publisher is gone.
+    pub(super) fn forget(&mut self, pair: Pair) {
+        self.drop_fetch(pair);
+        self.note(pair, false, || 0);
+        self.due.remove(&pair);
+        self.crowded.remove(&pair);
+    }
+
     /// The subscription ended.
     pub(super) fn forget_sub(&mut self, sub: u32) {
         let gone = self.fetching.keys().filter(|pair| pair.0 == sub);

@@ -515,6 +515,14 @@ impl Intake {
         }
     }
 
+    /// Whether anything is yet to come, to be handed over, acknowledged or reported.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let in_use = |e: &Extra| {
+            !(e.kept.is_empty() && e.missed.is_empty() && e.hold.is_empty() && e.gaps.is_empty())
+        };
+        self.has_reports() || self.extra.as_deref().is_some_and(in_use)
+    }
+
     /// Whether its publisher told more separate gaps than it may.
     pub(crate) fn is_full_of_gaps(&self) -> bool {
         let gaps = self.extra.as_ref().map_or(0, |e| e.gaps.len());

@@ -22,6 +22,7 @@ use crate::config::{AckMode, SlowPolicy, SubSpec};
 use crate::event::{Outcome, Outlet, PublisherId};
 use crate::limits;
 use crate::peer::PeerIx;
+use crate::ranges::RangeSet;
 use crate::tables::index::{SubRef, TopicIndex};
 use asking::{Asking, Pair};
 use held::Held;
@@ -68,6 +69,8 @@ struct Origin {
     handles: BTreeMap<u32, Handle>,
     dirty: BTreeSet<u32>,
     asking: Asking,
+    // Handles of publishers that are gone: of what still comes of them nothing is taken.
+    retired: RangeSet,
     // What subscriptions had that ended, until the publisher knows the table without them; whether any of it is to report.
     left: Vec<Left>,
     left_reports: bool,
@@ -191,6 +194,9 @@ impl Receive {
         for (&peer, origin) in &mut self.origins {
             origin.asking.forget_sub(sub);
             for (&number, handle) in &mut origin.handles {
+                if origin.retired.contains(number.into()) {
+                    origin.dirty.insert(number);
+                }
                 for mut intake in handle.intakes.extract_if(.., |i| i.sub == sub) {
                     intake.end(&mut self.held);
                     // Local publishers were told just before.
@@ -286,6 +292,7 @@ impl Receive {
         if intake.has_reports() {
             origin.dirty.insert(number);
         }
+        origin.look_again(number);
     }
 
     /// The publisher's session: a new boot forgets what the old one sent, the same boot only what was under way.
@@ -301,6 +308,7 @@ impl Receive {
                     handles: BTreeMap::new(),
                     dirty: BTreeSet::new(),
                     asking: Asking::default(),
+                    retired: RangeSet::default(),
                     left: Vec::new(),
                     left_reports: false,
                 };
@@ -337,7 +345,7 @@ impl Receive {
         let Some(origin) = origins.get_mut(&peer) else {
             return;
         };
-        if !origin.handles.contains_key(&number) && origin.handles.len() >= limits::MAX_PUBLISHERS {
+        if !origin.handles.contains_key(&number) && !origin.takes(number) {
             return;
         }
         let new = || Handle {
@@ -398,7 +406,9 @@ impl Receive {
             ..
         } = self;
         let origin = origins.get_mut(&m.peer).ok_or(Undefined)?;
-        let handle = origin.handles.get_mut(&m.handle).ok_or(Undefined)?;
+        let Some(handle) = origin.handles.get_mut(&m.handle) else {
+            return origin.unknown(m.handle).map(|()| 0);
+        };
         let seen = handle.seen;
         handle.seen = seen.max(m.seq + 1);
         let id = PublisherId {
@@ -436,6 +446,7 @@ impl Receive {
             origin.dirty.insert(m.handle);
         }
         reassembly.discard(m.peer, m.handle, (m.seq, m.seq + 1), intakes);
+        origin.look_again(m.handle);
         Ok(unsettled)
     }
 
@@ -490,7 +501,9 @@ impl Receive {
         // What was missed is fetched whole: to begin it by a part that came live would only take room.
         let begins = only.is_none() && !self.reassembly.has_begun(key);
         let origin = self.origins.get_mut(&key.peer).ok_or(Undefined)?;
-        let handle = origin.handles.get_mut(&key.handle).ok_or(Undefined)?;
+        let Some(handle) = origin.handles.get_mut(&key.handle) else {
+            return origin.unknown(key.handle).map(|()| false);
+        };
         let seen = handle.seen;
         handle.seen = seen.max(key.seq + 1);
         let mut wanted = false;
@@ -592,7 +605,7 @@ impl Receive {
         let (Some(local), Some(origin)) = (self.subs.get(&sub), self.origins.get_mut(&peer)) else {
             return;
         };
-        if !origin.handles.contains_key(&number) && origin.handles.len() >= limits::MAX_PUBLISHERS {
+        if !origin.handles.contains_key(&number) && !origin.takes(number) {
             return;
         }
         let new = || Handle {
@@ -655,6 +668,7 @@ impl Receive {
         toward.drain(intake);
         note_behind(local, &mut origin.asking, (peer, number), intake);
         reassembly.discard(peer, number, (from, to), intakes);
+        origin.look_again(number);
     }
 
     /// A FETCH was answered.
@@ -670,6 +684,44 @@ impl Receive {
         if intake.is_some_and(Intake::has_missed) {
             origin.asking.want((sub, number));
         }
+        origin.look_again(number);
+    }
+
+    /// The publisher node closed these publishers, and everything of them is settled.
+    pub(crate) fn on_retired(&mut self, peer: PeerIx, (from, to): (u64, u64)) {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return;
+        };
+        let scattered = origin.retired.ranges() > limits::MAX_PUBLISHERS;
+        let end = origin.retired.last().filter(|_| scattered);
+        origin
+            .retired
+            .insert(from.min(end.map_or(from, |r| r.1)), to);
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let known = origin.handles.range(number(from)..number(to));
+        let known: Vec<u32> = known.map(|(number, _)| *number).collect();
+        for number in known {
+            self.forget_retired(peer, number);
+        }
+    }
+
+    // Forgets a publisher that is gone, unless something of it is still to be told or acknowledged here.
+    fn forget_retired(&mut self, peer: PeerIx, number: u32) {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return;
+        };
+        let handle = origin.handles.get(&number);
+        let Some(handle) = handle.filter(|h| !h.intakes.iter().any(Intake::is_in_use)) else {
+            return;
+        };
+        for intake in &handle.intakes {
+            origin.asking.forget((intake.sub, number));
+            if let Some(local) = self.subs.get_mut(&intake.sub) {
+                local.behind.remove(&(peer, number));
+            }
+        }
+        origin.handles.remove(&number);
+        self.reassembly.forget_handle(peer, number);
     }
 
     /// Whether asking for a FETCH may yield one.
@@ -753,6 +805,11 @@ impl Receive {
         fits(&self.reassembly) || (self.drop_stale(now) && fits(&self.reassembly))
     }
 
+    /// Publishers that are known, of all nodes.
+    pub(crate) fn publishers(&self) -> usize {
+        self.origins.values().map(|o| o.handles.len()).sum()
+    }
+
     /// Bytes held back or partly received.
     pub(crate) fn bytes(&self) -> usize {
         self.held.bytes() + self.reassembly.bytes()
@@ -760,6 +817,27 @@ impl Receive {
 }
 
 impl Origin {
+    // Whether a publisher that is not known may become so: it is not one that is gone, or one too many.
+    fn takes(&self, number: u32) -> bool {
+        !self.retired.contains(number.into()) && self.handles.len() < limits::MAX_PUBLISHERS
+    }
+
+    // What a message of an unknown publisher is: to come again after the definition, or nothing to anybody.
+    fn unknown(&self, number: u32) -> Result<(), Undefined> {
+        if self.takes(number) {
+            Err(Undefined)
+        } else {
+            Ok(())
+        }
+    }
+
+    // Something of the publisher was settled here: it may be the last of one that is gone.
+    fn look_again(&mut self, number: u32) {
+        if !self.retired.is_empty() && self.retired.contains(number.into()) {
+            self.dirty.insert(number);
+        }
+    }
+
     // The same boot in a new session: what was asked and told is asked and told again.
     fn renew(&mut self) {
         self.asking.renew();

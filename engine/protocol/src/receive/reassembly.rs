@@ -174,6 +174,11 @@ impl Reassembly {
         gone.into_iter().for_each(|key| drop(self.take_out(key)));
     }
 
+    /// Forgets everything of a publisher: it is gone.
+    pub(crate) fn forget_handle(&mut self, peer: PeerIx, handle: u32) {
+        self.discard(peer, handle, (0, u64::MAX), &[]);
+    }
+
     /// Forgets everything of a peer: its session ended.
     pub(crate) fn forget(&mut self, peer: PeerIx) {
         let keys: Vec<_> = self

@@ -94,6 +94,7 @@ impl Receive {
             }
             origin.left_reports = false;
         }
+        let mut gone = Vec::new();
         while let Some(&number) = origin.dirty.first() {
             if let Some(handle) = origin.handles.get_mut(&number) {
                 for intake in &mut handle.intakes {
@@ -107,6 +108,12 @@ impl Receive {
                 }
             }
             origin.dirty.pop_first();
+            if origin.retired.contains(number.into()) {
+                gone.push(number);
+            }
+        }
+        for number in gone {
+            self.forget_retired(peer, number);
         }
         self.end_rest();
         true
