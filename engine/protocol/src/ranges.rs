@@ -4,14 +4,42 @@ use std::collections::BTreeMap;
 
 /// A set of `u64`. Numbers near `u64::MAX` are never sequence numbers: `to` is exclusive.
 ///
-/// No call takes longer than the ranges that it joins, takes out or shows, and the logarithm of those there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// No call takes longer than the ranges that it joins, takes out or shows, and the logarithm of those there are. There may be
+/// many hundred thousand sets: one of a single range is 24 bytes and nothing else.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RangeSet {
-    // All but the last, `from` to `to`: disjoint, not touching, each `from < to`.
-    lower: BTreeMap<u64, u64>,
     // The highest range: nearly every set has no other, and nearly every call is about its end. Empty if the set is.
     last: (u64, u64),
+    lower: Option<Box<Lower>>,
+}
+
+// All ranges but the highest, `from` to `to`: disjoint, not touching, each `from < to`.
+#[derive(Clone, Debug, Default)]
+struct Lower {
+    ranges: BTreeMap<u64, u64>,
+    // Numbers in them.
     count: u64,
+}
+
+static NONE: BTreeMap<u64, u64> = BTreeMap::new();
+
+impl Lower {
+    fn put(&mut self, from: u64, to: u64) {
+        self.ranges.insert(from, to);
+        self.count += to - from;
+    }
+
+    fn take(&mut self, from: u64) {
+        if let Some(to) = self.ranges.remove(&from) {
+            self.count -= to - from;
+        }
+    }
+
+    fn pop_last(&mut self) -> Option<(u64, u64)> {
+        let (from, to) = self.ranges.pop_last()?;
+        self.count -= to - from;
+        Some((from, to))
+    }
 }
 
 impl RangeSet {
@@ -22,14 +50,22 @@ impl RangeSet {
         set
     }
 
+    fn lower(&self) -> &BTreeMap<u64, u64> {
+        self.lower.as_deref().map_or(&NONE, |lower| &lower.ranges)
+    }
+
+    fn lower_mut(&mut self) -> &mut Lower {
+        self.lower.get_or_insert_default()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.last.0 == self.last.1
     }
 
     /// The ranges, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let last = (!self.is_empty()).then_some(self.last);
-        self.lower.iter().map(|(a, b)| (*a, *b)).chain(last)
+        self.lower().iter().map(|(a, b)| (*a, *b)).chain(last)
     }
 
     /// The lowest range.
@@ -44,19 +80,20 @@ impl RangeSet {
 
     /// How many numbers are in it.
     pub(crate) fn count(&self) -> u64 {
-        self.count
+        let lower = self.lower.as_ref().map_or(0, |lower| lower.count);
+        lower + (self.last.1 - self.last.0)
     }
 
     /// How many ranges it has.
     pub(crate) fn ranges(&self) -> usize {
-        self.lower.len() + usize::from(!self.is_empty())
+        self.lower().len() + usize::from(!self.is_empty())
     }
 
     pub(crate) fn contains(&self, x: u64) -> bool {
         if x >= self.last.0 {
             return x < self.last.1;
         }
-        let below = self.lower.range(..=x).next_back();
+        let below = self.lower().range(..=x).next_back();
         below.is_some_and(|(_, to)| x < *to)
     }
 
@@ -73,15 +110,13 @@ impl RangeSet {
         let (start, end) = self.last;
         if self.is_empty() || from > end {
             if !self.is_empty() {
-                self.lower.insert(start, end);
+                self.lower_mut().put(start, end);
             }
             self.last = (from, to);
-            self.count += to - from;
             return true;
         }
         if from >= start {
             self.last.1 = end.max(to);
-            self.count += self.last.1 - end;
             return to > end;
         }
         self.join(from, to)
@@ -90,27 +125,28 @@ impl RangeSet {
     // Adds a range that begins below the last.
     fn join(&mut self, from: u64, to: u64) -> bool {
         let (mut low, mut high, mut known) = (from, to, 0);
-        if let Some((&a, &b)) = self.lower.range(..=from).next_back()
+        let (start, end) = self.last;
+        let lower = self.lower_mut();
+        if let Some((&a, &b)) = lower.ranges.range(..=from).next_back()
             && b >= from
         {
             if b >= to {
                 return false;
             }
             (low, known) = (a, b - a);
-            self.lower.remove(&a);
+            lower.take(a);
         }
-        while let Some((&a, &b)) = self.lower.range(low..=high).next() {
-            self.lower.remove(&a);
+        while let Some((&a, &b)) = lower.ranges.range(low..=high).next() {
+            lower.take(a);
             (high, known) = (high.max(b), known + (b - a));
         }
-        if self.last.0 <= high {
-            known += self.last.1 - self.last.0;
-            self.last = (low, high.max(self.last.1));
-            high = self.last.1;
+        if start <= high {
+            known += end - start;
+            high = high.max(end);
+            self.last = (low, high);
         } else {
-            self.lower.insert(low, high);
+            lower.put(low, high);
         }
-        self.count += high - low - known;
         high - low > known
     }
 
@@ -119,47 +155,47 @@ impl RangeSet {
         if from >= to {
             return;
         }
-        if let Some((_, end)) = self.lower.range_mut(..from).next_back()
-            && *end > from
-        {
-            let old = std::mem::replace(end, from);
-            self.took_out(from, to, old);
-        }
-        while let Some((&a, &b)) = self.lower.range(from..to).next() {
-            self.lower.remove(&a);
-            self.took_out(a, to, b);
+        if let Some(lower) = &mut self.lower {
+            let below = lower.ranges.range(..from).next_back();
+            if let Some((&a, &b)) = below.filter(|(_, end)| **end > from) {
+                lower.take(a);
+                lower.put(a, from);
+                if to < b {
+                    lower.put(to, b);
+                }
+            }
+            while let Some((&a, &b)) = lower.ranges.range(from..to).next() {
+                lower.take(a);
+                if to < b {
+                    lower.put(to, b);
+                }
+            }
         }
         let (start, end) = self.last;
         let (a, b) = (start.max(from), end.min(to));
         if a >= b {
             return;
         }
-        self.count -= b - a;
         self.last = match (start < a, b < end) {
             (true, true) => {
-                self.lower.insert(start, a);
+                self.lower_mut().put(start, a);
                 (b, end)
             }
             (true, false) => (start, a),
             (false, true) => (b, end),
-            (false, false) => self.lower.pop_last().unwrap_or_default(),
+            (false, false) => {
+                let below = self.lower.as_mut().and_then(|lower| lower.pop_last());
+                below.unwrap_or_default()
+            }
         };
-    }
-
-    // What is from `from` on of a lower range that ended at `end` is out, but for what lies at or above `to`.
-    fn took_out(&mut self, from: u64, to: u64, end: u64) {
-        self.count -= end.min(to) - from;
-        if to < end {
-            self.lower.insert(to, end);
-        }
     }
 
     // The ranges that have a part in `from..to`, whole.
     fn overlapping(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let to = if from < to { to } else { 0 };
-        let below = self.lower.range(..=from).next_back();
+        let below = self.lower().range(..=from).next_back();
         let start = below.filter(|(_, end)| **end > from).map_or(from, |r| *r.0);
-        let lower = self.lower.range(start..to.max(start));
+        let lower = self.lower().range(start..to.max(start));
         let last = (self.last.0 < to && self.last.1 > from).then_some(self.last);
         lower.map(|(a, b)| (*a, *b)).chain(last)
     }
@@ -198,7 +234,7 @@ impl RangeSet {
             Some((0, end)) => end,
             _ => 0,
         };
-        let below = self.lower.range(..to).next_back().map(|(a, b)| (*a, *b));
+        let below = self.lower().range(..to).next_back().map(|(a, b)| (*a, *b));
         let highest = self.last().filter(|r| r.0 < to).or(below);
         let end = match highest {
             Some((start, end)) if end >= to => start,
