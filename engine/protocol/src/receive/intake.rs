@@ -35,7 +35,6 @@ pub(crate) struct Gap {
 struct Extra {
     // Got above the floor; ordered subscriptions have any only if they began too late.
     got: RangeSet,
-    kept: RangeSet,
     missed: RangeSet,
     again: RangeSet,
     hold: BTreeMap<u64, Box<[u8]>>,
@@ -49,7 +48,7 @@ struct Extra {
     rests: bool,
 }
 
-/// State of one (subscription, publisher) pair; 56 bytes while messages come in order and are acknowledged at once.
+/// State of one (subscription, publisher) pair; 88 bytes while messages come in order.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) sub: u32,
@@ -62,6 +61,8 @@ pub(crate) struct Intake {
     floor: u64,
     // Acknowledgements to report, the common single range; more are in `extra.acks`.
     ack: (u64, u64),
+    // Handed over, not acknowledged.
+    kept: RangeSet,
     extra: Option<Box<Extra>>,
 }
 
@@ -75,6 +76,7 @@ impl Intake {
             live_from: u64::MAX,
             floor: start,
             ack: (0, 0),
+            kept: RangeSet::default(),
             extra: None,
         }
     }
@@ -89,8 +91,8 @@ impl Intake {
 
     /// Whether the message is got and acknowledged. A refused one is not: its publisher is yet to hear of that.
     pub(crate) fn is_settled(&self, seq: u64) -> bool {
-        let open = |e: &Extra| e.kept.contains(seq) || e.refused.contains(seq);
-        self.has(seq) && !self.extra.as_deref().is_some_and(open)
+        let refused = |e: &Extra| e.refused.contains(seq);
+        self.has(seq) && !self.kept.contains(seq) && !self.extra.as_deref().is_some_and(refused)
     }
 
     /// Whether the message is still wanted.
@@ -196,7 +198,7 @@ impl Intake {
         if acked {
             self.report(seq, seq + 1);
         } else {
-            self.extra().kept.insert(seq, seq + 1);
+            self.kept.insert(seq, seq + 1);
         }
     }
 
@@ -322,13 +324,9 @@ impl Intake {
     pub(crate) fn acknowledge(&mut self, from: u64, to: u64) -> u64 {
         let mut count = 0;
         // One part after the other: taking the first away makes the next the first, and nothing is allocated.
-        while let Some((a, b)) = self
-            .extra
-            .as_ref()
-            .and_then(|e| e.kept.first_part(from, to))
-        {
+        while let Some((a, b)) = self.kept.first_part(from, to) {
             count += b - a;
-            self.extra().kept.remove(a, b);
+            self.kept.remove(a, b);
             self.report(a, b);
         }
         count
@@ -336,8 +334,11 @@ impl Intake {
 
     /// The client is gone: what it had not acknowledged is fetched again for its successor, marked so.
     pub(crate) fn detach(&mut self, held: &mut Held) {
-        let Some(extra) = &mut self.extra else { return };
-        let kept = std::mem::take(&mut extra.kept);
+        if self.kept.is_empty() && self.extra.is_none() {
+            return;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let extra = self.extra.get_or_insert_default();
         for seq in extra.drop_held(held).into_keys() {
             extra.missed.insert(seq, seq + 1);
         }
@@ -397,14 +398,13 @@ impl Intake {
         let floor = self.floor;
         let mut owned = RangeSet::default();
         owned.insert(from, to.min(floor));
-        let Some(extra) = &self.extra else {
-            return owned.iter().for_each(|(a, b)| self.report(a, b));
-        };
-        extra.got.parts(from, to, |a, b| {
-            owned.insert(a, b);
-        });
+        if let Some(extra) = &self.extra {
+            extra.got.parts(from, to, |a, b| {
+                owned.insert(a, b);
+            });
+        }
         for (a, b) in owned.iter() {
-            extra.kept.holes(a, b, |a, b| done.push((a, b)));
+            self.kept.holes(a, b, |a, b| done.push((a, b)));
         }
         for (a, b) in done {
             self.report(a, b);
@@ -592,7 +592,6 @@ impl Extra {
 
     fn is_spent(&self) -> bool {
         self.got.is_empty()
-            && self.kept.is_empty()
             && self.missed.is_empty()
             && self.again.is_empty()
             && self.hold.is_empty()
