@@ -63,6 +63,16 @@ struct Handle {
     intakes: Vec<Intake>,
 }
 
+impl Handle {
+    fn add(&mut self, intake: Intake) {
+        if self.intakes.capacity() == 0 {
+            // Most topics have one subscription here, and there may be a hundred thousand topics.
+            self.intakes.reserve_exact(1);
+        }
+        self.intakes.push(intake);
+    }
+}
+
 struct Origin {
     node: NodeId,
     boot: Boot,
@@ -364,7 +374,7 @@ impl Receive {
             let Some(local) = subs.get_mut(&sub) else {
                 continue;
             };
-            handle.intakes.push(Intake::new(sub, local.ordered, seq));
+            handle.add(Intake::new(sub, local.ordered, seq));
         }
     }
 
@@ -615,7 +625,7 @@ impl Receive {
         };
         let handle = origin.handles.entry(number).or_insert_with(new);
         if !handle.intakes.iter().any(|i| i.sub == sub) {
-            handle.intakes.push(Intake::new(sub, local.ordered, from));
+            handle.add(Intake::new(sub, local.ordered, from));
         }
     }
 
