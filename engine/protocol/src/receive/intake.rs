@@ -517,10 +517,8 @@ impl Intake {
 
     /// Whether anything is yet to come, to be handed over, acknowledged or reported.
     pub(crate) fn is_in_use(&self) -> bool {
-        let in_use = |e: &Extra| {
-            !(e.kept.is_empty() && e.missed.is_empty() && e.hold.is_empty() && e.gaps.is_empty())
-        };
-        self.has_reports() || self.extra.as_deref().is_some_and(in_use)
+        let waits = |e: &Extra| !(e.missed.is_empty() && e.hold.is_empty() && e.gaps.is_empty());
+        self.has_reports() || !self.kept.is_empty() || self.extra.as_deref().is_some_and(waits)
     }
 
     /// Whether its publisher told more separate gaps than it may.
