@@ -263,3 +263,18 @@ fn a_publisher_does_not_wait_for_another_s_subscribers() {
     assert!(net.publish(0, fast, &payload).is_ok());
     assert!(net.publish(0, stuck, &payload) == Err(PublishError::WouldBlock));
 }
+
+#[test]
+fn a_local_subscription_with_much_to_take_takes_it_in_turns_that_wait_for_nothing() {
+    const MANY: usize = 20_000;
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(0, "t", |_| {});
+    effective(&mut net, 0, sub);
+    net.behave(0, sub, Manner::Room(0));
+    let handle = net.publisher(0, "t");
+    publish_all(&mut net, 0, handle, &vec![b"x".to_vec(); MANY]);
+    net.behave(0, sub, Manner::Ack);
+    net.run(MS);
+    assert!(got(&net, 0, sub).len() == MANY, "within a millisecond");
+    assert!(net.settle(0, S));
+}

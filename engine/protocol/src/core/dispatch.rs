@@ -397,7 +397,7 @@ impl Core {
                 };
                 let (offset, total) = (fixed.offset.get(), fixed.total.get());
                 let taken = if part.payload.len() == total as usize {
-                    receive.on_catchup(incoming, sub, out).map(|_| ())
+                    receive.on_catchup(incoming, sub, now, out).map(|_| ())
                 } else {
                     receive.on_part(incoming, (offset, total), Some(sub), now, out)
                 };

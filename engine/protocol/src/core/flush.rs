@@ -66,6 +66,7 @@ impl Core {
             self.publish.fanout_deadline(),
             self.streams.deadline(),
             self.tables.deadline(),
+            self.receive.has_local_work().then_some(0),
             self.sync.deadline(),
             self.grace.deadline(),
         ];
@@ -244,7 +245,7 @@ impl Core {
                         seq,
                         payload: &payload,
                     };
-                    let _ = receive.on_catchup(message, fetch.sub, out);
+                    let _ = receive.on_catchup(message, fetch.sub, now, out);
                 }
                 Err(range) => receive.on_gap(
                     PeerIx::LOCAL,

@@ -1,6 +1,6 @@
 //! What is asked of one publisher node: FETCHes for what was missed, and notices of who waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Notice;
 use crate::limits;
@@ -13,7 +13,7 @@ pub(super) type Pair = (u32, u32);
 struct Asked {
     from: u64,
     bytes: u32,
-    since: u64,
+    no: u64,
 }
 
 /// What a publisher node is asked for and told, but for acknowledgements.
@@ -26,16 +26,19 @@ pub(super) struct Asking {
     due: BTreeSet<Pair>,
     turn: Pair,
     fetching: BTreeMap<Pair, Asked>,
-    // Bytes that they asked for, and since when the oldest may be under way.
+    // All that left, in order, as long as an earlier one may be under way: they are answered in that order.
+    asked: VecDeque<(Pair, u64)>,
+    next_no: u64,
+    // Bytes that those under way asked for, and when the publisher was last asked or heard.
     bytes: usize,
-    oldest: u64,
+    heard: u64,
     /// Those that wait for room to put a large message together: not due.
     pub(super) crowded: BTreeSet<Pair>,
     // Bytes of a message that is fetched, on average.
     typical: u32,
 }
 
-/// An answer later than this is not coming, in ns.
+/// Nothing more comes of a publisher who is silent for so long, in ns.
 const PATIENCE: u64 = 10_000_000_000;
 /// What a message is taken for before any was fetched.
 const TYPICAL: u32 = 1024;
@@ -71,7 +74,12 @@ impl Asking {
         self.fetching.len() < limits::FETCHES && self.bytes < limits::FETCH_WINDOW
     }
 
-    /// Whether any pair is due.
+    /// Whether any pair is due, be there room or not.
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Whether any pair is due, or a FETCH overdue.
     pub(super) fn is_due(&self, now: u64) -> bool {
         !self.due.is_empty() || self.is_overdue(now)
     }
@@ -80,7 +88,7 @@ impl Asking {
     /// something to fetch.
     pub(super) fn next_due(&mut self, now: u64) -> Option<Pair> {
         if self.is_overdue(now) {
-            self.give_up(now);
+            self.give_up();
         }
         if !self.has_room() {
             return None;
@@ -101,13 +109,18 @@ impl Asking {
         };
         let bytes = u64::from(count) * 2 * u64::from(typical);
         let bytes = bytes.clamp(limits::FETCH_LEAST.into(), limits::FETCH_BYTES.into()) as u32;
-        if self.fetching.is_empty() {
-            self.oldest = now;
-        }
-        let since = now;
-        self.fetching.insert(pair, Asked { from, bytes, since });
+        self.heard = now;
+        let no = self.next_no;
+        self.next_no += 1;
+        self.fetching.insert(pair, Asked { from, bytes, no });
+        self.asked.push_back((pair, no));
         self.bytes += bytes as usize;
         bytes
+    }
+
+    /// A part of a message came by FETCH.
+    pub(super) fn on_part(&mut self, now: u64) {
+        self.heard = now;
     }
 
     /// A message of so many bytes came by FETCH.
@@ -124,13 +137,23 @@ impl Asking {
         self.fetching.contains_key(&pair)
     }
 
-    /// The FETCH that began at `from` was answered; false if there is none.
+    /// The FETCH that began at `from` was answered; false if there is none. Earlier ones that were not answered were dropped by the
+    /// publisher: they are due again.
     pub(super) fn end(&mut self, pair: Pair, from: u64) -> bool {
-        let is_it = self.fetching.get(&pair).is_some_and(|f| f.from == from);
-        if is_it {
-            self.drop_fetch(pair);
+        let Some(ended) = self.fetching.get(&pair).filter(|f| f.from == from) else {
+            return false;
+        };
+        let ended = ended.no;
+        while let Some((earlier, no)) = self.asked.front().copied().filter(|a| a.1 <= ended) {
+            self.asked.pop_front();
+            if self.fetching.get(&earlier).is_some_and(|f| f.no == no) {
+                self.drop_fetch(earlier);
+                if no < ended {
+                    self.due.insert(earlier);
+                }
+            }
         }
-        is_it
+        true
     }
 
     fn drop_fetch(&mut self, pair: Pair) {
@@ -140,28 +163,24 @@ impl Asking {
     }
 
     fn is_overdue(&self, now: u64) -> bool {
-        !self.fetching.is_empty() && now >= self.oldest + PATIENCE
+        !self.fetching.is_empty() && now >= self.heard + PATIENCE
     }
 
-    // Answers that did not come are asked for again: the publisher may have dropped the question.
-    fn give_up(&mut self, now: u64) {
-        let late = self
-            .fetching
-            .iter()
-            .filter(|(_, f)| now >= f.since + PATIENCE);
-        let late: Vec<Pair> = late.map(|(pair, _)| *pair).collect();
-        for pair in late {
-            self.drop_fetch(pair);
-            self.due.insert(pair);
-        }
-        let oldest = self.fetching.values().map(|f| f.since).min();
-        self.oldest = oldest.unwrap_or(now);
+    // Answers that do not come are asked for again.
+    fn give_up(&mut self) {
+        self.due.extend(self.fetching.keys());
+        self.forget_fetches();
+    }
+
+    fn forget_fetches(&mut self) {
+        self.fetching.clear();
+        self.asked.clear();
+        self.bytes = 0;
     }
 
     /// The same boot in a new session: what was asked and told is asked and told again.
     pub(super) fn renew(&mut self) {
-        self.fetching.clear();
-        self.bytes = 0;
+        self.forget_fetches();
         self.notices.clear();
         self.due.clone_from(&self.missing);
         self.due.retain(|pair| !self.crowded.contains(pair));

@@ -393,9 +393,11 @@ impl Receive {
         &mut self,
         message: Incoming<'_>,
         sub: u32,
+        now: u64,
         out: &mut dyn Outlet,
     ) -> Result<u32, Undefined> {
         if let Some(origin) = self.origins.get_mut(&message.peer) {
+            origin.asking.on_part(now);
             origin.asking.on_fetched_message(message.payload.len());
         }
         self.hand_over(message, Some(sub), out)
@@ -474,6 +476,11 @@ impl Receive {
             handle: part.handle,
             seq: part.seq,
         };
+        if only.is_some()
+            && let Some(origin) = self.origins.get_mut(&part.peer)
+        {
+            origin.asking.on_part(now);
+        }
         if !self.wants_part(key, only)? {
             return Ok(());
         }
@@ -494,7 +501,7 @@ impl Receive {
                     ..part
                 };
                 if let Some(sub) = only {
-                    self.on_catchup(whole, sub, out)?;
+                    self.on_catchup(whole, sub, now, out)?;
                 }
                 self.hand_over(whole, None, out).map(|_| ())
             }
@@ -740,6 +747,12 @@ impl Receive {
         self.origins
             .get(&peer)
             .is_some_and(|o| crowded || o.asking.is_due(now))
+    }
+
+    /// Whether messages of this node itself may be handed over that one flush left to the next.
+    pub(crate) fn has_local_work(&self) -> bool {
+        let local = self.origins.get(&PeerIx::LOCAL);
+        local.is_some_and(|o| o.asking.has_due())
     }
 
     /// The next FETCH for a publisher node, if any is due.

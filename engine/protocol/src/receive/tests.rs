@@ -5,6 +5,7 @@ use crate::event::{Delivery, Event, Taken};
 
 const P: PeerIx = PeerIx(1);
 const KIB: usize = 1 << 10;
+const MAX: u32 = limits::MAX_MESSAGE_CAP as u32;
 
 /// Counts what subscriptions get.
 #[derive(Default)]
@@ -117,9 +118,36 @@ fn fetches_under_way_are_bounded_by_number_and_bytes() {
     assert_eq!(bytes, limits::FETCH_WINDOW);
     assert!(fetches(&mut receive, 1).is_empty());
     let late = fetches(&mut receive, 20_000_000_000);
-    assert_eq!(
-        late.len(),
-        many.len(),
-        "an answer that is lost is asked for again"
-    );
+    assert_eq!(late.len(), many.len(), "the publisher is silent");
+}
+
+#[test]
+fn a_fetch_is_asked_again_that_the_publisher_dropped_and_none_that_only_waits() {
+    const S: u64 = 1_000_000_000;
+    let (mut receive, mut out) = (Receive::default(), Got::default());
+    receive.on_session(P, NodeId([1; 16]), Boot([1; 16]));
+    receive.subscribe(1, &SubSpec::new("*"));
+    for handle in 0..3 {
+        receive.on_backlog(P, 1, handle, (0, 2), false, &format!("t.{handle}"));
+    }
+    assert_eq!(fetches(&mut receive, 0).len(), 3);
+    // A slow path: something comes, but no answer is complete for long.
+    for n in 1..5 {
+        let bytes = [n as u8; KIB];
+        let part = Incoming {
+            handle: 0,
+            ..message(0, &bytes)
+        };
+        let at = ((n - 1) as u32 * KIB as u32, MAX);
+        receive
+            .on_part(part, at, Some(1), n * 9 * S, &mut out)
+            .unwrap();
+        assert!(fetches(&mut receive, n * 9 * S).is_empty());
+    }
+    receive.on_fetched(P, 1, 1, 0);
+    let again: Vec<u32> = fetches(&mut receive, 40 * S)
+        .iter()
+        .map(|f| f.handle)
+        .collect();
+    assert_eq!(again, [0, 1], "number 0 was passed over, 1 lacks it still");
 }
