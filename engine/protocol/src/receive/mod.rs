@@ -5,8 +5,10 @@
 //! nothing waits here but what an ordered subscription holds back behind a hole.
 
 mod asking;
+mod fetch;
 pub(crate) mod held;
 pub(crate) mod intake;
+mod parts;
 pub(crate) mod reassembly;
 mod report;
 pub(crate) mod stream;
@@ -27,7 +29,7 @@ use crate::tables::index::{SubRef, TopicIndex};
 use asking::{Asking, Pair};
 use held::Held;
 use intake::Intake;
-use reassembly::{Lay, MessageKey, Part, Reassembly};
+use reassembly::Reassembly;
 use toward::{Toward, note_behind};
 
 crate::counters! {
@@ -462,127 +464,6 @@ impl Receive {
         Ok(unsettled)
     }
 
-    /// A part of a large message, live (`only` is `None`) or by catch-up.
-    pub(crate) fn on_part(
-        &mut self,
-        part: Incoming<'_>,
-        (offset, total): (u32, u32),
-        only: Option<u32>,
-        now: u64,
-        out: &mut dyn Outlet,
-    ) -> Result<(), Undefined> {
-        let key = MessageKey {
-            peer: part.peer,
-            handle: part.handle,
-            seq: part.seq,
-        };
-        if only.is_some()
-            && let Some(origin) = self.origins.get_mut(&part.peer)
-        {
-            origin.asking.on_part(now);
-        }
-        if !self.wants_part(key, only)? {
-            return Ok(());
-        }
-        let lay = Lay {
-            offset,
-            total,
-            fetched: only.is_some(),
-        };
-        let mut put = self.reassembly.put(key, lay, part.payload, now);
-        if put == Part::NoRoom && self.drop_stale(now) {
-            put = self.reassembly.put(key, lay, part.payload, now);
-        }
-        match put {
-            // Both paths may have contributed: whoever lacks it gets it.
-            Part::Whole(payload) => {
-                let whole = Incoming {
-                    payload: &payload,
-                    ..part
-                };
-                if let Some(sub) = only {
-                    self.on_catchup(whole, sub, now, out)?;
-                }
-                self.hand_over(whole, None, out).map(|_| ())
-            }
-            Part::NoRoom => {
-                self.put_off(key, lay, only);
-                Ok(())
-            }
-            Part::Taken | Part::Bad => Ok(()),
-        }
-    }
-
-    // Whether any subscription, or the one named, lacks the message that the part is of.
-    fn wants_part(&mut self, key: MessageKey, only: Option<u32>) -> Result<bool, Undefined> {
-        // What was missed is fetched whole: to begin it by a part that came live would only take room.
-        let begins = only.is_none() && !self.reassembly.has_begun(key);
-        let origin = self.origins.get_mut(&key.peer).ok_or(Undefined)?;
-        let Some(handle) = origin.handles.get_mut(&key.handle) else {
-            return origin.unknown(key.handle).map(|()| false);
-        };
-        let seen = handle.seen;
-        handle.seen = seen.max(key.seq + 1);
-        let mut wanted = false;
-        for intake in &mut handle.intakes {
-            if only.is_some_and(|sub| intake.sub != sub) {
-                continue;
-            }
-            if only.is_none()
-                && intake.begins_late(key.seq, seen)
-                && let Some(local) = self.subs.get_mut(&intake.sub)
-            {
-                note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);
-            }
-            wanted |= intake.wants(key.seq) && !(begins && intake.is_missed(key.seq));
-        }
-        Ok(wanted)
-    }
-
-    // There is no room to put the message together: it is fetched, alone if it was fetched when there was none.
-    fn put_off(&mut self, key: MessageKey, lay: Lay, only: Option<u32>) {
-        let Some(sub) = only else {
-            self.counters.evicted += 1;
-            return self.miss_everywhere(key);
-        };
-        let Some(origin) = self.origins.get_mut(&key.peer) else {
-            return;
-        };
-        let pair = (sub, key.handle);
-        if lay.offset == 0 && origin.asking.crowded.insert(pair) {
-            self.counters.evicted += 1;
-            self.crowd.push_back(Crowded {
-                peer: key.peer,
-                pair,
-                total: lay.total as usize,
-            });
-        }
-    }
-
-    // Messages that got no part for long make room; true if there are any.
-    fn drop_stale(&mut self, now: u64) -> bool {
-        let stale = self.reassembly.drop_stale(now);
-        self.counters.evicted += stale.len() as u64;
-        stale.iter().for_each(|key| self.miss_everywhere(*key));
-        !stale.is_empty()
-    }
-
-    fn miss_everywhere(&mut self, key: MessageKey) {
-        let Some(origin) = self.origins.get_mut(&key.peer) else {
-            return;
-        };
-        let Some(handle) = origin.handles.get_mut(&key.handle) else {
-            return;
-        };
-        for intake in &mut handle.intakes {
-            let Some(local) = self.subs.get_mut(&intake.sub) else {
-                continue;
-            };
-            intake.miss(key.seq, key.seq + 1);
-            note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);
-        }
-    }
-
     /// The publisher has these for the subscription and waits for their acknowledgement.
     pub(crate) fn on_backlog(
         &mut self,
@@ -688,22 +569,6 @@ impl Receive {
         origin.look_again(number);
     }
 
-    /// A FETCH was answered.
-    pub(crate) fn on_fetched(&mut self, peer: PeerIx, sub: u32, number: u32, from: u64) {
-        let Some(origin) = self.origins.get_mut(&peer) else {
-            return;
-        };
-        if !origin.asking.end((sub, number), from) {
-            return;
-        }
-        let handle = origin.handles.get(&number);
-        let intake = handle.and_then(|h| h.intakes.iter().find(|i| i.sub == sub));
-        if intake.is_some_and(Intake::has_missed) {
-            origin.asking.want((sub, number));
-        }
-        origin.look_again(number);
-    }
-
     /// The publisher node closed these publishers, and everything of them is settled.
     pub(crate) fn on_retired(&mut self, peer: PeerIx, (from, to): (u64, u64)) {
         let Some(origin) = self.origins.get_mut(&peer) else {
@@ -739,93 +604,6 @@ impl Receive {
         }
         origin.handles.remove(&number);
         self.reassembly.forget_handle(peer, number);
-    }
-
-    /// Whether asking for a FETCH may yield one.
-    pub(crate) fn may_fetch(&self, peer: PeerIx, now: u64) -> bool {
-        let crowded = self.crowd.front().is_some_and(|c| c.peer == peer);
-        self.origins
-            .get(&peer)
-            .is_some_and(|o| crowded || o.asking.is_due(now))
-    }
-
-    /// Whether messages of this node itself may be handed over that one flush left to the next.
-    pub(crate) fn has_local_work(&self) -> bool {
-        let local = self.origins.get(&PeerIx::LOCAL);
-        local.is_some_and(|o| o.asking.has_due())
-    }
-
-    /// The next FETCH for a publisher node, if any is due.
-    pub(crate) fn next_fetch(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
-        if let Some(fetch) = self.next_crowded(peer, now) {
-            return Some(fetch);
-        }
-        loop {
-            let pair = self.origins.get_mut(&peer)?.asking.next_due(now)?;
-            if let Some(fetch) = self.fetch(peer, pair, now) {
-                return Some(fetch);
-            }
-        }
-    }
-
-    // Begins a FETCH for a pair, unless there is nothing to fetch or nobody to take it: then it is wanted again when there is.
-    fn fetch(&mut self, peer: PeerIx, pair: Pair, now: u64) -> Option<Fetch> {
-        let (sub, number) = pair;
-        self.subs.get(&sub).filter(|l| l.attached && !l.full)?;
-        let origin = self.origins.get_mut(&peer)?;
-        let handle = origin.handles.get(&number)?;
-        let intake = handle.intakes.iter().find(|i| i.sub == sub)?;
-        let (from, to) = intake.next_missed()?;
-        let count = (to - from) as u32;
-        let max_bytes = origin.asking.begin(pair, from, count, now);
-        Some(Fetch {
-            sub,
-            handle: number,
-            from,
-            count,
-            max_bytes,
-        })
-    }
-
-    // The FETCH of the first who waits for room, once there is room for its message and no other fetches alone.
-    fn next_crowded(&mut self, peer: PeerIx, now: u64) -> Option<Fetch> {
-        let under_way = |(peer, pair)| self.is_fetching(peer, pair);
-        if self.alone.is_some_and(under_way) {
-            return None;
-        }
-        loop {
-            let first = *self.crowd.front()?;
-            let origin = self.origins.get(&first.peer);
-            let waits = origin.is_some_and(|o| o.asking.crowded.contains(&first.pair));
-            if waits {
-                let is_next = first.peer == peer && !self.is_fetching(peer, first.pair);
-                if !is_next || !self.has_room(first.total, now) {
-                    return None;
-                }
-            }
-            self.crowd.pop_front();
-            if !waits {
-                continue;
-            }
-            if let Some(origin) = self.origins.get_mut(&peer) {
-                origin.asking.crowded.remove(&first.pair);
-            }
-            if let Some(fetch) = self.fetch(peer, first.pair, now) {
-                self.alone = Some((peer, first.pair));
-                return Some(fetch);
-            }
-        }
-    }
-
-    fn is_fetching(&self, peer: PeerIx, pair: Pair) -> bool {
-        let origin = self.origins.get(&peer);
-        origin.is_some_and(|o| o.asking.is_fetching(pair))
-    }
-
-    // Whether there is room to fetch a message of `total` bytes.
-    fn has_room(&mut self, total: usize, now: u64) -> bool {
-        let fits = |r: &Reassembly| r.has_room(total, true);
-        fits(&self.reassembly) || (self.drop_stale(now) && fits(&self.reassembly))
     }
 
     /// Publishers that are known, of all nodes.
