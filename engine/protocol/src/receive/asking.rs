@@ -194,6 +194,11 @@ impl Asking {
         }
     }
 
+    /// Nobody waits for room any more.
+    pub(super) fn end_crowd(&mut self) {
+        self.due.append(&mut self.crowded);
+    }
+
     /// The publisher is gone.
     pub(super) fn forget(&mut self, pair: Pair) {
         self.drop_fetch(pair);

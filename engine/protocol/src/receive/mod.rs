@@ -329,9 +329,13 @@ impl Receive {
         }
     }
 
-    /// The session ended: what it brought in parts comes as a whole in the next.
+    /// The session ended: what it brought in parts comes as a whole in the next, and nobody waits for it.
     pub(crate) fn on_link_down(&mut self, peer: PeerIx) {
         self.reassembly.forget(peer);
+        self.crowd.retain(|waiting| waiting.peer != peer);
+        if let Some(origin) = self.origins.get_mut(&peer) {
+            origin.asking.end_crowd();
+        }
     }
 
     /// Forgets a publisher node.

@@ -151,3 +151,33 @@ fn a_fetch_is_asked_again_that_the_publisher_dropped_and_none_that_only_waits() 
         .collect();
     assert_eq!(again, [0, 1], "number 0 was passed over, 1 lacks it still");
 }
+
+#[test]
+fn who_waits_for_room_does_not_wait_for_a_publisher_whose_link_is_down() {
+    let (mut receive, mut out) = (Receive::default(), Got::default());
+    receive.subscribe(1, &SubSpec::new("*"));
+    let bytes = [7; KIB];
+    // The first three fill the memory; the others find none.
+    for n in 1..=5 {
+        let peer = PeerIx(n);
+        receive.on_session(peer, NodeId([n as u8; 16]), Boot([1; 16]));
+        receive.on_backlog(peer, 1, 0, (0, 1), false, "t");
+        assert!(receive.next_fetch(peer, 0).is_some());
+        let part = Incoming {
+            peer,
+            handle: 0,
+            ..message(0, &bytes)
+        };
+        receive
+            .on_part(part, (0, MAX), Some(1), 0, &mut out)
+            .unwrap();
+    }
+    for n in [4, 5] {
+        receive.on_fetched(PeerIx(n), 1, 0, 0);
+        assert!(receive.next_fetch(PeerIx(n), 0).is_none(), "no room");
+    }
+    receive.on_link_down(PeerIx(1));
+    assert!(receive.next_fetch(PeerIx(5), 0).is_none(), "4 is before it");
+    receive.on_link_down(PeerIx(4));
+    assert!(receive.next_fetch(PeerIx(5), 0).is_some());
+}
