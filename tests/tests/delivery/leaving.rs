@@ -1,5 +1,5 @@
-//! A client that acknowledges and ends its subscription at once: what it acknowledged was delivered, whatever the network does
-//! to the two messages that say so.
+//! Clients that acknowledge and end their subscription at once: what they acknowledged was delivered, whatever the network does
+//! to the two messages that say so. And nodes that nobody knew.
 
 use tidings_protocol::Outcome;
 use tidings_tests::net::{MS, Manner, Net, Rule, S};
@@ -111,4 +111,14 @@ fn subscriptions_that_come_and_go_without_end_do_not_keep_the_table_from_its_pub
     net.publish_surely(0, handle, b"last");
     assert!(net.settle(0, 10 * S), "{}", net.owing(0));
     assert!(net.payloads(1, stays).contains(&b"last".to_vec()));
+}
+
+#[test]
+fn a_node_that_nobody_ever_heard_of_leaves_at_once() {
+    let mut net = Net::unstarted(1, 2, |_, _| {});
+    // Its seed does not run, and its disk is new: it waits for a peer to tell its generation.
+    net.lose_disk(1);
+    net.start(1);
+    net.drive(1, |core, now, _| core.leave(now));
+    assert!(net.core(1).has_left(net.now()));
 }

@@ -336,10 +336,14 @@ impl Members {
 
     /// Leaves for good: tells everybody at once and goes on answering until `has_left`.
     pub(crate) fn leave(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(stand) = self.own.stand().filter(|_| self.leaving_since.is_none()) else {
+        if self.leaving_since.is_some() {
+            return;
+        }
+        self.leaving_since = Some(ctx.now);
+        // Without a record nobody ever heard of us.
+        let Some(stand) = self.own.stand() else {
             return;
         };
-        self.leaving_since = Some(ctx.now);
         let rumour = rumour(self.me, stand, MemberState::Left, self.me, false);
         self.tell(ctx, &rumour);
         for peer in self.table.live().to_vec() {
@@ -352,7 +356,7 @@ impl Members {
     /// Whether a departure has been told and answered for long enough to stop.
     pub(crate) fn has_left(&self, now: u64) -> bool {
         self.leaving_since
-            .is_some_and(|since| now >= since + LEAVE_NS)
+            .is_some_and(|since| self.own.stand().is_none() || now >= since + LEAVE_NS)
     }
 
     /// Something happened to links.
