@@ -48,11 +48,11 @@ pub const FETCH_JOBS: usize = 1024;
 /// Bytes that the FETCHes to one publisher node ask for: 100 MB/s at 40 ms.
 pub const FETCH_WINDOW: usize = 4 << 20;
 /// Most and least bytes that one FETCH asks for.
-pub const FETCH_BYTES: u32 = 256 << 10;
+pub const FETCH_BYTES: u32 = 1 << 20;
 /// See [`FETCH_BYTES`]: so small that as many FETCHes as may be under way fit the window.
 pub const FETCH_LEAST: u32 = 4 << 10;
 /// Messages that one FETCH asks for.
-pub const FETCH_COUNT: u32 = 4096;
+pub const FETCH_COUNT: u32 = 16_384;
 /// Disjoint ranges of one publisher's numbers that a subscription keeps apart; honest loss and reordering make some hundreds.
 pub const RANGES: usize = 4096;
 

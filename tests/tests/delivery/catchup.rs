@@ -325,3 +325,30 @@ fn many_topics_with_a_message_each_are_caught_up_with_in_seconds() {
     assert!(got(&net, 1, sub).len() == TOPICS);
     assert_quiet(&mut net, &[0, 1]);
 }
+
+#[test]
+fn what_found_no_room_is_fetched_though_newer_messages_never_cease() {
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    let payload = bytes(64, 1);
+    // More than there is room for at once comes in each burst, and all the time something comes: in the long run there is room.
+    for burst in 0..300 {
+        let count = if burst % 10 == 0 { 6_000 } else { 600 };
+        let many = std::iter::repeat_n(&payload[..], count);
+        assert!(net.publish_all(0, handle, many).is_ok());
+        net.behave(1, sub, Manner::Room(2_000));
+        net.run(MS);
+    }
+    net.behave(1, sub, Manner::Ack);
+    assert!(net.settle(0, 10 * S));
+    let came = got(&net, 1, sub);
+    assert!(came.len() == 30 * (6_000 + 9 * 600));
+    let (mut highest, mut late) = (0, 0);
+    for message in came {
+        highest = highest.max(message.seq);
+        late = late.max(highest - message.seq);
+    }
+    assert!(late < 12_000, "{late} came before an older one");
+}

@@ -11,10 +11,16 @@ impl Receive {
         if !origin.asking.end((sub, number), from) {
             return;
         }
-        let handle = origin.handles.get(&number);
-        let intake = handle.and_then(|h| h.intakes.iter().find(|i| i.sub == sub));
-        if intake.is_some_and(Intake::has_missed) {
-            origin.asking.want((sub, number));
+        let handle = origin.handles.get_mut(&number);
+        let mut intakes = handle.map(|h| h.intakes.iter_mut()).into_iter().flatten();
+        if let Some(intake) = intakes.find(|i| i.sub == sub) {
+            intake.take_room();
+            if intake.has_missed() {
+                origin.asking.want((sub, number));
+            }
+        }
+        if let Some(local) = self.subs.get_mut(&sub) {
+            local.portion.end_fetch();
         }
         origin.look_again(number);
     }
@@ -49,12 +55,12 @@ impl Receive {
     // Begins a FETCH for a pair, unless there is nothing to fetch or nobody to take it: then it is wanted again when there is.
     fn fetch(&mut self, peer: PeerIx, pair: Pair, now: u64) -> Option<Fetch> {
         let (sub, number) = pair;
-        self.subs.get(&sub).filter(|l| l.attached && !l.full)?;
+        let local = self.subs.get(&sub).filter(|l| l.attached && !l.full)?;
         let origin = self.origins.get_mut(&peer)?;
         let handle = origin.handles.get(&number)?;
         let intake = handle.intakes.iter().find(|i| i.sub == sub)?;
         let (from, to) = intake.next_missed()?;
-        let count = (to - from) as u32;
+        let count = local.portion.of(to - from);
         let max_bytes = origin.asking.begin(pair, from, count, now);
         Some(Fetch {
             sub,

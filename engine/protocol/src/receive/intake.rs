@@ -53,6 +53,8 @@ struct Extra {
 pub(crate) struct Intake {
     pub(crate) sub: u32,
     ordered: bool,
+    // A message found no room: those that come live leave it to what is fetched until a FETCH is answered.
+    yields: bool,
     // Nothing below was ever thought to be owed.
     start: u64,
     // The first number that came on the live path: what is below may not be owed and is taken only by catch-up.
@@ -72,6 +74,7 @@ impl Intake {
         Intake {
             sub,
             ordered,
+            yields: false,
             start,
             live_from: u64::MAX,
             floor: start,
@@ -113,6 +116,22 @@ impl Intake {
         self.live_from = seq.max(seen);
         self.miss(self.floor, self.live_from);
         self.live_from > self.floor
+    }
+
+    /// A message on the live path found no room. Messages that come live would take whatever room there is from then on, and
+    /// what was missed would be fetched last, a little at a time.
+    pub(crate) fn yield_room(&mut self) {
+        self.yields = !self.ordered;
+    }
+
+    /// A FETCH was answered: the live path has its turn again.
+    pub(crate) fn take_room(&mut self) {
+        self.yields = false;
+    }
+
+    /// Whether a message on the live path leaves the room to what is fetched.
+    pub(crate) fn yields(&self) -> bool {
+        self.yields && self.has_missed()
     }
 
     /// Whether the live path may bring this message.
@@ -455,9 +474,23 @@ impl Intake {
     /// The next range to fetch. An ordered subscription fetches only what it can hand over next: what is ahead would be held
     /// back, or find no room for that and be fetched again.
     pub(crate) fn next_missed(&self) -> Option<(u64, u64)> {
-        let (from, to) = self.extra.as_ref()?.missed.first()?;
-        let is_next = !self.ordered || from <= self.floor;
-        is_next.then(|| (from, to.min(from + u64::from(limits::FETCH_COUNT))))
+        let mut ranges = self.extra.as_ref()?.missed.iter();
+        let (from, mut to) = ranges.next()?;
+        if self.ordered && from > self.floor {
+            return None;
+        }
+        // Where an unordered subscription takes a little now and then, its ranges are small and many: one FETCH for each would take for
+        // ever. What lies between them is mostly settled, and is not sent again then.
+        let mut missed = to - from;
+        let more = if self.ordered { 0 } else { FETCH_RANGES };
+        for (low, high) in ranges.take(more) {
+            missed += high - low;
+            if missed * 2 < high - from || high - from > u64::from(limits::FETCH_COUNT) {
+                break;
+            }
+            to = high;
+        }
+        Some((from, to.min(from + u64::from(limits::FETCH_COUNT))))
     }
 
     /// Whether the message is among those to fetch.
@@ -599,6 +632,8 @@ impl Extra {
     }
 }
 
+/// Ranges that one FETCH may span.
+const FETCH_RANGES: usize = 256;
 /// Messages that one report takes: its count has 32 bits.
 const REPORT: u64 = u32::MAX as u64;
 

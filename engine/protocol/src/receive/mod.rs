@@ -9,6 +9,7 @@ mod fetch;
 pub(crate) mod held;
 pub(crate) mod intake;
 mod parts;
+mod portion;
 pub(crate) mod reassembly;
 mod report;
 pub(crate) mod stream;
@@ -29,6 +30,7 @@ use crate::tables::index::{SubRef, TopicIndex};
 use asking::{Asking, Pair};
 use held::Held;
 use intake::Intake;
+use portion::Portion;
 use reassembly::Reassembly;
 use toward::{Toward, note_behind};
 
@@ -54,6 +56,7 @@ struct LocalSub {
     policy: SlowPolicy,
     attached: bool,
     full: bool,
+    portion: Portion,
     // (publisher's node, handle) with something missed or held.
     behind: BTreeSet<(PeerIx, u32)>,
 }
@@ -171,6 +174,7 @@ impl Receive {
             policy: spec.policy,
             attached: true,
             full: false,
+            portion: Portion::default(),
             behind: BTreeSet::new(),
         };
         match self.subs.get_mut(&sub) {
@@ -451,9 +455,21 @@ impl Receive {
                 topic,
                 out,
             };
-            let late = only.is_none() && intake.begins_late(m.seq, seen);
-            let taken = only.is_some() || intake.is_live(m.seq);
-            let behind = taken && to.take(intake, m.seq, m.payload);
+            let live = only.is_none();
+            let late = live && intake.begins_late(m.seq, seen);
+            let taken = !live || intake.is_live(m.seq);
+            let behind = taken
+                && if live && intake.yields() {
+                    to.pass(intake, m.seq)
+                } else {
+                    to.take(intake, m.seq, m.payload)
+                };
+            if live && behind && to.local.full {
+                intake.yield_room();
+            }
+            if !live {
+                to.local.portion.on_message(!to.local.full);
+            }
             if behind || late {
                 note_behind(local, &mut origin.asking, (m.peer, m.handle), intake);
             }

@@ -70,6 +70,16 @@ impl Toward<'_> {
         true
     }
 
+    // Leaves a message to be fetched; true as by `take`.
+    pub(super) fn pass(&mut self, intake: &mut Intake, seq: u64) -> bool {
+        if intake.wants(seq) {
+            self.no_room(intake, seq);
+        } else {
+            self.counters.duplicates += 1;
+        }
+        true
+    }
+
     fn has_room(&self) -> bool {
         self.local.attached && !self.local.full
     }
