@@ -36,12 +36,12 @@ impl Portion {
         self.refused |= !taken;
     }
 
-    /// A FETCH was answered: the next one asks for twice what was taken, so that it grows again.
+    /// A FETCH was answered: the next one asks for as many as were taken if some were not, else for a quarter more.
     pub(super) fn end_fetch(&mut self) {
         if self.refused {
-            self.most = self.taken.saturating_mul(2);
+            self.most = self.taken;
         } else if self.taken >= self.most / 2 {
-            self.most = self.most.saturating_mul(2);
+            self.most = self.most.saturating_add(self.most / 4);
         }
         self.most = self.most.clamp(LEAST, limits::FETCH_COUNT);
         (self.taken, self.refused) = (0, false);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fetch_asks_for_twice_what_was_taken_and_all_again_when_there_is_room() {
+    fn a_fetch_asks_for_what_was_taken_and_for_more_and_more_when_there_is_room() {
         let mut portion = Portion::default();
         assert_eq!(
             (portion.of(10), portion.of(1 << 40)),
@@ -62,11 +62,11 @@ mod tests {
         (0..100).for_each(|_| portion.on_message(true));
         portion.on_message(false);
         portion.end_fetch();
-        assert_eq!(portion.of(1 << 40), 200);
+        assert_eq!(portion.of(1 << 40), 100);
         portion.on_message(false);
         portion.end_fetch();
         assert_eq!(portion.of(1 << 40), LEAST);
-        for _ in 0..20 {
+        for _ in 0..40 {
             (0..portion.of(1 << 40)).for_each(|_| portion.on_message(true));
             portion.end_fetch();
         }
