@@ -171,7 +171,13 @@ fn a_slow_subscriber_delays_nobody_and_memory_stays_bounded() {
             overflow == 0 || sent_mib > 16,
             "{overflow} given up of {sent_mib} MiB"
         );
-        assert_eq!(slow.written(), (u64::from(count) - overflow) * 1024);
+        // What was in the slow client's hands already is written all the same, though it was given up as not known delivered.
+        let in_hands = if overflow == 0 { 0 } else { 8 * MIB };
+        let (written, least) = (slow.written(), (u64::from(count) - overflow) * 1024);
+        assert!(
+            (least..=least + in_hands).contains(&written) && written % 1024 == 0,
+            "{written} bytes written of at least {least}"
+        );
         figure(format_args!(
             "the slow one caught up; {overflow} messages were given up"
         ));
