@@ -53,26 +53,25 @@ impl Publish {
         node.jobs.clear();
         node.offers.clear();
         // What still has no room says so again; the word that there is room may have been lost with the earlier link.
-        let subs = self.subs.range_mut(
-            SubRef { peer, sub: 0 }..=SubRef {
-                peer,
-                sub: u32::MAX,
-            },
-        );
-        subs.for_each(|(_, subscriber)| subscriber.resume(now));
+        self.subs_of(peer)
+            .for_each(|subscriber| subscriber.resume(now));
         if reborn {
             self.on_reborn(peer);
         }
     }
 
+    // The node's subscriptions.
+    fn subs_of(&mut self, peer: PeerIx) -> impl Iterator<Item = &mut Subscriber> {
+        let all = SubRef { peer, sub: 0 }..=SubRef {
+            peer,
+            sub: u32::MAX,
+        };
+        self.subs.range_mut(all).map(|(_, subscriber)| subscriber)
+    }
+
     fn on_reborn(&mut self, peer: PeerIx) {
-        let subs = self.subs.range_mut(
-            SubRef { peer, sub: 0 }..=SubRef {
-                peer,
-                sub: u32::MAX,
-            },
-        );
-        subs.for_each(|(_, subscriber)| subscriber.unconfirmed = true);
+        self.subs_of(peer)
+            .for_each(|subscriber| subscriber.unconfirmed = true);
         for stream in self.streams.iter_mut().flatten() {
             if let Some(node) = stream.node_mut(peer) {
                 node.on_reborn();

@@ -86,23 +86,11 @@ impl Handles {
 mod tests {
     use super::*;
 
-    fn handle() -> Handle {
-        Handle {
-            topic: "t".into(),
-            next: 0,
-            route: None,
-            defined: (u32::MAX, 0),
-            out: None,
-            rests: false,
-            looked_at: 0,
-        }
-    }
-
     #[test]
     fn numbers_are_new_and_what_is_gone_leaves_no_page() {
         let mut handles = Handles::default();
         for n in 0..10 * PAGE as u32 {
-            assert_eq!(handles.add(handle()), Some(n));
+            assert_eq!(handles.add(Handle::new("t")), Some(n));
             if n > 0 {
                 handles.remove(n);
                 handles.remove(n);

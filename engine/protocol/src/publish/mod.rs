@@ -86,6 +86,20 @@ struct Handle {
     looked_at: u64,
 }
 
+impl Handle {
+    fn new(topic: &str) -> Self {
+        Self {
+            topic: topic.into(),
+            next: 0,
+            route: None,
+            defined: (u32::MAX, 0),
+            out: None,
+            rests: false,
+            looked_at: 0,
+        }
+    }
+}
+
 /// What sealing needs besides the streams.
 pub(crate) struct Sealing<'a> {
     pub(crate) keyring: &'a Keyring,
@@ -210,15 +224,7 @@ impl Publish {
         if self.handles.len() >= limits::MAX_PUBLISHERS {
             return Err(CommandError::TooMany);
         }
-        let added = self.handles.add(Handle {
-            topic: topic.into(),
-            next: 0,
-            route: None,
-            defined: (u32::MAX, 0),
-            out: None,
-            rests: false,
-            looked_at: 0,
-        });
+        let added = self.handles.add(Handle::new(topic));
         added.ok_or(CommandError::TooMany)
     }
 

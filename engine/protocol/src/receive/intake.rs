@@ -48,7 +48,7 @@ struct Extra {
     rests: bool,
 }
 
-/// State of one (subscription, publisher) pair; 88 bytes while messages come in order.
+/// State of one (subscription, publisher) pair; 80 bytes while messages come in order.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) sub: u32,
