@@ -19,6 +19,9 @@ pub const STREAM_WINDOW: u64 = 8192;
 pub const STREAM_BEHIND: u64 = STREAM_WINDOW / 2;
 /// Sealed datagrams that may wait for the slowest live node before publishers wait.
 pub const STREAM_BACKLOG: u64 = STREAM_WINDOW / 4;
+/// Datagrams of large messages that may wait to be sealed before publishers of large ones wait, too: one of the largest does
+/// not keep another out.
+pub const STREAM_WAITING: u64 = STREAM_BEHIND;
 /// How long the slowest of several live nodes may hold the others back, in ns. A guess: one bufferbloat's worth.
 pub const STREAM_HOLD: u64 = 20_000_000;
 /// How long the only live node may make no progress before its messages go to catch-up, in ns.
@@ -79,7 +82,7 @@ const _: () = assert!(MAX_MESSAGE_CAP as u64 * 2 <= CREDIT);
 const _: () = assert!(MAX_MESSAGE_CAP * 2 <= REASSEMBLY);
 const _: () = assert!(MAX_MESSAGE_CAP + 64 <= HOLD_BYTES && HOLD_BYTES <= HELD);
 const _: () = assert!(FETCHES < FETCH_JOBS && FETCHES * FETCH_LEAST as usize <= FETCH_WINDOW);
-// The cap fits into half the window: it is cut at more than 1,100 bytes per datagram.
+// The cap fits into half the window, and is less than may wait: it is cut at more than 1,100 bytes per datagram.
 const _: () = assert!(MAX_MESSAGE_CAP as u64 <= STREAM_BEHIND * (MIN_DATAGRAM_SIZE as u64 - 100));
 const _: () = assert!(STREAM_BACKLOG < STREAM_BEHIND && STREAM_BEHIND < STREAM_WINDOW);
 const _: () = assert!(MAX_MESSAGE_CAP * 2 <= RETAIN_DEFAULT);

@@ -6,6 +6,7 @@ mod catchup;
 mod common;
 mod contract;
 mod economy;
+mod large;
 mod leaving;
 mod redelivery;
 mod restart;

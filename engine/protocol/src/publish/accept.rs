@@ -241,12 +241,12 @@ impl Publish {
         now: u64,
         out: &mut dyn Outlet,
     ) -> Result<(), PublishError> {
-        let chunks = self.streams[stream as usize]
+        let (chunks, is_large) = self.streams[stream as usize]
             .as_ref()
-            .map_or(1, |s| s.chunks_for(bytes));
-        if self.is_congested(stream) {
-            if !self.refused_on.contains(&stream) {
-                self.refused_on.push(stream);
+            .map_or((1, false), |s| (s.chunks_for(bytes), s.takes_turns(bytes)));
+        if self.is_congested(stream, is_large) {
+            if !self.refused_on.contains(&(stream, is_large)) {
+                self.refused_on.push((stream, is_large));
             }
             self.counters.would_block += 1;
             return Err(PublishError::WouldBlock);
@@ -259,22 +259,22 @@ impl Publish {
         Err(PublishError::WouldBlock)
     }
 
-    // Whether a live node has too much unsent.
-    fn is_congested(&self, stream: u32) -> bool {
+    // Whether a live node has too much unsent. Only other large messages have to wait for large ones.
+    fn is_congested(&self, stream: u32, is_large: bool) -> bool {
         let Some(stream) = &self.streams[stream as usize] else {
             return false;
         };
-        let live = stream.nodes.iter().filter(|n| n.is_live());
-        live.map(|n| stream.head() - n.next)
-            .max()
-            .is_some_and(|unsent| unsent >= limits::STREAM_BACKLOG)
+        stream.most_unsent().is_some_and(|unsent| {
+            unsent >= limits::STREAM_BACKLOG
+                || is_large && stream.waiting() >= limits::STREAM_WAITING
+        })
     }
 
     /// Whether refused publishers may try again; tells once.
     pub(crate) fn take_writable(&mut self, now: u64) -> bool {
         let mut refused_on = std::mem::take(&mut self.refused_on);
         let waiting = refused_on.len();
-        refused_on.retain(|stream| self.is_congested(*stream));
+        refused_on.retain(|(stream, is_large)| self.is_congested(*stream, *is_large));
         let flows = refused_on.len() < waiting;
         self.refused_on = refused_on;
         // Messages may be given up now that could not before.

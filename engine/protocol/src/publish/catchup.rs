@@ -383,9 +383,12 @@ impl Publish {
         let mut runs: Vec<(u64, u64, bool)> = Vec::new();
         for span in outstanding.spans(from, to).filter(|s| s.accepted >= since) {
             let stream = self.streams[span.at.stream as usize].as_ref();
-            let node = stream.and_then(|s| s.node(sub.peer));
-            let again =
-                owed.earlier > span.first || node.is_some_and(|n| n.had_earlier(span.at.counter));
+            let had_earlier = stream.is_some_and(|s| {
+                let last = s.last_of(span.at.counter, span.datagrams);
+                let node = s.node(sub.peer);
+                node.zip(last).is_some_and(|(n, last)| n.had_earlier(last))
+            });
+            let again = owed.earlier > span.first || had_earlier;
             owed.settled
                 .holes(
                     span.first.max(from),
@@ -480,17 +483,12 @@ impl Publish {
             return false;
         }
         // Where the rest begins: opening what is sent already, each time that there is room, would be quadratic.
-        let size = self.streams[span.at.stream as usize]
-            .as_ref()
-            .map_or(MIN_DATAGRAM_SIZE, |stream| stream.size);
-        let cut = record::fragment_max(size) as u64;
-        let first = u64::from(job.offset) / cut;
-        for n in first..u64::from(span.datagrams) {
-            let at = DatagramId {
-                counter: span.at.counter + n,
-                ..span.at
-            };
-            let sent = self.read(at, |item| send_item(item, job, link));
+        let Some(stream) = &self.streams[span.at.stream as usize] else {
+            return true;
+        };
+        let first = u64::from(job.offset) / record::fragment_max(stream.size) as u64;
+        for n in first..stream.datagrams(span.at.counter, span.datagrams) {
+            let sent = self.read(span.at, n, |item| send_item(item, job, link));
             if sent == Some(false) {
                 return false;
             }
@@ -508,10 +506,15 @@ impl Publish {
         true
     }
 
-    // Opens a retained datagram and shows its records to `f` until it says false.
-    fn read(&mut self, at: DatagramId, mut f: impl FnMut(&Item<'_>) -> bool) -> Option<bool> {
+    // Opens retained datagram `n` of a message and shows its records to `f` until it says false.
+    fn read(
+        &mut self,
+        at: DatagramId,
+        n: u64,
+        mut f: impl FnMut(&Item<'_>) -> bool,
+    ) -> Option<bool> {
         let stream = self.streams[at.stream as usize].as_mut()?;
-        let body = stream.read_any(&self.store, at.counter, &mut self.scratch)?;
+        let body = stream.read_any(&self.store, at.counter, n, &mut self.scratch)?;
         Some(Items::new(body).flatten().all(|item| f(&item)))
     }
 
@@ -535,12 +538,10 @@ impl Publish {
             seq: fetch.from,
             payload: Vec::new(),
         };
-        for n in 0..u64::from(span.datagrams) {
-            let at = DatagramId {
-                counter: span.at.counter + n,
-                ..span.at
-            };
-            self.read(at, |item| {
+        let stream = self.streams[span.at.stream as usize].as_ref();
+        let datagrams = stream.map_or(0, |s| s.datagrams(span.at.counter, span.datagrams));
+        for n in 0..datagrams {
+            self.read(span.at, n, |item| {
                 match *item {
                     Item::Message {
                         handle,

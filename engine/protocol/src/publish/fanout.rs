@@ -147,7 +147,7 @@ impl Publish {
     }
 
     fn close_open(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
-        if !stream.has_open() {
+        if !stream.take_news() {
             return;
         }
         if std::mem::take(&mut stream.is_fresh) && stream.keeps_all() && !stream.is_local() {
@@ -156,15 +156,8 @@ impl Publish {
         }
         stream.close(&mut self.store, false);
         self.counters.sealed += stream.take_sealings();
-        self.after_close(stream, now);
-    }
-
-    // Datagrams were closed: nodes that are not in the stream must be told of them.
-    fn after_close(&mut self, stream: &mut Stream, now: u64) {
-        let head = stream.head();
-        for node in stream.nodes.iter_mut().filter(|n| !n.is_live()) {
-            node.skip(head, now);
-        }
+        stream.skip(now);
+        // Nodes that are not in the stream must be told of what was accepted.
         for node in stream.nodes.iter().filter(|n| n.standing == Standing::Out) {
             if let Some(state) = self
                 .nodes
@@ -265,8 +258,54 @@ impl Publish {
             }
             stream.nodes[at] = node;
         }
+        while stream.waiting() > 0 && self.take_turns(stream, links, now) {
+            for at in 0..stream.nodes.len() {
+                let peer = stream.nodes[at].peer;
+                let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
+                if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
+                    self.send_new(stream, &mut node, link, tx, now);
+                }
+                stream.nodes[at] = node;
+            }
+        }
         self.drop_behind(stream, links, now);
         stream.trim(&mut self.store);
+    }
+
+    // Takes in of large messages what the quickest node can be sent now, or one turn if it has nothing else unsent: at most a turn
+    // waits before records that come later. False if nothing was taken in.
+    fn take_turns(&mut self, stream: &mut Stream, links: &mut Links, now: u64) -> bool {
+        if stream.nodes.iter().all(|n| n.is_out()) {
+            stream.take_all(&mut self.store);
+            stream.skip(now);
+            self.counters.sealed += stream.take_sealings();
+            return false;
+        }
+        if stream
+            .most_unsent()
+            .is_none_or(|unsent| unsent >= limits::STREAM_BACKLOG)
+        {
+            return false;
+        }
+        let (head, mut room) = (stream.head(), None);
+        for node in stream
+            .nodes
+            .iter()
+            .filter(|n| n.is_live() && n.next == head)
+        {
+            if let Some(link) = links.link_mut(node.peer) {
+                let credit = node.credit.saturating_sub(node.sent_bytes);
+                let bytes = link.congestion.allowance(now).min(credit);
+                room = room.max(Some((bytes / stream.size as u64).min(node.window())));
+            }
+        }
+        let Some(room) = room else { return false };
+        for _ in 0..(room / large::TURN as u64).clamp(1, TURNS) {
+            stream.take_turn(&mut self.store);
+        }
+        stream.skip(now);
+        self.counters.sealed += stream.take_sealings();
+        true
     }
 
     fn judge(&mut self, stream: &Stream, node: &mut Node, link: &mut Link, now: u64) {
@@ -404,6 +443,9 @@ impl Publish {
             .min()
     }
 }
+
+/// Turns of large messages that are taken in at a time: some batches of 64 KiB.
+const TURNS: u64 = 16;
 
 // The node is heard, but nothing of what is larger than every path carries: its path may have become narrower.
 fn suspect_size(stream: &Stream, node: &Node, link: &mut Link, now: u64) {

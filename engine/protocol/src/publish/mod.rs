@@ -11,6 +11,7 @@ mod fanout;
 mod fit;
 mod handles;
 mod held;
+mod large;
 pub(crate) mod node;
 pub(crate) mod outstanding;
 pub(crate) mod record;
@@ -148,8 +149,9 @@ pub(crate) struct Publish {
     spills: bool,
     // Chunks that a refused publish needs, nobody being told since that there is room; 0 = none was refused.
     blocked: usize,
-    // Streams with too much unsent that refused a publish, nobody being told since that one of them flows again.
-    refused_on: Vec<u32>,
+    // Streams with too much unsent that refused a publish, a large one or any, nobody being told since that one of them flows
+    // again.
+    refused_on: Vec<(u32, bool)>,
     // No use looking for messages to give up before this.
     evict_at: u64,
     next_tick: u64,
@@ -359,14 +361,14 @@ impl Publish {
         }
     }
 
-    // When a message was first on its way to the subscription's node; `None` = not yet.
+    // When all of a message was first on its way to the subscription's node; `None` = not yet.
     fn sent_at(&self, sub: SubRef, span: &outstanding::Span) -> Option<u64> {
         let stream = self.streams[span.at.stream as usize].as_ref();
-        match stream.and_then(|s| s.node(sub.peer)) {
-            Some(node) => node.sent_first(span.at.counter),
+        let Some((stream, node)) = stream.and_then(|s| Some((s, s.node(sub.peer)?))) else {
             // Its own node, or one that fetches all of this stream: there is nothing to send.
-            None => Some(span.accepted),
-        }
+            return Some(span.accepted);
+        };
+        node.sent_first(stream.last_of(span.at.counter, span.datagrams)?)
     }
 
     /// The subscription has taken up again.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use tidings_wire::{FAN_HEADER, FanTx, TAG};
 
 use super::held::Held;
+use super::large::{self, Laid, Larges};
 use super::node::Node;
 use super::record::{self, Record};
 use super::store::{ChunkIx, Place, Store};
@@ -64,6 +65,9 @@ pub(crate) struct Stream {
     base: u64,
     // Below the log: kept for catch-up only.
     held: Held,
+    larges: Larges,
+    // A large message was accepted since the last look.
+    has_news: bool,
     chunk: Option<(ChunkIx, usize)>,
     open: Option<Open>,
     last_len: u16,
@@ -111,6 +115,8 @@ impl Stream {
             log: VecDeque::new(),
             base: 0,
             held: Held::default(),
+            larges: Larges::default(),
+            has_news: false,
             chunk: None,
             open: None,
             last_len: 0,
@@ -139,6 +145,12 @@ impl Stream {
         self.base + self.log.len() as u64
     }
 
+    /// Datagrams that the slowest of the live nodes was not yet sent.
+    pub(crate) fn most_unsent(&self) -> Option<u64> {
+        let live = self.nodes.iter().filter(|n| n.is_live());
+        live.map(|n| self.head() - n.next).max()
+    }
+
     /// Whether the log still begins with the first datagram.
     pub(crate) fn keeps_all(&self) -> bool {
         self.base == 0
@@ -150,7 +162,22 @@ impl Stream {
 
     /// Nothing retained, nothing open: may be dropped.
     pub(crate) fn is_idle(&self) -> bool {
-        self.log.is_empty() && self.held.is_empty() && self.open.is_none()
+        self.log.is_empty() && self.held.is_empty() && self.open.is_none() && self.larges.is_empty()
+    }
+
+    /// Datagrams of large messages that are yet to be taken in.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.larges.waiting()
+    }
+
+    /// Whether something was accepted since this was last asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news) || self.has_open()
+    }
+
+    /// Whether a message of so many bytes is taken in by turns with others.
+    pub(crate) fn takes_turns(&self, payload: usize) -> bool {
+        !self.is_local() && payload > large::TURN * record::fragment_max(self.size)
     }
 
     /// Chunks that appending so many bytes of payload may take at most.
@@ -160,7 +187,8 @@ impl Stream {
         datagrams.div_ceil(per_chunk) + 1
     }
 
-    /// Appends a message; returns its first datagram and how many it lies in. Room is the caller's to ask about.
+    /// Appends a message; returns its first datagram and how many it lies in, or what stands for a large message and 1. Room is
+    /// the caller's to ask about.
     pub(crate) fn append(
         &mut self,
         store: &mut Store,
@@ -184,6 +212,10 @@ impl Stream {
         if append.payload.len() <= record::whole_max(self.size) {
             let at = self.put_message(store, append)?;
             return Some((at, 1));
+        }
+        if self.takes_turns(append.payload.len()) {
+            self.has_news = true;
+            return Some((self.larges.lay(store, self.size, &append), 1));
         }
         self.put_fragments(store, append)
     }
@@ -327,22 +359,45 @@ impl Stream {
             offset: open.offset as u16,
             len: len as u16,
         };
-        if let Some(keys) = &mut self.keys {
-            let sealed = keys.tx.seal(self.steer, store.bytes_mut(place));
-            assert_eq!(
-                sealed,
-                Ok(self.base + self.log.len() as u64),
-                "a stream's counters are its log's"
-            );
-            self.sealings += 1;
-        }
         *used += len;
         store.hold(*chunk);
-        self.last_len = len as u16;
-        self.log.push_back(Entry {
-            place,
-            owed: open.owed,
-        });
+        self.log(store, place, open.owed);
+    }
+
+    // Seals a datagram and gives it the next counter, which is returned.
+    fn log(&mut self, store: &mut Store, place: Place, owed: u32) -> u64 {
+        let counter = self.head();
+        if let Some(keys) = &mut self.keys {
+            let sealed = keys.tx.seal(self.steer, store.bytes_mut(place));
+            assert_eq!(sealed, Ok(counter), "a stream's counters are its log's");
+            self.sealings += 1;
+        }
+        self.last_len = place.len;
+        self.log.push_back(Entry { place, owed });
+        counter
+    }
+
+    /// Takes in the next few datagrams of a large message. Nothing may be open: its counter was told.
+    pub(crate) fn take_turn(&mut self, store: &mut Store) {
+        assert!(self.open.is_none(), "an open datagram has its counter");
+        let mut larges = std::mem::take(&mut self.larges);
+        larges.take_turn(|place, owed| self.log(store, place, owed));
+        self.larges = larges;
+    }
+
+    /// Nodes that are not live are not sent what is in the log, or not yet.
+    pub(crate) fn skip(&mut self, now: u64) {
+        let head = self.head();
+        for node in self.nodes.iter_mut().filter(|n| !n.is_live()) {
+            node.skip(head, now);
+        }
+    }
+
+    /// Takes in all that waits.
+    pub(crate) fn take_all(&mut self, store: &mut Store) {
+        while self.waiting() > 0 {
+            self.take_turn(store);
+        }
     }
 
     /// Key slot and suite of its datagrams.
@@ -378,6 +433,14 @@ impl Stream {
 
     /// So many pairs of the datagram are settled.
     pub(crate) fn settle(&mut self, store: &mut Store, counter: u64, pairs: u32) {
+        if large::is_large(counter) {
+            let mut larges = std::mem::take(&mut self.larges);
+            larges.settle(store, counter, pairs, |store, counter| {
+                self.settle(store, counter, pairs);
+            });
+            self.larges = larges;
+            return;
+        }
         let head = self.head();
         if counter == head {
             // Settled before it was closed: a local acknowledgement within the same turn.
@@ -423,10 +486,11 @@ impl Stream {
         self.nodes
             .iter_mut()
             .for_each(|node| node.forget_sendings(needed));
-        if self.is_idle()
-            && let Some((chunk, _)) = self.chunk.take()
-        {
-            store.release(chunk);
+        if self.is_idle() {
+            self.larges.rest(store);
+            if let Some((chunk, _)) = self.chunk.take() {
+                store.release(chunk);
+            }
         }
     }
 
@@ -463,13 +527,37 @@ impl Stream {
         moved
     }
 
-    /// The datagram in plain, be it closed or still open; sealed ones are opened in `scratch`.
+    /// Datagrams that a message lies in, of which its span knows `known`.
+    pub(crate) fn datagrams(&self, at: u64, known: u32) -> u64 {
+        if large::is_large(at) {
+            return self.larges.datagrams(at);
+        }
+        known.into()
+    }
+
+    /// The counter of the last datagram to be sent of a message whose span names `at` and `datagrams`; `None` while it waits.
+    pub(crate) fn last_of(&self, at: u64, datagrams: u32) -> Option<u64> {
+        if large::is_large(at) {
+            return self.larges.last_of(at);
+        }
+        Some(at + u64::from(datagrams) - 1)
+    }
+
+    /// Datagram `n` of the message at `at` in plain, be it closed, still open, or waiting; sealed ones are opened in `scratch`.
     pub(crate) fn read_any<'a>(
         &mut self,
         store: &'a Store,
-        counter: u64,
+        at: u64,
+        n: u64,
         scratch: &'a mut [u8],
     ) -> Option<&'a [u8]> {
+        let mut counter = at.wrapping_add(n);
+        if large::is_large(at) {
+            match self.larges.datagram(at, n)? {
+                Laid::In(taken) => counter = taken,
+                Laid::Waits(place) => return Some(body(store.bytes(place))),
+            }
+        }
         if counter == self.head() {
             let (open, (chunk, _)) = (self.open?, self.chunk?);
             let place = Place {
@@ -486,7 +574,7 @@ impl Stream {
         let bytes = store.bytes(self.entry(counter)?.place);
         match &self.keys {
             Some(keys) => keys.tx.open_copy(bytes, scratch).ok(),
-            None => Some(&bytes[FAN_HEADER..bytes.len() - TAG]),
+            None => Some(body(bytes)),
         }
     }
 
@@ -521,6 +609,11 @@ impl Stream {
         }
         Some(run)
     }
+}
+
+// The body of a datagram in plain.
+fn body(datagram: &[u8]) -> &[u8] {
+    &datagram[FAN_HEADER..datagram.len() - TAG]
 }
 
 /// UDP_SEGMENT takes at most 64 segments and one datagram's 65,507 bytes.

@@ -213,6 +213,7 @@ impl Receive {
                 if origin.retired.contains(number.into()) {
                     origin.dirty.insert(number);
                 }
+                let before = handle.intakes.len();
                 for mut intake in handle.intakes.extract_if(.., |i| i.sub == sub) {
                     intake.end(&mut self.held);
                     // Local publishers were told just before.
@@ -224,6 +225,11 @@ impl Receive {
                             intake,
                         });
                     }
+                }
+                if handle.intakes.len() < before {
+                    // The rest of a large message that nobody is owed any more need not come.
+                    self.reassembly
+                        .discard(peer, number, (0, u64::MAX), &handle.intakes);
                 }
             }
         }
