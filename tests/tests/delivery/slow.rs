@@ -1,6 +1,6 @@
 //! Slow subscribers and the bounded store: sentences 1 and 8.
 
-use tidings_protocol::{Outcome, PublishError, SlowPolicy};
+use tidings_protocol::{MemberState, Outcome, PublishError, SlowPolicy};
 use tidings_tests::net::{MS, Manner, Net, Rule, S, Told};
 
 use crate::common::*;
@@ -176,6 +176,169 @@ fn publish_would_block_only_while_live_or_blocking_subscriptions_need_everything
             (lost == 0) == (policy == SlowPolicy::Block),
             "{policy:?}: {lost}"
         );
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+// Publishes so many, one after the other; none may be refused.
+fn publish_unhindered(net: &mut Net, handle: u32, count: usize) {
+    let payload = bytes(KIB, 1);
+    let taken = fill(net, handle, &payload, count);
+    assert!(taken == count, "refused after {taken}");
+}
+
+// Of `count` messages the oldest failed for want of room, and none else; how many.
+fn overflowed(net: &Net, handle: u32, count: u64) -> u64 {
+    let told = outcomes_of(net, 0, handle);
+    let lost = told.iter().filter(|o| o.2 == Outcome::Overflow);
+    let mut lost: Vec<u64> = lost.map(|o| o.1).collect();
+    lost.sort_unstable();
+    let lost_count = lost.len() as u64;
+    assert!(lost == (0..lost_count).collect::<Vec<_>>(), "the oldest");
+    assert!(
+        lost_count > count / 4 && lost_count < count,
+        "{lost_count} of {count}"
+    );
+    lost_count
+}
+
+// The client gets all that the store kept, in order, and is told what it does not get. Of what failed some had reached its node.
+fn comes_back(net: &mut Net, owner: usize, sub: u32, lost: u64, count: u64) {
+    net.seen_mut(owner).manners.insert(sub, Manner::Ack);
+    net.attach(owner, sub);
+    assert!(net.settle(0, 20 * S), "{:?}", net.outcomes(0));
+    net.run(S);
+    let mut all = seqs(net, owner, sub);
+    assert!(all.is_sorted());
+    for (from, to, reason) in gaps(net, owner, sub) {
+        assert!(to <= lost && reason == Outcome::Overflow);
+        all.extend(from..to);
+    }
+    all.sort_unstable();
+    assert!(all == (0..count).collect::<Vec<_>>());
+    assert_quiet(net, &[0, 1]);
+}
+
+const FEW: u64 = 2000;
+const MANY: u64 = 9000;
+
+// A network with a named client's subscription at `owner` and a publisher at node 0 whose store takes less than half of MANY.
+fn with_client(seed: u64, rule: Rule, owner: usize, policy: SlowPolicy) -> (Net, u32, u32) {
+    let mut net = mesh_with(seed, 2, |_, c| c.retain = SMALL);
+    net.all_links(rule);
+    let sub = net.subscribe(owner, "t", |s| {
+        (s.client, s.ordered, s.policy) = ("till".into(), true, policy);
+    });
+    effective(&mut net, owner, sub);
+    let handle = net.publisher(0, "t");
+    (net, sub, handle)
+}
+
+#[test]
+fn a_full_store_gives_up_at_once_what_only_a_client_that_is_gone_needs() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        for owner in [0, 1] {
+            let (mut net, sub, handle) = with_client(seed as u64, rule, owner, SlowPolicy::Detach);
+            net.detach(owner, sub);
+            publish_unhindered(&mut net, handle, MANY as usize);
+            let lost = overflowed(&net, handle, MANY);
+            comes_back(&mut net, owner, sub, lost, MANY);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_waits_for_a_slow_client_has_room_as_soon_as_that_goes() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        for owner in [0, 1] {
+            let (mut net, sub, handle) = with_client(seed as u64, rule, owner, SlowPolicy::Detach);
+            net.behave(owner, sub, Manner::Room(0));
+            let payload = bytes(KIB, 1);
+            let taken = fill(&mut net, handle, &payload, MANY as usize);
+            net.run(3 * S);
+            assert!(
+                net.publish(0, handle, &payload) == Err(PublishError::WouldBlock),
+                "seed {seed} owner {owner}: one that is there has 5 s"
+            );
+            let before = net.now() - 1;
+            net.detach(owner, sub);
+            net.run(SOON);
+            assert!(writable(&net, before), "seed {seed} owner {owner}");
+            publish_unhindered(&mut net, handle, FEW as usize);
+            let count = taken as u64 + FEW;
+            let lost = overflowed(&net, handle, count);
+            comes_back(&mut net, owner, sub, lost, count);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_before_the_store_is_full_loses_nothing() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        for owner in [0, 1] {
+            let (mut net, sub, handle) = with_client(seed as u64, rule, owner, SlowPolicy::Detach);
+            net.detach(owner, sub);
+            publish_unhindered(&mut net, handle, FEW as usize);
+            net.behave(owner, sub, Manner::Room(0));
+            net.attach(owner, sub);
+            net.run(SOON);
+            // It takes nothing yet, but it is there: the store keeps all that it can.
+            let payload = bytes(KIB, 1);
+            let more = fill(&mut net, handle, &payload, MANY as usize);
+            assert!(more < (MANY - FEW) as usize, "seed {seed} owner {owner}");
+            net.behave(owner, sub, Manner::Ack);
+            assert!(net.settle(0, 20 * S), "seed {seed} owner {owner}");
+            assert!(delivered(&net, 0) == FEW + more as u64);
+            assert!(seqs(&net, owner, sub) == (0..FEW + more as u64).collect::<Vec<_>>());
+            assert_quiet(&mut net, &[0, 1]);
+        }
+    }
+}
+
+#[test]
+fn a_store_gives_up_at_once_what_a_client_needs_that_was_gone_before_the_link_was_begun_anew() {
+    let (mut net, sub, handle) = with_client(1, Rule::GOOD, 1, SlowPolicy::Detach);
+    publish_unhindered(&mut net, handle, 1);
+    assert!(net.settle(0, S));
+    net.detach(1, sub);
+    publish_unhindered(&mut net, handle, FEW as usize);
+    net.link(0, 1, Rule::CUT);
+    net.run(20 * S);
+    net.link(0, 1, Rule::GOOD);
+    let is_back = |net: &Net| net.core(0).members()[1].state == MemberState::Alive;
+    assert!(net.run_till(10 * S, is_back));
+    net.run(S / 2);
+    assert!(net.owing(0) == FEW);
+    publish_unhindered(&mut net, handle, (MANY - FEW) as usize);
+    assert!(count(&net, 0, Outcome::Overflow) > 1000);
+    net.attach(1, sub);
+    assert!(net.settle(0, 20 * S));
+    assert_quiet(&mut net, &[0, 1]);
+}
+
+#[test]
+fn a_store_gives_up_at_once_what_a_client_needs_that_did_not_come_back_with_its_node() {
+    let (mut net, _, handle) = with_client(1, Rule::GOOD, 1, SlowPolicy::Detach);
+    net.kill(1);
+    publish_unhindered(&mut net, handle, FEW as usize);
+    net.start(1);
+    net.run(5 * S);
+    assert!(net.core(0).members().len() == 2 && net.owing(0) == FEW);
+    publish_unhindered(&mut net, handle, (MANY - FEW) as usize);
+    overflowed(&net, handle, MANY);
+}
+
+#[test]
+fn a_blocking_subscription_blocks_also_while_its_client_is_gone() {
+    for owner in [0, 1] {
+        let (mut net, sub, handle) = with_client(1, Rule::GOOD, owner, SlowPolicy::Block);
+        net.detach(owner, sub);
+        let payload = bytes(KIB, 1);
+        let taken = fill(&mut net, handle, &payload, MANY as usize) as u64;
+        net.run(8 * S);
+        assert!(net.publish(0, handle, &payload) == Err(PublishError::WouldBlock));
+        net.attach(owner, sub);
+        assert!(net.settle(0, 20 * S) && delivered(&net, 0) == taken);
         assert_quiet(&mut net, &[0, 1]);
     }
 }

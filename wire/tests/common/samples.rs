@@ -245,6 +245,9 @@ pub fn ctl() -> Vec<Sample> {
                 from: 4u64
             }
         ),
+        sample!("deferred_gone", Deferred::GONE, Deferred {
+            sub: 1u32, handle: 2u32, from: 4u64,
+        } {} |writer, digest| writer.put(digest)),
         sample!("resumed", Resumed { sub: 1u32 }),
         sample!(
             "fetch",

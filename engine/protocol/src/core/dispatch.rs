@@ -348,6 +348,7 @@ impl Core {
                 },
                 word.handle.get(),
                 word.from.get().min(SEQ_END),
+                word.head.flags & digest::Deferred::GONE != 0,
                 now,
             ),
             Digest::Resumed(word) => self.publish.on_resumed(

@@ -145,8 +145,9 @@ impl Core {
         };
         let mut told = true;
         if receive.has_reports(peer) {
-            receive.take_notices(peer, |notice| {
-                link.ctl.room() > CTL_RESERVE && link.ctl.push(encode_notice(notice).bytes())
+            receive.take_notices(peer, |notice, gone| {
+                let encoded = encode_notice(notice, gone);
+                link.ctl.room() > CTL_RESERVE && link.ctl.push(encoded.bytes())
             });
             told = receive.take_reports(peer, |sub, handle, from, to, outcome| {
                 link.ctl.room() > CTL_RESERVE && push_report(link, sub, handle, (from, to), outcome)
@@ -198,7 +199,7 @@ impl Core {
             peers,
             ..
         } = self;
-        receive.take_notices(PeerIx::LOCAL, |notice| {
+        receive.take_notices(PeerIx::LOCAL, |notice, gone| {
             match notice {
                 Notice::Deferred { sub, handle, from } => publish.on_deferred(
                     SubRef {
@@ -207,6 +208,7 @@ impl Core {
                     },
                     handle,
                     from,
+                    gone,
                     now,
                 ),
                 Notice::Resumed { sub } => publish.on_resumed(
@@ -437,10 +439,11 @@ fn push_report(
     link.ctl.push(encode::<64>(&fixed, &[]).bytes())
 }
 
-fn encode_notice(notice: Notice) -> crate::encode::Encoded<64> {
+fn encode_notice(notice: Notice, gone: bool) -> crate::encode::Encoded<64> {
     match notice {
         Notice::Deferred { sub, handle, from } => encode(
             &digest::Deferred {
+                head: digest::Head::flagged(if gone { digest::Deferred::GONE } else { 0 }),
                 sub: sub.into(),
                 handle: handle.into(),
                 from: from.into(),

@@ -1,6 +1,7 @@
 //! Giving up: attempts used up, nodes dead for too long, clients that do not come back, a full store.
 
 use super::*;
+use crate::config::SlowPolicy;
 
 /// How often attempts and waits are looked at, in ns.
 const TICK: u64 = 100_000_000;
@@ -220,7 +221,7 @@ impl Publish {
             .nodes
             .get(&sub.peer)
             .is_some_and(|n| matches!(n.phase, Phase::Down { .. }));
-        subscriber.policy != crate::config::SlowPolicy::Block && (away || subscriber.is_slow(now))
+        subscriber.policy != SlowPolicy::Block && (away || subscriber.is_slow(now))
     }
 
     // Collects the spans of one publisher that only subscriptions in catch-up wait for.

@@ -351,13 +351,26 @@ impl Publish {
         self.settle(number, sub, (from, to), outcome, peers, out);
     }
 
-    /// The subscription takes nothing more: message `from` of the publisher was the first.
-    pub(crate) fn on_deferred(&mut self, sub: SubRef, number: u32, from: u64, now: u64) {
+    /// The subscription takes nothing more: message `from` of the publisher was the first. `gone` says that its client is not
+    /// there; it is told again when that changes.
+    pub(crate) fn on_deferred(
+        &mut self,
+        sub: SubRef,
+        number: u32,
+        from: u64,
+        gone: bool,
+        now: u64,
+    ) {
         let out = self.handle(number).and_then(|h| h.out.as_ref());
         let span = out.and_then(|o| o.spans(from, from + 1).next());
         let since = span.and_then(|span| self.sent_at(sub, span)).unwrap_or(now);
         if let Some(subscriber) = self.subs.get_mut(&sub) {
             subscriber.deferred.get_or_insert(since);
+            subscriber.gone = gone;
+        }
+        if gone {
+            // There may be messages to give up now: a publisher that was refused tries again at once.
+            self.evict_at = self.evict_at.min(now);
         }
     }
 

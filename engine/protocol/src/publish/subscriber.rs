@@ -19,6 +19,8 @@ pub(crate) struct Subscriber {
     pub(crate) redelivery: Redelivery,
     /// Since when it takes nothing, in ns.
     pub(crate) deferred: Option<u64>,
+    /// And nobody is there to take it: its node lives, its client does not.
+    pub(crate) gone: bool,
     // Earlier such times, from..to: what was first sent within one counts from its end.
     waits: [(u64, u64); WAITS],
     /// A named client's, whose node came back without it: when it is given up.
@@ -33,6 +35,7 @@ impl Subscriber {
             policy,
             redelivery,
             deferred: None,
+            gone: false,
             waits: [(0, 0); WAITS],
             until: None,
             unconfirmed: false,
@@ -46,6 +49,7 @@ impl Subscriber {
 
     /// It takes up again.
     pub(crate) fn resume(&mut self, now: u64) {
+        self.gone = false;
         if let Some(since) = self.deferred.take() {
             // The two oldest become one when there are too many: late is better than early.
             if self.waits[0].1 > 0 {
@@ -68,12 +72,12 @@ impl Subscriber {
         Some(wait.map_or(sent, |(_, to)| *to))
     }
 
-    /// Whether the store may give its messages up when it is full.
+    /// Whether it is not to be waited for: nobody is there, or who is has taken nothing for long.
     pub(crate) fn is_slow(&self, now: u64) -> bool {
-        self.policy != SlowPolicy::Block
-            && self
-                .deferred
-                .is_some_and(|since| now >= since + limits::SLOW_DETACH)
+        let since = self.deferred;
+        self.gone
+            || self.until.is_some()
+            || since.is_some_and(|since| now >= since + limits::SLOW_DETACH)
     }
 }
 

@@ -59,8 +59,22 @@ impl Asking {
     }
 
     fn is_missing(&self, sub: u32) -> bool {
+        self.first_missing(sub).is_some()
+    }
+
+    fn first_missing(&self, sub: u32) -> Option<Pair> {
         let mut pairs = self.missing.range((sub, 0)..=(sub, u32::MAX));
-        pairs.next().is_some()
+        pairs.next().copied()
+    }
+
+    /// The publisher is told once more that the subscription waits, if it does; a word that has not left yet will do.
+    pub(super) fn tell_again(&mut self, sub: u32) {
+        if let Some((sub, handle)) = self.first_missing(sub)
+            && !self.notices.iter().any(|notice| notice.sub() == sub)
+        {
+            let from = 0;
+            self.notices.push(Notice::Deferred { sub, handle, from });
+        }
     }
 
     /// The pair has something to fetch, and somebody to take it.

@@ -106,6 +106,14 @@ pub(crate) enum Notice {
     Resumed { sub: u32 },
 }
 
+impl Notice {
+    fn sub(self) -> u32 {
+        match self {
+            Notice::Deferred { sub, .. } | Notice::Resumed { sub } => sub,
+        }
+    }
+}
+
 /// One FETCH to send, or to serve from the own store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fetch {
@@ -180,7 +188,13 @@ impl Receive {
         match self.subs.get_mut(&sub) {
             Some(old) => {
                 let behind = std::mem::take(&mut old.behind);
-                *old = LocalSub { behind, ..new };
+                // Whether its client is there is told by `attach` and `detach`.
+                let attached = old.attached;
+                *old = LocalSub {
+                    behind,
+                    attached,
+                    ..new
+                };
                 let handles = self
                     .origins
                     .values_mut()
@@ -237,10 +251,12 @@ impl Receive {
 
     /// The client is back: everything that waits for it may flow.
     pub(crate) fn attach(&mut self, sub: u32, out: &mut dyn Outlet) {
-        if let Some(local) = self.subs.get_mut(&sub) {
-            local.attached = true;
-        }
+        let local = self.subs.get_mut(&sub);
+        let is_back = local.is_some_and(|l| !std::mem::replace(&mut l.attached, true));
         self.ready(sub, out);
+        if is_back {
+            self.tell_again(sub);
+        }
     }
 
     /// The client is gone: its subscription keeps what it had not acknowledged.
@@ -248,7 +264,7 @@ impl Receive {
         let Some(local) = self.subs.get_mut(&sub) else {
             return;
         };
-        local.attached = false;
+        let leaves = std::mem::replace(&mut local.attached, false);
         for (&peer, origin) in &mut self.origins {
             let Origin {
                 handles, asking, ..
@@ -259,6 +275,16 @@ impl Receive {
                     note_behind(local, asking, (peer, number), intake);
                 }
             }
+        }
+        if leaves {
+            self.tell_again(sub);
+        }
+    }
+
+    // Publishers who know that the subscription waits are told whether anybody is there: the word takes that along.
+    fn tell_again(&mut self, sub: u32) {
+        for origin in self.origins.values_mut() {
+            origin.asking.tell_again(sub);
         }
     }
 

@@ -55,19 +55,21 @@ impl Receive {
         }
     }
 
-    /// Takes the notices for a publisher node.
+    /// Takes the notices for a publisher node, each with whether its subscription's client is gone.
     pub(crate) fn take_notices(
         &mut self,
         peer: PeerIx,
-        mut emit: impl FnMut(Notice) -> bool,
+        mut emit: impl FnMut(Notice, bool) -> bool,
     ) -> bool {
-        let Some(origin) = self.origins.get_mut(&peer) else {
+        let Self { subs, origins, .. } = self;
+        let Some(origin) = origins.get_mut(&peer) else {
             return true;
         };
         let mut sent = 0;
         let notices = &mut origin.asking.notices;
         for notice in notices.iter() {
-            if !emit(*notice) {
+            let local = subs.get(&notice.sub());
+            if !emit(*notice, local.is_some_and(|l| !l.attached)) {
                 break;
             }
             sent += 1;

@@ -1,4 +1,4 @@
-//! DEFERRED: a subscription's queue is full; it goes to catch-up.
+//! DEFERRED: a subscription's queue is full, or its client is gone; it goes to catch-up.
 
 use zerocopy::little_endian::{U32, U64};
 
@@ -14,4 +14,9 @@ digest! {
         /// First message that it did not take.
         16 from: U64,
     }
+}
+
+impl Deferred {
+    /// Head flag: the subscription's client is gone.
+    pub const GONE: u8 = 1;
 }
