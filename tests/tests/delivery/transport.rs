@@ -1,5 +1,8 @@
 //! The transport layer: acknowledgements, credit, heartbeats, congestion.
 
+use std::collections::BTreeSet;
+
+use tidings_protocol::Outcome;
 use tidings_tests::net::{MS, Net, Rule, S};
 use tidings_wire::Class;
 
@@ -357,5 +360,84 @@ fn a_path_that_becomes_narrower_loses_nothing() {
         assert!(delivered(&net, 0) == 12_000);
         net.all_links(Rule::GOOD);
         assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+// Sessions of the streams whose datagrams were sent.
+fn sessions(net: &Net) -> BTreeSet<[u8; 8]> {
+    let fan = net
+        .kept_datagrams()
+        .filter(|d| Class::of(d[0]) == Ok(Class::Fan));
+    fan.map(|d| d[16..24].try_into().expect("8 bytes"))
+        .collect()
+}
+
+// Publishes the first message of a publisher, for which the session of a stream is drawn after `seed`.
+fn publish_first(net: &mut Net, n: usize, handle: u32, payload: &[u8], seed: u8) {
+    net.drive(n, |core, _, _| core.reseed([seed; 32]));
+    net.publish_surely(n, handle, payload);
+    net.drive(n, |core, _, _| core.reseed([seed + 1 + n as u8; 32]));
+}
+
+// Two publishers, at nodes 0 and 1, of which the second draws the session of the first for a stream to nodes 2 and 3; node 2
+// has the first one's by then, or both come `together`.
+fn two_of_one_session(seed: u64, rule: Rule, together: bool) {
+    let context = format!("seed {seed} together {together}");
+    let mut net = mesh(seed, 4);
+    net.all_links(rule);
+    let both = net.subscribe(2, "t.*", |s| s.ordered = true);
+    let one = net.subscribe(3, "t.b", |s| s.ordered = true);
+    net.run(2 * S);
+    let handles = [net.publisher(0, "t.a"), net.publisher(1, "t.b")];
+    let sent = [1, 1001].map(|first| (first..first + 300).map(|k| bytes(50, k)).collect());
+    let sent: [Vec<Vec<u8>>; 2] = sent;
+    net.keep_datagrams();
+    publish_first(&mut net, 0, handles[0], &sent[0][0], 9);
+    if !together {
+        net.run(S);
+    }
+    publish_first(&mut net, 1, handles[1], &sent[1][0], 9);
+    let publish = |net: &mut Net, range: std::ops::Range<usize>| {
+        for k in range {
+            net.publish_surely(0, handles[0], &sent[0][k]);
+            net.publish_surely(1, handles[1], &sent[1][k]);
+            net.run(MS);
+        }
+        net.run(2 * S);
+        assert!(net.owing(0) + net.owing(1) == 0, "{context}");
+    };
+    publish(&mut net, 1..200);
+    net.all_links(Rule::GOOD);
+    let catchup = |net: &Net| [0, 1].map(|n| net.core(n).publish_counters().catchup);
+    let before = catchup(&net);
+    assert!(
+        before[1] > 0 || (together && before[0] > 0),
+        "{context}: one is refused"
+    );
+    publish(&mut net, 200..300);
+    assert!(catchup(&net) == before, "{context}: live again");
+    assert!(sessions(&net).len() == 2, "{context}: another session");
+    assert!(net.outcomes(0) == [(Outcome::Delivered, 300)].into());
+    assert!(net.outcomes(1) == [(Outcome::Delivered, 600)].into());
+    for (n, sent) in sent.iter().enumerate() {
+        let from = net.publisher_id(n, handles[n]);
+        let got = got(&net, 2, both);
+        let of = got.iter().filter(|g| g.publisher == from);
+        assert!(of.map(|g| &g.payload).eq(sent), "{context}: publisher {n}");
+    }
+    assert!(net.payloads(3, one) == sent[1], "{context}");
+    assert_quiet(&mut net, &[0, 1, 2, 3]);
+    let streams = [0, 1, 2, 3].map(|n| net.core(n).stream_counts());
+    assert!(
+        streams == [(1, 0), (1, 0), (0, 2), (0, 1)],
+        "{context}: the refused one ended: {streams:?}"
+    );
+}
+
+#[test]
+fn a_publisher_whose_session_another_has_at_one_node_draws_again_and_nothing_is_lost() {
+    for (seed, rule) in RULES.into_iter().enumerate() {
+        two_of_one_session(seed as u64, rule, false);
+        two_of_one_session(seed as u64, rule, true);
     }
 }

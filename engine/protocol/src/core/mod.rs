@@ -126,6 +126,11 @@ impl Core {
         }
     }
 
+    /// Draws from another seed from now on; as unpredictable in production as the first. Tests let two nodes draw the same.
+    pub fn reseed(&mut self, seed: [u8; 32]) {
+        self.rng = Rng::from_seed(seed);
+    }
+
     // What members work with.
     fn ctx(&mut self, now: u64) -> (Ctx<'_>, &mut Members) {
         let Self {

@@ -40,9 +40,8 @@ impl Publish {
 
     // Somebody else has a stream of this session at one node: no new message goes there, and what it holds goes by catch-up.
     fn retire(&mut self, ix: u32, links: &mut Links, now: u64) {
-        self.by_nodes.retain(|_, stream| *stream != ix);
+        self.replace(ix);
         self.by_session.retain(|_, stream| *stream != ix);
-        self.forget_routes(ix);
         let Some(mut stream) = self.streams[ix as usize].take() else {
             return;
         };
@@ -226,11 +225,8 @@ impl Publish {
     pub(super) fn join_streams(&mut self, peer: PeerIx, link_of: &mut Links, now: u64) -> bool {
         let mut all = true;
         for ix in 0..self.streams.len() {
-            let retired = self.streams[ix]
-                .as_ref()
-                .is_some_and(|s| !self.by_session.contains_key(&s.session));
             if let Some(mut stream) = self.streams[ix].take() {
-                if !stream.is_local() && !retired {
+                if !stream.is_local() {
                     let head = stream.head();
                     all &= self.open_nodes(&mut stream, head, Some(peer), link_of, now);
                 }

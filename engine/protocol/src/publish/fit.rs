@@ -82,7 +82,7 @@ impl Publish {
     }
 
     // No new message goes there; the next one opens another stream to the same nodes.
-    fn replace(&mut self, ix: u32) {
+    pub(super) fn replace(&mut self, ix: u32) {
         self.by_nodes.retain(|_, stream| *stream != ix);
         self.forget_routes(ix);
         if let Some(stream) = &mut self.streams[ix as usize] {
