@@ -159,6 +159,7 @@ impl Net {
                 .filter(move |run| is_control(run.class) == control)
                 .map(|run| Datagrams {
                     to: run.to,
+                    class: run.class,
                     segment: run.segment,
                     bytes: run.bytes,
                 })

@@ -88,6 +88,7 @@ mod tests {
     use super::*;
     use crate::sys::addr::Family;
     use crate::sys::send::{Datagrams, Sender};
+    use tidings_wire::Class;
 
     #[test]
     fn a_closed_port_is_told_with_destination_and_quoted_payload_and_sending_goes_on() {
@@ -102,6 +103,7 @@ mod tests {
             let mut sender = Sender::new();
             let run = Datagrams {
                 to: closed,
+                class: Class::Fan,
                 segment: 26,
                 bytes: b"abcdefghijklmnopqrstuvwxyz",
             };
@@ -134,6 +136,7 @@ mod tests {
             0,
             [Datagrams {
                 to: closed,
+                class: Class::Fan,
                 segment: 4,
                 bytes: b"ping",
             }],

@@ -217,6 +217,7 @@ mod tests {
     use crate::limits::{SLOT_BYTES_GRO, SLOT_BYTES_HELLO};
     use crate::sys::addr::Family;
     use crate::sys::send::{Datagrams, Sender};
+    use tidings_wire::Class;
 
     fn socket() -> UdpSocket {
         let mut socket = UdpSocket::open(Family::V4).unwrap();
@@ -236,6 +237,7 @@ mod tests {
             0,
             [Datagrams {
                 to: rx.local_addr().unwrap(),
+                class: Class::Fan,
                 segment: 1_000,
                 bytes: &bytes,
             }],
@@ -275,6 +277,7 @@ mod tests {
             0,
             (0..14).map(|_| Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 100,
                 bytes: &payload,
             }),
@@ -301,6 +304,7 @@ mod tests {
             0,
             [Datagrams {
                 to: rx.local_addr().unwrap(),
+                class: Class::Fan,
                 segment: long.len(),
                 bytes: &long,
             }],

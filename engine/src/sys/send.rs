@@ -1,10 +1,13 @@
-//! Sending in batches: `sendmmsg` straight from the caller's slices, equal datagrams to one destination as one GSO send.
+//! Sending in batches: `sendmmsg` straight from the caller's slices, equal datagrams to one destination as one GSO send, gathered
+//! from wherever they lie.
 //!
 //! A route whose device refuses segmentation gets single datagrams for ten minutes. A datagram that the kernel does not
 //! take is counted with its reason and gone: repair is the protocol's business, waiting is nobody's.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+
+use tidings_wire::Class;
 
 use super::addr::{Family, RawAddr};
 use super::option::UDP_SEGMENT;
@@ -18,6 +21,8 @@ use crate::limits::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Datagrams<'a> {
     pub(crate) to: SocketAddr,
+    /// The receiving kernel steers a batch by its first datagram: one send holds one class.
+    pub(crate) class: Class,
     pub(crate) segment: usize,
     pub(crate) bytes: &'a [u8],
 }
@@ -55,6 +60,8 @@ pub(crate) struct Sender {
     vectors: [libc::iovec; SEND_BATCH_MAX],
     names: [RawAddr; SEND_BATCH_MAX],
     controls: [SegmentControl; SEND_BATCH_MAX],
+    /// Runs that each header gathers.
+    gathered: [usize; SEND_BATCH_MAX],
     gso_off: Vec<(IpAddr, u64)>,
     /// Destinations that refused a size, for the protocol to hear of: (destination, bytes).
     too_big: Vec<(SocketAddr, usize)>,
@@ -78,6 +85,7 @@ impl Sender {
                 segment: 0,
                 pad: [0; 3],
             }; SEND_BATCH_MAX],
+            gathered: [0; SEND_BATCH_MAX],
             gso_off: Vec::with_capacity(GSO_OFF_ROUTES_MAX),
             too_big: Vec::with_capacity(SEND_BATCH_MAX),
         })
@@ -93,12 +101,13 @@ impl Sender {
         let mut sent = Sent::default();
         let mut batch: [Datagrams<'a>; SEND_BATCH_MAX] = [Datagrams {
             to: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+            class: Class::Fan,
             segment: 0,
             bytes: &[],
         }; SEND_BATCH_MAX];
         let mut filled = 0;
         for run in runs {
-            let at_once = self.bytes_at_once(run, now);
+            let at_once = self.bytes_at_once(run.to.ip(), run.segment, now);
             for piece in run.bytes.chunks(at_once) {
                 batch[filled] = Datagrams {
                     bytes: piece,
@@ -120,10 +129,10 @@ impl Sender {
         self.too_big.drain(..)
     }
 
-    /// How many bytes of a run fit one send: whole segments, one where offload is off.
-    fn bytes_at_once(&mut self, run: Datagrams<'_>, now: u64) -> usize {
-        let segment = run.segment.max(1);
-        if run.bytes.len() <= segment || self.is_gso_off(run.to.ip(), now) {
+    /// How many bytes of equal datagrams fit one send: whole segments, one where offload is off.
+    fn bytes_at_once(&mut self, route: IpAddr, segment: usize, now: u64) -> usize {
+        let segment = segment.max(1);
+        if self.is_gso_off(route, now) {
             return segment;
         }
         segment * GSO_SEGMENTS_MAX.min(GSO_BYTES_MAX / segment).max(1)
@@ -147,13 +156,15 @@ impl Sender {
         let mut from = 0;
         let mut retries = 0;
         while from < batch.len() {
-            let count = self.prepare(socket.family(), &batch[from..]);
+            let count = self.prepare(socket.family(), &batch[from..], now);
             let n = if count == 0 {
                 0
             } else {
                 self.call(socket, count, sent)
             };
-            let done = usize::try_from(n).unwrap_or(0);
+            let done: usize = self.gathered[..usize::try_from(n).unwrap_or(0)]
+                .iter()
+                .sum();
             for run in &batch[from..from + done] {
                 sent.datagrams += run.bytes.len().div_ceil(run.segment.max(1)).max(1);
                 sent.bytes += run.bytes.len();
@@ -179,50 +190,45 @@ impl Sender {
                     return;
                 }
                 error => {
-                    self.send_refused(socket, now, batch[from], error, sent);
-                    from += 1;
+                    let refused = if count == 0 { 1 } else { self.gathered[0] };
+                    self.send_refused(socket, now, &batch[from..from + refused], error, sent);
+                    from += refused;
                 }
             }
         }
     }
 
-    /// A run that the kernel refused: with offload once more in single datagrams, else counted.
+    /// Runs, one or gathered, that the kernel refused: with offload once more in single datagrams, else counted.
     fn send_refused(
         &mut self,
         socket: &UdpSocket,
         now: u64,
-        run: Datagrams<'_>,
+        runs: &[Datagrams<'_>],
         error: libc::c_int,
         sent: &mut Sent,
     ) {
-        let offloaded = run.bytes.len() > run.segment;
+        let offloaded = runs.len() > 1 || runs.iter().any(|run| run.bytes.len() > run.segment);
         match error {
             libc::EIO | libc::EINVAL | libc::EMSGSIZE if offloaded => {
                 let (before, too_big) = (sent.datagrams, sent.too_big);
-                for single in run.bytes.chunks(run.segment) {
-                    self.send_batch(
-                        socket,
-                        now,
-                        &[Datagrams {
-                            bytes: single,
-                            ..run
-                        }],
-                        sent,
-                    );
+                for run in runs {
+                    for bytes in run.bytes.chunks(run.segment.max(1)) {
+                        self.send_batch(socket, now, &[Datagrams { bytes, ..*run }], sent);
+                    }
                 }
                 // Too large for the path is no fault of the offload.
                 if sent.datagrams > before && sent.too_big == too_big {
-                    self.switch_gso_off(run.to.ip(), now);
+                    self.switch_gso_off(runs[0].to.ip(), now);
                     sent.gso_off += 1;
                 }
             }
             libc::EMSGSIZE => {
                 sent.too_big += 1;
                 if self.too_big.len() < self.too_big.capacity() {
-                    self.too_big.push((run.to, run.bytes.len()));
+                    self.too_big.push((runs[0].to, runs[0].bytes.len()));
                 }
             }
-            _ => sent.refused += 1,
+            _ => sent.refused += runs.len(),
         }
     }
 
@@ -233,32 +239,62 @@ impl Sender {
         self.gso_off.push((route, now + GSO_OFF_NS));
     }
 
-    /// Fills the kernel's headers from the front of `batch`; stops before an address that this socket cannot reach.
-    fn prepare(&mut self, family: Family, batch: &[Datagrams<'_>]) -> usize {
-        for (i, run) in batch.iter().enumerate() {
-            let Some(name_len) = self.names[i].write(run.to, family) else {
-                return i;
+    /// Fills the kernel's headers from the front of `batch` and returns how many; stops before an address that this socket cannot
+    /// reach.
+    fn prepare(&mut self, family: Family, batch: &[Datagrams<'_>], now: u64) -> usize {
+        let (mut count, mut from) = (0, 0);
+        while let Some(run) = batch.get(from) {
+            let Some(name_len) = self.names[count].write(run.to, family) else {
+                return count;
             };
-            // The kernel only reads through this pointer.
-            self.vectors[i] = libc::iovec {
-                iov_base: run.bytes.as_ptr().cast_mut().cast(),
-                iov_len: run.bytes.len(),
-            };
-            let header = &mut self.headers[i].msg_hdr;
-            header.msg_name = std::ptr::from_mut(&mut self.names[i]).cast();
+            let (runs, bytes) = self.gather(&batch[from..], now);
+            for (vector, run) in self.vectors[from..]
+                .iter_mut()
+                .zip(&batch[from..from + runs])
+            {
+                // The kernel only reads through this pointer.
+                *vector = libc::iovec {
+                    iov_base: run.bytes.as_ptr().cast_mut().cast(),
+                    iov_len: run.bytes.len(),
+                };
+            }
+            let header = &mut self.headers[count].msg_hdr;
+            header.msg_name = std::ptr::from_mut(&mut self.names[count]).cast();
             header.msg_namelen = name_len;
-            header.msg_iov = &mut self.vectors[i];
-            header.msg_iovlen = 1;
-            if run.bytes.len() > run.segment {
-                self.controls[i].segment = run.segment as u16;
-                header.msg_control = std::ptr::from_mut(&mut self.controls[i]).cast();
+            header.msg_iov = &mut self.vectors[from];
+            header.msg_iovlen = runs as _;
+            if bytes > run.segment {
+                self.controls[count].segment = run.segment as u16;
+                header.msg_control = std::ptr::from_mut(&mut self.controls[count]).cast();
                 header.msg_controllen = size_of::<SegmentControl>();
             } else {
                 header.msg_control = std::ptr::null_mut();
                 header.msg_controllen = 0;
             }
+            self.gathered[count] = runs;
+            (count, from) = (count + 1, from + runs);
         }
-        batch.len()
+        count
+    }
+
+    /// How many runs from the front on go out in one send, and their bytes: to one destination, of equal datagrams but for the last.
+    fn gather(&mut self, batch: &[Datagrams<'_>], now: u64) -> (usize, usize) {
+        let first = batch[0];
+        let (mut runs, mut bytes) = (1, first.bytes.len());
+        if batch.len() == 1 || first.segment == 0 {
+            return (runs, bytes);
+        }
+        let most = self.bytes_at_once(first.to.ip(), first.segment, now);
+        for run in &batch[1..] {
+            let ends_short = !bytes.is_multiple_of(first.segment);
+            let alike = (run.to, run.class) == (first.to, first.class)
+                && (run.segment == first.segment || run.bytes.len() <= first.segment);
+            if ends_short || !alike || bytes + run.bytes.len() > most {
+                break;
+            }
+            (runs, bytes) = (runs + 1, bytes + run.bytes.len());
+        }
+        (runs, bytes)
     }
 
     fn call(&mut self, socket: &UdpSocket, count: usize, sent: &mut Sent) -> libc::c_int {
@@ -311,16 +347,19 @@ mod tests {
         let runs = [
             Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 10,
                 bytes: &huge[..10],
             },
             Datagrams {
                 to,
+                class: Class::Fan,
                 segment: huge.len(),
                 bytes: &huge,
             },
             Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 10,
                 bytes: &huge[..20],
             },
@@ -343,16 +382,19 @@ mod tests {
         let runs = [
             Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 3,
                 bytes: b"one",
             },
             Datagrams {
                 to: "[2001:db8::1]:9".parse().unwrap(),
+                class: Class::Fan,
                 segment: 3,
                 bytes: b"two",
             },
             Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 5,
                 bytes: b"three",
             },
@@ -373,12 +415,66 @@ mod tests {
         let bytes = [1u8; 40];
         let run = Datagrams {
             to,
+            class: Class::Fan,
             segment: 10,
             bytes: &bytes,
         };
-        assert_eq!(sender.bytes_at_once(run, 1), 10);
+        assert_eq!(sender.bytes_at_once(to.ip(), 10, 1), 10);
         assert_eq!(sender.send(&tx, 1, [run]).datagrams, 4);
-        assert_eq!(sender.bytes_at_once(run, GSO_OFF_NS), 10 * GSO_SEGMENTS_MAX);
+        let at_once = sender.bytes_at_once(to.ip(), 10, GSO_OFF_NS);
+        assert_eq!(at_once, 10 * GSO_SEGMENTS_MAX);
+    }
+
+    #[test]
+    fn runs_that_lie_apart_are_gathered_while_they_are_alike() {
+        let (tx, rx) = (
+            socket(Family::V4, "127.0.0.1:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let to = rx.local_addr().unwrap();
+        let bytes: Vec<u8> = (0..100).collect();
+        let run = |class, segment, from: usize, len: usize| Datagrams {
+            to,
+            class,
+            segment,
+            bytes: &bytes[from..from + len],
+        };
+        let runs = [
+            run(Class::Fan, 10, 50, 20),
+            run(Class::Fan, 10, 0, 10),
+            run(Class::Fan, 4, 80, 4), // shorter: the last of its send
+            run(Class::Fan, 10, 20, 10),
+            run(Class::Bulk, 10, 30, 10), // another class
+            run(Class::Bulk, 12, 40, 12), // longer
+        ];
+        let mut sender = Sender::new();
+        let gathered: Vec<_> = [0, 3, 4, 5]
+            .iter()
+            .map(|from| sender.gather(&runs[*from..], 1))
+            .collect();
+        assert_eq!(gathered, [(3, 34), (1, 10), (1, 10), (1, 12)]);
+        let sent = sender.send(&tx, 1, runs);
+        assert_eq!((sent.datagrams, sent.bytes, sent.calls), (7, 66, 1));
+        let socket: std::net::UdpSocket = std::os::fd::AsFd::as_fd(&rx)
+            .try_clone_to_owned()
+            .unwrap()
+            .into();
+        socket
+            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
+            .unwrap();
+        let mut buffer = [0; 64];
+        for (first, len) in [
+            (50, 10),
+            (60, 10),
+            (0, 10),
+            (80, 4),
+            (20, 10),
+            (30, 10),
+            (40, 12),
+        ] {
+            let got = socket.recv(&mut buffer).unwrap();
+            assert_eq!((buffer[0], got), (first, len));
+        }
     }
 
     #[test]
@@ -403,6 +499,7 @@ mod tests {
             0,
             [Datagrams {
                 to,
+                class: Class::Fan,
                 segment: 10,
                 bytes: &bytes,
             }],

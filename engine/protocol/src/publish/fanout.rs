@@ -241,6 +241,8 @@ impl Publish {
             stream.trim(&mut self.store);
             return;
         }
+        // Here already, so that it leaves in one batch with what is unsent.
+        self.take_turns(stream, links, now);
         for at in 0..stream.nodes.len() {
             let peer = stream.nodes[at].peer;
             let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
@@ -254,7 +256,7 @@ impl Publish {
             }
             stream.nodes[at] = node;
         }
-        while stream.waiting() > 0 && self.take_turns(stream, links, now) {
+        while self.take_turns(stream, links, now) {
             for at in 0..stream.nodes.len() {
                 let peer = stream.nodes[at].peer;
                 let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
@@ -268,40 +270,43 @@ impl Publish {
         stream.trim(&mut self.store);
     }
 
-    // Takes in of large messages what the quickest node can be sent now, or one turn if it has nothing else unsent: at most a turn
+    // Takes in of large messages what the quickest node can be sent now, or one turn if it has nothing else unsent: less than a turn
     // waits before records that come later. False if nothing was taken in.
     fn take_turns(&mut self, stream: &mut Stream, links: &mut Links, now: u64) -> bool {
-        if stream.nodes.iter().all(|n| n.is_out()) {
-            stream.take_all(&mut self.store);
-            stream.skip(now);
-            self.counters.sealed += stream.take_sealings();
+        if stream.waiting() == 0 {
             return false;
         }
-        if stream
-            .most_unsent()
-            .is_none_or(|unsent| unsent >= limits::STREAM_BACKLOG)
-        {
-            return false;
-        }
-        let (head, mut room) = (stream.head(), None);
-        for node in stream
-            .nodes
-            .iter()
-            .filter(|n| n.is_live() && n.next == head)
-        {
-            if let Some(link) = links.link_mut(node.peer) {
-                let credit = node.credit.saturating_sub(node.sent_bytes);
-                let bytes = link.congestion.allowance(now).min(credit);
-                room = room.max(Some((bytes / stream.size as u64).min(node.window())));
-            }
-        }
-        let Some(room) = room else { return false };
-        for _ in 0..(room / large::TURN as u64).clamp(1, TURNS) {
+        let turns = if stream.nodes.iter().all(|n| n.is_out()) {
+            u64::MAX
+        } else {
+            self.turns_due(stream, links, now)
+        };
+        for _ in 0..turns.min(stream.waiting()) {
             stream.take_turn(&mut self.store);
         }
         stream.skip(now);
         self.counters.sealed += stream.take_sealings();
-        true
+        turns > 0
+    }
+
+    fn turns_due(&self, stream: &Stream, links: &mut Links, now: u64) -> u64 {
+        let slowest = stream.most_unsent();
+        if slowest.is_none_or(|unsent| unsent >= limits::STREAM_BACKLOG) {
+            return 0;
+        }
+        let due = |node: &Node| {
+            let link = links.link_mut(node.peer)?;
+            let credit = node.credit.saturating_sub(node.sent_bytes);
+            let bytes = link.congestion.allowance(now).min(credit);
+            let room = (bytes / stream.size as u64).min(node.window());
+            let unsent = stream.head() - node.next;
+            let turns = room.saturating_sub(unsent).div_ceil(large::TURN as u64);
+            Some(turns.max(u64::from(unsent == 0)))
+        };
+        // Repairs go first.
+        let nodes = stream.nodes.iter();
+        let sending = nodes.filter(|n| n.is_live() && n.lost.is_empty());
+        sending.filter_map(due).max().map_or(0, |t| t.min(TURNS))
     }
 
     fn judge(&mut self, stream: &Stream, node: &mut Node, link: &mut Link, now: u64) {

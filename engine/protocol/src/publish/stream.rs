@@ -393,13 +393,6 @@ impl Stream {
         }
     }
 
-    /// Takes in all that waits.
-    pub(crate) fn take_all(&mut self, store: &mut Store) {
-        while self.waiting() > 0 {
-            self.take_turn(store);
-        }
-    }
-
     /// Key slot and suite of its datagrams.
     pub(crate) fn keying(&self) -> (u8, u8) {
         self.keys
