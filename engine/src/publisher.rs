@@ -122,7 +122,8 @@ pub struct Published {
 /// Why a message was not taken. Nothing was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRefusal {
-    /// No room: the overlay's store is full or the shard has not come to it yet. See [`Publisher::wait_for_room`].
+    /// No room: the overlay's store is full, too much waits for the path to a subscriber's node, or the shard has not come to it
+    /// yet. See [`Publisher::wait_for_room`].
     WouldBlock,
     /// Longer than the overlay's `max_message`.
     TooLarge {

@@ -215,7 +215,7 @@ pub struct Accepted {
 /// Why `publish` refused. Nothing was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishError {
-    /// The store or the stream's window is full, or tables are not synced yet: wait for [`Event::Writable`].
+    /// The store is full, too much waits for the slowest live node, or tables are not synced yet: wait for [`Event::Writable`].
     WouldBlock,
     /// Larger than `max_message`.
     TooLarge {
