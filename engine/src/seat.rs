@@ -52,14 +52,24 @@ impl Seat<'_> {
             .subscribe(self.now, spec, Sink::Session(SessionRc::clone(self.me)))
     }
 
-    /// Ends a subscription: publishers are told that it is gone.
+    /// Ends a subscription of this session: publishers are told that it is gone.
     pub fn unsubscribe(&mut self, sub: u32) {
-        self.overlay.unsubscribe(sub);
+        if self.has(sub) {
+            self.overlay.unsubscribe(sub);
+        }
     }
 
-    /// Leaves a subscription without its client: it waits for `client_grace`.
+    /// Leaves a subscription of this session without its client: it waits for `client_grace`.
     pub fn detach(&mut self, sub: u32) {
-        self.overlay.detach(self.now, sub);
+        if self.has(sub) {
+            self.overlay.detach(self.now, sub);
+        }
+    }
+
+    // Not if a newer session under the client's name took it over.
+    fn has(&self, sub: u32) -> bool {
+        let sink = self.overlay.outlets.sinks.get(&sub);
+        sink.is_some_and(|sink| sink.is_session(self.me.index))
     }
 
     /// There is room again after `deliver` answered `Full` for this subscription.

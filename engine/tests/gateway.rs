@@ -14,8 +14,8 @@ use tidings_wire::client::auth::Hello;
 use tidings_wire::client::frame::split;
 use tidings_wire::client::publish::{AskOwed, Close, Open, PublishRun};
 use tidings_wire::client::query::Topic;
-use tidings_wire::client::subscribe::{Subscribe, Unsubscribe};
-use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Policy, Reply};
+use tidings_wire::client::subscribe::{Ack, Subscribe, Unsubscribe};
+use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Outcome, Policy, Reply};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -76,9 +76,15 @@ impl Node {
 
     /// A client whose connection is on the shard of `here`.
     fn client(&self) -> Peer {
+        self.client_of("")
+    }
+
+    /// The same under a name.
+    fn client_of(&self, name: &str) -> Peer {
         let mut peer = Peer {
             stream: UnixStream::connect(self.folder.path().join("sock")).unwrap(),
             input: Vec::new(),
+            epoch: 0,
         };
         peer.stream.set_read_timeout(Some(WAIT)).unwrap();
         let hello = Hello {
@@ -86,10 +92,13 @@ impl Node {
             version_max: 1,
             nonce: [3; 32],
             prove: false,
-            name: "",
+            name,
         };
         peer.send(|out| hello.encode(out));
-        peer.find(|reply| matches!(reply, Reply::Welcome(_)).then_some(()));
+        peer.epoch = peer.find(|reply| match reply {
+            Reply::Welcome(welcome) => Some(welcome.session_epoch),
+            _ => None,
+        });
         peer.open(0, "here");
         peer
     }
@@ -99,6 +108,7 @@ impl Node {
 struct Peer {
     stream: UnixStream,
     input: Vec<u8>,
+    epoch: u64,
 }
 
 impl Peer {
@@ -157,6 +167,11 @@ impl Peer {
     }
 
     fn subscribe(&mut self, sub: u32, overlay: &str, policy: Policy) {
+        self.begin_subscribe(sub, overlay, policy);
+        self.find(|reply| matches!(reply, Reply::Subscribed(_)).then_some(()));
+    }
+
+    fn begin_subscribe(&mut self, sub: u32, overlay: &str, policy: Policy) {
         let subscribe = Subscribe {
             sub,
             ack: AckMode::Client,
@@ -168,7 +183,49 @@ impl Peer {
             pattern: "t",
         };
         self.send(|out| subscribe.encode(out));
-        self.find(|reply| matches!(reply, Reply::Subscribed(_)).then_some(()));
+    }
+
+    /// The next `count` messages that come: seq, and whether an earlier session may have seen it. And an acknowledgement
+    /// of them all.
+    fn messages(&mut self, count: usize) -> (Vec<(u64, bool)>, Ack) {
+        let mut got = Vec::new();
+        let epoch = self.epoch;
+        self.find(|reply| {
+            let Reply::Deliver(deliver) = reply else {
+                return None;
+            };
+            let seqs = (deliver.seq..).take(deliver.records.len());
+            got.extend(seqs.map(|seq| (seq, deliver.again)));
+            (got.len() >= count).then(|| {
+                let ack = Ack {
+                    sub: deliver.sub,
+                    handle: deliver.handle,
+                    node: deliver.node,
+                    boot: deliver.boot,
+                    from: got[0].0,
+                    to: got[got.len() - 1].0,
+                    session_epoch: epoch,
+                };
+                (std::mem::take(&mut got), ack)
+            })
+        })
+    }
+
+    /// The next outcome: first seq, count, and what.
+    fn outcome(&mut self) -> (u64, u32, Outcome) {
+        self.find(|reply| match reply {
+            Reply::Outcome(range) => Some((range.from, range.count, range.result)),
+            _ => None,
+        })
+    }
+
+    /// Whether nothing comes for a while.
+    fn hears_nothing(&mut self) -> bool {
+        let brief = Some(Duration::from_millis(300));
+        self.stream.set_read_timeout(brief).unwrap();
+        let silent = self.input.is_empty() && self.stream.read(&mut [0; 64]).is_err();
+        self.stream.set_read_timeout(Some(WAIT)).unwrap();
+        silent
     }
 
     fn publish(&mut self, publisher: u32, payloads: &[&[u8]]) {
@@ -427,4 +484,94 @@ fn a_client_that_broke_the_protocol_is_not_waited_for_though_it_reads_nothing() 
     // Who reads hears why, as long as it is waited for.
     other.send(|out| out.extend_from_slice(&[0xff; 16]));
     assert_eq!(other.refusal().0, ErrorCode::Protocol);
+}
+
+#[test]
+fn a_newer_login_gets_what_the_older_did_not_acknowledge_and_the_olders_late_word_counts_no_more() {
+    let node = Node::start();
+    for overlay in ["here", "there"] {
+        let mut publisher = node.client();
+        publisher.open(1, overlay);
+        let mut older = node.client_of("till");
+        older.subscribe(5, overlay, Policy::Detach);
+        publisher.publish(1, &[b"x".as_slice(); 10]);
+        let (got, all) = older.messages(10);
+        assert_eq!(got, (0..10).map(|seq| (seq, false)).collect::<Vec<_>>());
+        older.send(|out| Ack { to: 2, ..all }.encode(out));
+        assert_eq!(publisher.outcome(), (0, 3, Outcome::Delivered));
+
+        let mut newer = node.client_of("till");
+        assert!(newer.epoch > older.epoch);
+        let mut late = Vec::new();
+        all.encode(&mut late);
+        let _ = older.stream.write_all(&late);
+        newer.begin_subscribe(7, overlay, Policy::Detach);
+        let (got, rest) = newer.messages(7);
+        assert_eq!(got, (3..10).map(|seq| (seq, true)).collect::<Vec<_>>());
+        // Of the older one's number, and by its token in another's mouth.
+        let _ = older.stream.write_all(&late);
+        newer.send(|out| {
+            Ack {
+                session_epoch: older.epoch,
+                ..rest
+            }
+            .encode(out)
+        });
+        assert!(publisher.hears_nothing(), "{overlay}");
+        let told = older.until_closed();
+        let (raw, _) = split(&told).unwrap().unwrap();
+        let Reply::Error(refusal) = Reply::decode(raw).unwrap() else {
+            panic!("told of something else");
+        };
+        assert!(refusal.fatal && refusal.code == ErrorCode::Fenced);
+
+        newer.send(|out| rest.encode(out));
+        assert_eq!(publisher.outcome(), (3, 7, Outcome::Delivered));
+        assert!(publisher.hears_nothing(), "{overlay}");
+        newer.send(|out| Unsubscribe { sub: 7 }.encode(out));
+        newer.find(|reply| matches!(reply, Reply::Unsubscribed(_)).then_some(()));
+    }
+}
+
+#[test]
+fn a_newer_login_takes_over_at_once_from_a_client_that_reads_nothing() {
+    let node = Node::start();
+    for overlay in ["here", "there"] {
+        let mut publisher = node.client();
+        publisher.open(1, overlay);
+        let mut older = node.client_of("till");
+        older.subscribe(5, overlay, Policy::Detach);
+        // More than the daemon and the kernel keep for one who does not read.
+        let payload = vec![7; 100_000];
+        for _ in 0..80 {
+            publisher.publish(1, &[&payload]);
+            publisher.find(|reply| matches!(reply, Reply::Accepted(_)).then_some(()));
+        }
+        let began = Instant::now();
+        let mut newer = node.client_of("till");
+        newer.begin_subscribe(7, overlay, Policy::Detach);
+        let (got, all) = newer.messages(80);
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{overlay}: {:?}",
+            began.elapsed()
+        );
+        assert!(got.iter().map(|got| got.0).eq(0..80));
+        assert!(got[0].1, "{overlay}: the older one may have seen it");
+        newer.send(|out| all.encode(out));
+        // Until the older one is gone for good.
+        std::thread::sleep(Duration::from_millis(2_500));
+        publisher.publish(1, &[b"after"]);
+        let (got, last) = newer.messages(1);
+        assert_eq!(got, [(80, false)]);
+        newer.send(|out| last.encode(out));
+        let mut delivered = 0;
+        while delivered < 81 {
+            let (from, count, outcome) = publisher.outcome();
+            assert_eq!((from, outcome), (delivered, Outcome::Delivered));
+            delivered += u64::from(count);
+        }
+        newer.send(|out| Unsubscribe { sub: 7 }.encode(out));
+        newer.find(|reply| matches!(reply, Reply::Unsubscribed(_)).then_some(()));
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{builder, pair, wait_for};
+use common::{builder, config, pair, wait_for};
 use tidings_engine::{
     Delivery, Event, Flushed, PublisherOptions, Received, Seat, Session, SubSpec,
     SubscriberOptions, Taken, Verdict,
@@ -301,4 +301,55 @@ fn a_session_that_holds_too_much_ends_also_while_its_descriptor_takes_nothing() 
     wait_for("the session has ended", || {
         a.stats().unwrap().shards[0].sessions == 0
     });
+}
+
+#[test]
+fn a_session_whose_subscription_a_newer_one_took_over_cannot_let_go_of_it() {
+    let engine = builder().start().unwrap();
+    let overlay = engine.add_overlay(config("taken", &[])).unwrap();
+    let spec = || {
+        let mut spec = SubSpec::new("t");
+        spec.client = "till".into();
+        spec
+    };
+    let counts: [Arc<AtomicU64>; 2] = Default::default();
+    let [older, newer] = counts.clone().map(|count| {
+        move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Taken::Acked
+        }
+    });
+    // 1: asked to, 2: done.
+    let lets_go = Arc::new(AtomicU64::new(0));
+    let asked = Arc::clone(&lets_go);
+    engine
+        .on_shard(overlay, move |desk| {
+            let sub = desk.subscribe(spec(), move |_, _| older()).unwrap();
+            desk.each_turn(move |seat| {
+                if asked.load(Ordering::Relaxed) == 1 {
+                    seat.detach(sub);
+                    seat.unsubscribe(sub);
+                    asked.store(2, Ordering::Relaxed);
+                }
+                asked.load(Ordering::Relaxed) < 2
+            });
+        })
+        .unwrap();
+    engine
+        .on_shard(overlay, move |desk| {
+            desk.subscribe(spec(), move |_, _| newer()).unwrap();
+        })
+        .unwrap();
+    let mut publisher = engine
+        .publisher(overlay, "t", PublisherOptions::default())
+        .unwrap();
+    publisher.publish_within(b"x", WAIT).unwrap();
+    let told = || counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+    wait_for("the newer one has it", || told() == [0, 1]);
+    lets_go.store(1, Ordering::Relaxed);
+    wait_for("the older one let go", || {
+        lets_go.load(Ordering::Relaxed) == 2
+    });
+    publisher.publish_within(b"x", WAIT).unwrap();
+    wait_for("the newer one goes on", || told() == [0, 2]);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{builder, config, pair, wait_for};
 use tidings_engine::{
-    Engine, Outcome, OutcomeWish, OverlayId, PublishRefusal, PublisherOptions, Received,
-    SubscriberOptions,
+    Engine, MessageId, Outcome, OutcomeWish, OverlayId, PublishRefusal, PublisherOptions, Received,
+    Subscriber, SubscriberOptions,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -112,6 +112,60 @@ fn a_local_subscriber_gets_its_copy_and_large_messages_pass() {
     drop((a, b));
     assert_eq!(publisher.publish(b"late"), Err(PublishRefusal::Closed));
     assert!(local.next_within(WAIT).is_none() && local.is_closed());
+}
+
+#[test]
+fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowledge() {
+    let (a, b, overlay) = pair("names", builder);
+    let options = || SubscriberOptions {
+        client: "till".into(),
+        ordered: true,
+        ..Default::default()
+    };
+    let take = |subscriber: &mut Subscriber, count: usize| -> Vec<(u32, MessageId, bool)> {
+        let next = |_| match subscriber.next_within(WAIT) {
+            Some(Received::Message(message)) => (message.sub, message.id, message.again),
+            other => panic!("{other:?}"),
+        };
+        (0..count).map(next).collect()
+    };
+    let mut older = b.subscribe(overlay, &["t"], options()).unwrap();
+    wait_owed(&a, overlay, "t", 1);
+    let mut publisher = a.publisher(overlay, "t", all()).unwrap();
+    for _ in 0..10 {
+        publisher.publish_within(b"x", WAIT).unwrap();
+    }
+    let olders = take(&mut older, 10);
+    olders[..3].iter().for_each(|got| older.ack(got.0, got.1));
+    older.flush();
+    let mut delivered = 0;
+    while delivered < 3 {
+        delivered += publisher.outcome_within(WAIT).unwrap().to - delivered;
+    }
+
+    let mut newer = b.subscribe(overlay, &["t"], options()).unwrap();
+    let newers = take(&mut newer, 7);
+    let again = olders[3..].iter().map(|got| (got.0, got.1, true));
+    assert!(newers.iter().copied().eq(again));
+    olders[3..].iter().for_each(|got| older.ack(got.0, got.1));
+    older.flush();
+    assert_eq!(publisher.outcome_within(WAIT / 20), None, "too late");
+    drop(older);
+    publisher.publish_within(b"x", WAIT).unwrap();
+    let last = take(&mut newer, 1);
+    assert_eq!((last[0].1.seq, last[0].2), (10, false));
+    newers
+        .iter()
+        .chain(&last)
+        .for_each(|got| newer.ack(got.0, got.1));
+    newer.flush();
+    while delivered < 11 {
+        let range = publisher.outcome_within(WAIT).unwrap();
+        assert_eq!((range.from, range.outcome), (delivered, Outcome::Delivered));
+        delivered = range.to;
+    }
+    a.shutdown();
+    b.shutdown();
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +18,7 @@ use super::client::{Client, Part};
 use super::desk::{Control, Desk, Place, answer};
 use super::failures::Failures;
 use super::grant::Rights;
-use super::home::{Arrival, Home};
+use super::home::{Arrival, Here, Home};
 use super::limits::{
     CLIENTS_MAX, CONNECTION_WINDOW, FENCE_TIME, LOGIN_BYTES_MAX, LOGIN_TIME, LOGINS_MAX,
     OUTPUT_SOFT,
@@ -89,8 +89,8 @@ pub(crate) struct Reception {
     pub(crate) stopping: Arc<AtomicBool>,
     visitors: Vec<Visitor>,
     names: HashMap<String, Current>,
-    /// Sessions on shards, to bound their number.
-    attached: Vec<Arc<Client>>,
+    /// Connections on shards, to bound their number.
+    attached: Vec<Weak<Here>>,
     failures: Failures,
     epoch: u64,
 }
@@ -208,9 +208,9 @@ impl Reception {
         Ok(())
     }
 
-    /// Forgets the sessions that are over, and the names that nobody holds any more.
+    /// Forgets the connections that are gone, and the names that nobody holds any more.
     fn forget_gone(&mut self) {
-        self.attached.retain(|client| !client.is_over());
+        self.attached.retain(|here| here.strong_count() > 0);
         // A session that is no visitor's and nowhere on a shard is known by its name alone.
         self.names
             .retain(|_, current| Arc::strong_count(&current.client) > 1);
@@ -474,6 +474,8 @@ impl Reception {
         };
         let wake = Arc::new(Wake::new(Arc::clone(&place.door)));
         let mailbox = Arc::new(Mailbox::new(Arc::clone(&wake)));
+        let here = Arc::new(Here);
+        let is_here = Arc::downgrade(&here);
         let arrival = Arrival {
             client: Arc::clone(client),
             part: Part::new(client),
@@ -483,6 +485,7 @@ impl Reception {
             mailbox: Arc::clone(&mailbox),
             desk: Arc::clone(&self.desk),
             input: input.to_vec(),
+            here,
         };
         if !place.attach(move || Box::new(Home::new(arrival))) {
             return Err(After::Waits);
@@ -492,7 +495,7 @@ impl Reception {
         {
             current.mailbox = Some(mailbox);
         }
-        self.attached.push(Arc::clone(client));
+        self.attached.push(is_here);
         Err(After::Leaves)
     }
 }

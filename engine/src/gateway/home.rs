@@ -76,6 +76,7 @@ pub(crate) struct Home {
     retry_at: Cell<Option<u64>>,
     /// The client closed its side.
     over: Cell<bool>,
+    _here: Arc<Here>,
 }
 
 /// What a connection is made of, on its way to its shard.
@@ -89,7 +90,12 @@ pub(crate) struct Arrival {
     pub(crate) desk: Arc<Desk>,
     /// What was read and not handled.
     pub(crate) input: Vec<u8>,
+    /// Dropped with the socket.
+    pub(crate) here: Arc<Here>,
 }
+
+/// That a connection is there: it may outlive its client's session, to tell its end.
+pub(crate) struct Here;
 
 impl Home {
     pub(crate) fn new(arrival: Arrival) -> Self {
@@ -113,6 +119,7 @@ impl Home {
             choked: Cell::new(false),
             retry_at: Cell::new(None),
             over: Cell::new(false),
+            _here: arrival.here,
         }
     }
 
@@ -414,6 +421,9 @@ impl Session for Home {
         self.wake.born(seat.me.index);
         self.wake.answer();
         if self.client.is_fenced() {
+            // The newer one does not wait until this one has read its last words.
+            self.elsewhere.borrow_mut().end();
+            self.agent.end(seat);
             self.end_with(ErrorCode::Fenced, "a newer login under this name took over");
         }
         if !self.ending.get() {

@@ -31,6 +31,15 @@ impl Sink {
     pub(crate) fn is_session(&self, index: u32) -> bool {
         matches!(self, Self::Session(cell) if cell.index == index)
     }
+
+    /// Whether both are the same.
+    pub(crate) fn is(&self, other: &Sink) -> bool {
+        match (self, other) {
+            (Self::Session(one), Self::Session(other)) => one.index == other.index,
+            (Self::Ring(one), Self::Ring(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 /// Where the outcomes of one publisher go.

@@ -94,7 +94,8 @@ impl ShardOverlay {
         Ok(accepted)
     }
 
-    /// Subscribes, or continues a named client's subscription; an older sink of it hears nothing any more.
+    /// Subscribes, or continues a named client's subscription. An older sink of it that did not let go hears nothing any more,
+    /// and what it was handed and did not acknowledge comes again here.
     pub(crate) fn subscribe(
         &mut self,
         now: u64,
@@ -107,7 +108,16 @@ impl ShardOverlay {
             Sink::Session(cell) => Some(crate::session::SessionRc::clone(cell)),
             Sink::Ring(_) => None,
         };
+        let takes_over = self
+            .outlets
+            .sinks
+            .get(&sub)
+            .is_some_and(|older| !older.is(&sink));
         self.outlets.sinks.insert(sub, sink);
+        if takes_over {
+            self.core.detach(now, sub);
+            self.core.attach(sub, &mut self.outlets);
+        }
         // What the core had to say of it before the sink was known.
         if let Some(cell) = session
             && let Some(at) = self

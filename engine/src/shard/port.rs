@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidings_protocol::{Core, PublishError};
 
-use super::outlet::Outlets;
+use super::outlet::{Outlets, Sink};
 use crate::limits::{ACKS_PER_TURN_MAX, PUBLISH_BYTES_PER_TURN_MAX};
 use crate::publisher::PublisherShared;
 use crate::queue::ring::Consumer;
@@ -129,7 +129,10 @@ impl SubscriberPort {
             }
             let ack = record::read_ack(bytes);
             left = left.saturating_sub(1);
-            acknowledge(core, &ack);
+            // Not if a newer one of the same name has the subscription.
+            if matches!(outlets.sinks.get(&ack.sub), Some(Sink::Ring(ring)) if *ring == port) {
+                acknowledge(core, &ack);
+            }
             self.consumer.advance();
         }
         self.consumer.release();
