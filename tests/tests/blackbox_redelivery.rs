@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tidings_client::Outcome;
+use tidings_client::{Client, Event, Options, Order, Outcome, SubscribeOptions};
 use tidings_tests::blackbox::{
     Cluster, Node, OVERLAY, Published, Seen, alone, beside_others, eventually, figure, publish_all,
 };
@@ -238,4 +238,59 @@ fn a_client_gone_for_good_is_told_as_unsubscribed() {
         "{:?}",
         published.outcomes
     );
+}
+
+#[test]
+fn a_newer_login_under_a_name_has_what_the_older_did_not_acknowledge() {
+    needs_lab!();
+    let _turn = beside_others();
+    let cluster = Cluster::builder().nodes(2).start();
+    let older = cluster
+        .node(2)
+        .subscribe(&[OVERLAY, TOPIC, "--ordered", "--as", "keeper"]);
+    older.process().stop().unwrap();
+    let mut publisher = cluster.node(1).client();
+    let topic = publisher.open(OVERLAY, TOPIC).unwrap();
+    let payloads = (0..100).map(|n: u32| n.to_string().into_bytes());
+    let payloads: Vec<Vec<u8>> = payloads.collect();
+    let began = Instant::now();
+    let all = payloads.iter().map(Vec::as_slice);
+    let mut published = publish_all(&mut publisher, topic, all, SECOND);
+    assert_eq!((published.owed, published.settled()), (100, 0));
+
+    let options = Options::new(cluster.node(2).socket()).name("keeper");
+    let mut newer = Client::connect(options).unwrap();
+    let ordered = SubscribeOptions {
+        order: Order::Ordered,
+        ..SubscribeOptions::default()
+    };
+    newer.subscribe(OVERLAY, TOPIC, ordered).unwrap();
+    let mut held = Vec::new();
+    let mut count = 0;
+    while count < 100 {
+        if let Some(Event::Messages(messages)) = newer.next(Some(10 * SECOND)).unwrap() {
+            assert_eq!((messages.seq, messages.again), (count, true));
+            count += messages.payloads.len() as u64;
+            held.push(messages.all());
+        }
+    }
+    // The older one goes on, writes what it has in its hands, and acknowledges that too late.
+    older.process().cont().unwrap();
+    let ended = older.process().wait(10 * SECOND).unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        older.process().stderr().contains("a newer login"),
+        "{:.300}",
+        older.process().stderr()
+    );
+    published.watch(&mut publisher, began, Instant::now() + 2 * SECOND, |_| {
+        false
+    });
+    assert_eq!(published.settled(), 0, "{:?}", published.outcomes);
+    held.iter().for_each(|messages| newer.acknowledge(messages));
+    newer.flush().unwrap();
+    let until = Instant::now() + 10 * SECOND;
+    published.watch(&mut publisher, began, until, |all| all.settled() == 100);
+    assert_eq!(published.count(Outcome::Delivered), 100);
+    assert!(published.outcomes.values().all(|all| all.len() == 1));
 }
