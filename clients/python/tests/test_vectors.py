@@ -8,6 +8,9 @@ import unittest
 import vectors
 from vectors import FOLDER, Record, load, words
 
+from tidings.client import frames
+from tidings.client.frames import decode_frame
+from tidings.client.framing import MAX_LEN, FrameCutter
 from tidings.errors import ProtocolError
 from tidings.wire import bulk, control, fan, hashes, hello, pair
 from tidings.wire.body import KINDS, Place, decode_digest, read_body, write_body
@@ -25,7 +28,7 @@ DIGESTS = {
     "ping_req": pair.PingReq, "nack": pair.Nack, "member": pair.Member, "rumour": pair.Rumour, "you_are_dead": pair.YouAreDead,
     "path_probe": pair.PathProbe, "path_ack": pair.PathAck, "ctl": pair.Ctl, "ctl_ack": pair.CtlAck, "bulk_ack": pair.BulkAck,
     "fan_ack": pair.FanAck, "fan_beat": pair.FanBeat, "stream_open": control.StreamOpen, "stream_ready": control.StreamReady,
-    "stream_close": control.StreamClose, "delivered": control.Delivered, "deferred": control.Deferred, "resumed": control.Resumed,
+    "stream_close": control.StreamClose, "delivered": control.Delivered, "deferred": control.Deferred, "deferred_gone": control.Deferred, "resumed": control.Resumed,
     "fetch": control.Fetch, "fetched": control.Fetched, "gap": control.Gap, "table_ack": control.TableAck,
     "table_ask": control.TableAsk, "bucket_ask": control.BucketAsk, "bulk": bulk.Bulk, "table": bulk.Table, "sub_add": bulk.SubAdd,
     "sub_del": bulk.SubDel, "table_end": bulk.TableEnd, "buckets": bulk.Buckets, "retired": bulk.Retired, "backlog": bulk.Backlog,
@@ -238,6 +241,86 @@ def sealed_openers():
                 yield record, lambda data, o=schedule.overlay, k=keyring: open_hello(o, k, data)
             else:
                 yield record, direction_of(record).open
+
+
+class ClientFrames(Consumed):
+    """The frames of the local client protocol."""
+
+    FIELDS = {
+        "hello": frames.Hello(1, 1, b"\x33" * 32, "worker-1", flags=frames.Hello.PROVE),
+        "proof": frames.Proof(b"\x44" * 32),
+        "subscribe": frames.Subscribe(2, 0, 1, 0, 3, 5000, "demo", "orders.*"),
+        "unsubscribe": frames.Unsubscribe(2),
+        "ack": frames.Ack(2, 9, b"\x11" * 16, b"\x22" * 16, 40, 41, 7),
+        "open": frames.Open(5, "demo", "orders.new"),
+        "close": frames.Close(5),
+        "publish": frames.Publish(5, (b"hello", b"", b"world")),
+        "ask-owed": frames.AskOwed(5),
+        "watch": frames.Watch(3, "demo"),
+        "unwatch": frames.Unwatch(3),
+        "query": frames.Query(8, frames.Query.MEMBERS, "demo"),
+        "leave": frames.Leave(8, ""),
+        "challenge": frames.Challenge(b"\x11" * 16, b"\x22" * 16, b"\x55" * 32, b"\x44" * 32),
+        "welcome": frames.Welcome(1, 4259840, b"\x11" * 16, b"\x22" * 16, 7, 8 << 20, "host-a"),
+        "error": frames.Error(6, 0x20, 5, "no overlay named x"),
+        "subscribed": frames.Subscribed(2, 0x1234, ("host-b", "host-c"), flags=frames.Subscribed.PARTIAL),
+        "unsubscribed": frames.Unsubscribed(2),
+        "deliver": frames.Deliver(2, 9, b"\x11" * 16, b"\x22" * 16, 40, "orders.new", (b"hello", b"world"), flags=1),
+        "gap": frames.Gap(2, 9, b"\x11" * 16, b"\x22" * 16, 42, 3, 5, "orders.new"),
+        "opened": frames.Opened(5, 9, 1 << 20, 2, 2 << 20),
+        "closed": frames.Closed(5),
+        "accepted": frames.Accepted(5, 2, 0, 3),
+        "outcome": frames.Outcome(5, 0x1234, b"\x11" * 16, 0, 3, 0),
+        "credit": frames.Credit(frames.CONNECTION, 9 << 20),
+        "owed": frames.Owed(5, 2),
+        "presence": frames.Presence(
+            3, 1, b"\x11" * 16, bytes(10) + b"\xff\xff\x0a\0\0\1", 7400, "host-b", b"rack=3",
+            flags=frames.Presence.SNAPSHOT | frames.Presence.REACHED,
+        ),
+        "answer": frames.Answer(8, "[]"),
+    }  # fmt: skip
+
+    def test_every_frame(self) -> None:
+        (record,) = load("client-frames.hex")
+        for name in record:
+            with self.subTest(frame=name):
+                data, frame = record.take(name), self.FIELDS[name]
+                self.assertEqual(frame.encode(), data)
+                ((kind, flags, body),) = FrameCutter().feed(data)
+                self.assertEqual(decode_frame(kind, flags, body), frame)
+        self.assert_consumed([record])
+        self.assertEqual({type(frame) for frame in self.FIELDS.values()}, set(frames.KINDS.values()))
+
+    def test_every_frame_byte_by_byte(self) -> None:
+        (record,) = load("client-frames.hex")
+        cutter, cut = FrameCutter(), []
+        for byte in b"".join(record.values()):
+            cut += [decode_frame(*frame) for frame in cutter.feed(bytes([byte]))]
+        self.assertEqual(cut, list(self.FIELDS[name] for name in record))
+
+    def test_malformed_frames_raise_protocol_errors_only(self) -> None:
+        (record,) = load("client-frames.hex")
+        for data in record.values():
+            kind, flags, body = data[4], data[5], data[8:]
+            for size in range(len(body)):
+                self.read(kind, flags, body[:size])
+            self.read(kind, flags, body + b"x")
+            for bit in range(8 * len(body)):
+                changed = bytearray(body)
+                changed[bit // 8] ^= 1 << bit % 8
+                self.read(kind, flags, bytes(changed))
+
+    def test_heads_that_no_frame_has(self) -> None:
+        for head in (3, 0, MAX_LEN + 1, 0xFFFFFFFF):
+            self.assertRaises(ProtocolError, list, FrameCutter().feed(head.to_bytes(4, "little")))
+        self.assertRaises(ProtocolError, list, FrameCutter().feed(bytes.fromhex("0400000082000100")))
+        self.assertRaises(ProtocolError, decode_frame, 0xFE, 0, b"")
+
+    def read(self, kind: int, flags: int, body: bytes) -> None:
+        try:
+            decode_frame(kind, flags, body)
+        except ProtocolError:
+            pass
 
 
 class MalformedSealed(unittest.TestCase):

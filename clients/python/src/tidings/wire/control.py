@@ -75,6 +75,7 @@ class Deferred(Digest):
 
     KIND = 0x24
     LAYOUT = struct.Struct("<II4xQ")
+    GONE = 1
 
     sub: int
     handle: int
