@@ -119,6 +119,7 @@ class AsyncClient:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if connection is not None:
+            connection.close()
             await connection.wait_closed()
         self._finish(closed)
 
