@@ -88,6 +88,11 @@ class Logins(unittest.TestCase):
         with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": "/tmp"}):
             os.environ.pop("TIDINGS_SOCKET", None)
             self.assertEqual(default_socket(), "/tmp/tidings/tidings.sock")
+        for there, folder in ((True, f"/run/user/{os.getuid()}/tidings"), (False, f"/tmp/tidings-{os.getuid()}")):
+            with mock.patch.dict(os.environ), mock.patch("os.path.isdir", return_value=there):
+                os.environ.pop("TIDINGS_SOCKET", None)
+                os.environ.pop("XDG_RUNTIME_DIR", None)
+                self.assertEqual(default_socket(), folder + "/tidings.sock")
 
 
 class FalseDaemon(BoundedCase):

@@ -349,6 +349,29 @@ class WhoIsThere(LiveCase):
                 went = await watch.next(10)
             self.assertEqual(went.node, came.node)
             self.assertEqual(list(watch.members), [itself.node])
+            async with await client.watch(OVERLAY) as another:
+                snapshot = {(await another.next(5)).change for _ in range(2)}
+                self.assertEqual(snapshot, {Change.MEMBER_IN, Change.MEMBER_OUT})
+                self.assertEqual(list(another.members), [itself.node])
+
+    async def test_a_member_that_is_killed_and_comes_back(self) -> None:
+        a, b = await self.two_hosts()
+        async with await (await self.client(a)).watch(OVERLAY) as watch:
+            changes = []
+
+            async def until_change(change: Change) -> None:
+                while change not in changes:
+                    event = await watch.next(15)
+                    if event.name == "b":
+                        changes.append(event.change)
+
+            await until_change(Change.MEMBER_IN)
+            b.kill()
+            await until_change(Change.MEMBER_QUARANTINE)
+            await until_change(Change.MEMBER_UNREACHABLE)
+            self.assertEqual({m.name: m.change for m in watch.members.values()}["b"], Change.MEMBER_UNREACHABLE)
+            b.start()
+            await until_change(Change.MEMBER_REJOIN)
 
     async def test_a_new_snapshot_after_a_reconnection(self) -> None:
         a = self.hosts.start("a")

@@ -25,10 +25,12 @@ def default_socket() -> str:
     told = os.environ.get("TIDINGS_SOCKET")
     if told:
         return told
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    if os.path.isdir(runtime):
-        return os.path.join(runtime, "tidings", "tidings.sock")
-    return f"/tmp/tidings-{os.getuid()}/tidings.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:
+        runtime = f"/run/user/{os.getuid()}"
+        if not os.path.isdir(runtime):
+            return f"/tmp/tidings-{os.getuid()}/tidings.sock"
+    return os.path.join(runtime, "tidings", "tidings.sock")
 
 
 def load_secret(path: str | os.PathLike[str]) -> bytes:

@@ -23,6 +23,8 @@ GONE = (Change.MEMBER_DROP, Change.MEMBER_OUT)
 class Watch:
     """The members of an overlay: first each that is known, flagged `snapshot`, then every change.
 
+    A snapshot tells members that are gone as well; `change` says how each stands.
+
     After a reconnection another snapshot comes. Iterate over it, or look at `members`, which is complete once `ready` returned.
     """
 
@@ -30,7 +32,7 @@ class Watch:
         self.overlay = overlay
         self.number = number
         self.members: dict[bytes, Presence] = {}
-        """The latest of each member that did not leave or drop out, by node id."""
+        """The latest of each member that did not leave or drop out, by node id. It may be held dead: see its `change`."""
         self._client = client
         self._connection: Optional[Connection] = None
         self._snapshot: Optional[dict[bytes, Presence]] = {}
@@ -105,12 +107,11 @@ class Watch:
             self._client.changed.notify()
             return
         event = _presence(frame)
-        if event.snapshot and self._snapshot is not None:
-            self._snapshot[event.node] = event
-        elif event.change in GONE:
-            self.members.pop(event.node, None)
+        view = self.members if self._snapshot is None else self._snapshot
+        if event.change in GONE:
+            view.pop(event.node, None)
         else:
-            self.members[event.node] = event
+            view[event.node] = event
         self._events.append(event)
         self._arrived.notify()
 

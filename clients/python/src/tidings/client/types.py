@@ -176,7 +176,7 @@ Event = Union[Message, Gap, Reconnected]
 
 
 class Change(IntEnum):
-    """What became of a member."""
+    """What became of a member; in a snapshot, how it stands: in, in quarantine (suspect), unreachable (held dead) or out (left)."""
 
     MEMBER_IN = 1
     MEMBER_QUARANTINE = 2
