@@ -1,6 +1,10 @@
 //! What black-box tests of Tidings stand on: hosts and bad networks on one machine.
 
+#[cfg(feature = "hosts")]
 pub mod blackbox;
+#[cfg(feature = "hosts")]
 pub mod host;
+#[cfg(feature = "hosts")]
 pub mod lab;
 pub mod net;
+pub mod props;

@@ -1,6 +1,7 @@
 //! Writes a decoded digest again: what was viewed must be all that there is.
 
 use tidings_wire::digest::{Digest, Writer};
+use zerocopy::IntoBytes;
 
 pub fn put_again(writer: &mut Writer<'_>, digest: &Digest<'_>) -> bool {
     let words = |words: &[zerocopy::little_endian::U64]| -> Vec<u64> {
@@ -45,7 +46,7 @@ pub fn put_again(writer: &mut Writer<'_>, digest: &Digest<'_>) -> bool {
         Digest::SubAdd(view) => writer.put_sub_add(view.fixed, view.pattern),
         Digest::SubDel(fixed) => writer.put(*fixed),
         Digest::TableEnd(fixed) => writer.put(*fixed),
-        Digest::Buckets(view) => writer.put_buckets(view.fixed.first.get(), &words(view.hashes)),
+        Digest::Buckets(view) => writer.put_tail(view.fixed, &[view.hashes.as_bytes()]),
         Digest::Retired(fixed) => writer.put(*fixed),
         Digest::Backlog(view) => writer.put_backlog(view.fixed, view.topic),
         Digest::Catchup(view) => writer.put_catchup(view.fixed, view.payload),
