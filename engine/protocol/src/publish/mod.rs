@@ -16,6 +16,7 @@ pub(crate) mod node;
 pub(crate) mod outstanding;
 pub(crate) mod record;
 mod sendings;
+mod sessions;
 pub(crate) mod store;
 pub(crate) mod stream;
 pub(crate) mod subscriber;
@@ -36,6 +37,7 @@ use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
 use handles::Handles;
 use outstanding::{DatagramId, Outstanding};
+use sessions::Sessions;
 use store::Store;
 use stream::{Stream, StreamKeys};
 use subscriber::{Phase, Subscriber, Subscribing, Untold};
@@ -135,6 +137,7 @@ pub(crate) struct Publish {
     streams: Vec<Option<Stream>>,
     by_nodes: BTreeMap<Vec<PeerIx>, u32>,
     by_session: BTreeMap<u64, u32>,
+    sessions: Sessions,
     subs: BTreeMap<SubRef, Subscriber>,
     // Those of them with a time at which they are given up.
     missing: BTreeSet<SubRef>,
@@ -185,6 +188,7 @@ impl Publish {
             streams: Vec::new(),
             by_nodes: BTreeMap::new(),
             by_session: BTreeMap::new(),
+            sessions: Sessions::default(),
             subs: BTreeMap::new(),
             missing: BTreeSet::new(),
             nodes: BTreeMap::new(),
@@ -529,7 +533,7 @@ impl Publish {
         };
         let (mut session, mut keys) = (0, None);
         if !nodes.is_empty() {
-            session = sealing.rng.next_u64();
+            session = self.sessions.draw(sealing.rng);
             keys = self.stream_keys(session, sealing.keyring);
             self.by_session.insert(session, ix as u32);
         }
