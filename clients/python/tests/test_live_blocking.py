@@ -94,8 +94,8 @@ class Examples(unittest.TestCase):
     def test_they_run(self) -> None:
         hosts = Hosts(self)
         daemon = hosts.start()
-        source = str(HERE.parent / "src")
-        environment = {**os.environ, "TIDINGS_SOCKET": daemon.socket, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1"}
+        path = os.pathsep.join(filter(None, (str(HERE.parent / "src"), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "TIDINGS_SOCKET": daemon.socket, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
         def example(name: str, *words: str) -> subprocess.Popen:
             process = subprocess.Popen(

@@ -261,7 +261,8 @@ class Publisher:
             self._connection = None
         elif isinstance(frame, frames.Accepted):
             if frame.first != self._accepted or frame.first + frame.count > self._next:
-                raise ProtocolError(f"ACCEPTED {frame.first} to {frame.first + frame.count}: {self._accepted} is next, {self._next} were sent")
+                end = frame.first + frame.count
+                raise ProtocolError(f"ACCEPTED {frame.first} to {end}: {self._accepted} is next, {self._next} were sent")
             self._accepted += frame.count
             for seq in range(frame.first, self._accepted):
                 self._settle(seq, self._inflight[seq]._accept(frame.owed, bool(frame.flags & frames.Accepted.UNSYNCED)))

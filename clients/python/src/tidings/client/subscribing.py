@@ -135,7 +135,8 @@ class Subscription:
         if self._connection is None or message._connection is not self._connection:
             return False
         first = 0 if up_to else message.seq
-        ack = frames.Ack(self.number, message.handle, message.node, message.boot, first, message.seq, self._connection.welcome.session_epoch)
+        epoch = self._connection.welcome.session_epoch
+        ack = frames.Ack(self.number, message.handle, message.node, message.boot, first, message.seq, epoch)
         self._connection.acknowledge(ack)
         return True
 
