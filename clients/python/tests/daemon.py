@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -88,6 +89,12 @@ class Daemon:
         if self.process is not None:
             self.process.kill()
             self.process.wait(10)
+
+    def freeze(self) -> None:
+        """Stops it in its tracks; returns when it stands still."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def stop(self) -> None:
         """Ends it gracefully."""

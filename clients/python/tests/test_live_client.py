@@ -212,7 +212,8 @@ class Acknowledgements(LiveCase):
         async with AsyncClient(self.host.socket, name="reader") as second:
             subscription = await second.subscribe(OVERLAY, "a")
             messages = [await subscription.next(5) for _ in range(3)]
-            self.assertEqual([(m.payload, m.again) for m in messages], [(b"1", True), (b"2", True), (b"3", False)])
+            self.assertEqual([m.payload for m in messages], [b"1", b"2", b"3"])
+            self.assertTrue(messages[0].again and messages[1].again)  # the third may have been sent into the closed connection
             for message in messages:
                 message.ack()
             for message in sent:
@@ -272,7 +273,7 @@ class Reconnection(LiveCase):
         a = self.hosts.start()
         client = await self.client(a)
         publisher = await client.publisher(OVERLAY, "a")
-        a.process.send_signal(19)  # SIGSTOP
+        a.freeze()
         sent = await publisher.send(b"x")
         await asyncio.sleep(0.05)
         a.kill()
