@@ -181,6 +181,53 @@ class FalseDaemon(BoundedCase):
         sent = await publisher.publish(b"x")
         self.assertEqual([(o.delivered, o.sub) for o in await sent.outcomes()], [(True, 5)])
 
+    async def test_what_comes_on_a_subscription(self) -> None:
+        publisher = 9, NODE, BOOT
+
+        def says(frame) -> bytes:
+            if not isinstance(frame, frames.Subscribe):
+                return self.opened(frame)
+            told = [
+                frames.Deliver(frame.sub, *publisher, 40, "a", (b"one", b""), flags=frames.Deliver.AGAIN),
+                frames.Gap(frame.sub, *publisher, 42, 3, 5, "a"),
+                frames.Gap(frame.sub, *publisher, 45, 1 << 62, 77, ""),
+                frames.Deliver(frame.sub + 1, *publisher, 0, "a", (b"of a subscription that ended",)),
+                frames.Subscribed(frame.sub, 1, ("host-b",), flags=frames.Subscribed.PARTIAL),
+            ]
+            unknown = bytes.fromhex("06000000fe0000000102")
+            longer = bytearray(frames.Deliver(frame.sub, *publisher, 50, "a", (b"two",)).encode() + b"of a later version")
+            longer[:4] = (len(longer) - 4).to_bytes(4, "little")
+            return unknown + b"".join(frame.encode() for frame in told) + bytes(longer)
+
+        await self.serve(says)
+        subscription = await (await self.connect()).subscribe("demo", "a")
+        self.assertEqual(subscription.pending, ("host-b",))
+        events = [await subscription.next_event(5) for _ in range(5)]
+        self.assertEqual([(m.payload, m.seq, m.again) for m in events if isinstance(m, tidings.Message)],
+                         [(b"one", 40, True), (b"", 41, True), (b"two", 50, False)])
+        gaps = [event for event in events if isinstance(event, tidings.Gap)]
+        self.assertEqual([(g.seq, g.count, g.reason, g.topic) for g in gaps],
+                         [(42, 3, tidings.Result.OVERFLOW, "a"), (45, 1 << 62, 77, "")])
+        self.assertEqual(subscription.gaps, 3 + (1 << 62))
+
+    async def test_a_client_that_takes_nothing_stops_reading(self) -> None:
+        messages = 64
+
+        def says(frame) -> bytes:
+            if not isinstance(frame, frames.Subscribe):
+                return self.opened(frame)
+            deliver = [frames.Deliver(frame.sub, 9, NODE, BOOT, seq, "a", (bytes(1 << 20),)).encode() for seq in range(messages)]
+            return frames.Subscribed(frame.sub, 1, ()).encode() + b"".join(deliver)
+
+        await self.serve(says)
+        client = await self.connect()
+        subscription = await client.subscribe("demo", "a")
+        await asyncio.sleep(0.3)
+        self.assertLess(client._held, 10 << 20)
+        for seq in range(messages):
+            self.assertEqual((await subscription.next(5)).seq, seq)
+        self.assertEqual(client._held, 0)
+
     async def test_random_bytes_raise_nothing_unrelated(self) -> None:
         chance = random.Random(3)
         golden = list(vectors.load("client-frames.hex")[0].values())

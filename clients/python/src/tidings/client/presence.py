@@ -10,7 +10,7 @@ from ..errors import Closed, TidingsError
 from ..wire.codec import Address
 from . import frames
 from .connection import Connection
-from .publishing import Client
+from .publishing import Owner
 from .signal import Signal
 from .types import Change, Presence
 
@@ -28,7 +28,7 @@ class Watch:
     After a reconnection another snapshot comes. Iterate over it, or look at `members`, which is complete once `ready` returned.
     """
 
-    def __init__(self, client: Client, number: int, overlay: str) -> None:
+    def __init__(self, client: Owner, number: int, overlay: str) -> None:
         self.overlay = overlay
         self.number = number
         self.members: dict[bytes, Presence] = {}

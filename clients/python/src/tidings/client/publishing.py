@@ -20,7 +20,7 @@ _FRAME_HEAD = 16
 _RECORD_HEAD = 4
 
 
-class Client(Protocol):
+class Owner(Protocol):
     """What publishers, subscriptions and watches need of the client that they belong to."""
 
     changed: Signal
@@ -35,7 +35,7 @@ class Client(Protocol):
 class Sent:
     """A message on its way. It is settled once every subscription that it is owed to has its outcome."""
 
-    def __init__(self, client: Client, seq: int, handle: int, node: bytes, boot: bytes) -> None:
+    def __init__(self, client: Owner, seq: int, handle: int, node: bytes, boot: bytes) -> None:
         self.seq = seq
         self.handle = handle
         self.node = node
@@ -119,7 +119,7 @@ class Sent:
 class Publisher:
     """Publishes on one topic. After a reconnection it goes on, with a new handle and numbers from 0."""
 
-    def __init__(self, client: Client, number: int, overlay: str, topic: str) -> None:
+    def __init__(self, client: Owner, number: int, overlay: str, topic: str) -> None:
         check_topic(topic)
         self.overlay = overlay
         self.topic = topic

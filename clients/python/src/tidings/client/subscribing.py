@@ -11,12 +11,12 @@ from ..errors import Closed, TidingsError
 from ..wire.topics import check_pattern
 from . import frames
 from .connection import Connection
-from .publishing import Client
+from .publishing import Owner
 from .signal import Signal
 from .types import Ack, Event, Gap, Message, Order, Policy, Reconnected, Redelivery, result_of
 
 
-class Subscriber(Client, Protocol):
+class SubscriptionOwner(Owner, Protocol):
     """What a subscription needs of its client."""
 
     named: bool
@@ -41,7 +41,7 @@ class Subscription:
     It is no context manager on purpose: to leave a `with` block would have to end it for good.
     """
 
-    def __init__(self, client: Subscriber, number: int, overlay: str, pattern: str, options: Options) -> None:
+    def __init__(self, client: SubscriptionOwner, number: int, overlay: str, pattern: str, options: Options) -> None:
         check_pattern(pattern)
         self.overlay = overlay
         self.pattern = pattern
