@@ -16,6 +16,12 @@ datagrams    100000000 512
 frames       100000000 512
 keyrings     100000000 512
 windows        1000000 256
+topics       100000000 256
+ranges        10000000 256
+outstanding   10000000 256
+acks          10000000 256
+reassembly    10000000 512
+handshake      1000000 512
 "
 
 sanitizer=${SANITIZER:-none}

@@ -70,4 +70,10 @@ properties! {
     frames_of_clients_are_written_as_they_were_read: "frames",
     key_files_are_written_as_they_were_read: "keyrings",
     windows_say_what_sets_say: "windows",
+    topics_select_what_brute_force_selects: "topics",
+    range_sets_are_sets: "ranges",
+    each_pair_is_settled_once: "outstanding",
+    acknowledgements_add_up: "acks",
+    parts_make_the_message_that_they_are_of: "reassembly",
+    no_handshake_locks_a_pair_out_or_leaves_anything_behind: "handshake",
 }

@@ -5,6 +5,7 @@ mod corpus;
 mod datagrams;
 mod digests;
 mod frames;
+mod handshake;
 mod keyrings;
 mod windows;
 mod wire;
@@ -13,7 +14,9 @@ pub use corpus::corpus;
 pub use datagrams::datagrams;
 pub use digests::digests;
 pub use frames::frames;
+pub use handshake::handshake;
 pub use keyrings::keyrings;
+pub use tidings_protocol::props::{acks, outstanding, ranges, reassembly, topics};
 pub use windows::windows;
 
 /// A property under the name of its fuzz target and its corpus.
@@ -41,4 +44,10 @@ properties! {
     frames 2_000,
     keyrings 500,
     windows 500,
+    topics 2_000,
+    ranges 1_000,
+    outstanding 1_000,
+    acks 1_000,
+    reassembly 500,
+    handshake 60,
 }

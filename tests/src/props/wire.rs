@@ -6,7 +6,7 @@ use tidings_wire::{
     OverlayId, PAIR_HEADER, PairIdentity, PairKeys, Suite, TAG, hello_open, hello_seal,
 };
 
-const SLOT: u8 = 3;
+pub(super) const SLOT: u8 = 3;
 
 pub(super) fn ring(key: u8) -> Keyring {
     let record = KeyRecord::new(SLOT, Suite::Aes128Gcm, [key; 32]);

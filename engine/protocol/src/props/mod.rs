@@ -4,6 +4,16 @@
 //!
 //! Built with the feature `props` only, which nothing but tests asks for.
 
+mod acks;
 mod input;
+mod outstanding;
+mod ranges;
+mod reassembly;
+mod topics;
 
+pub use acks::acks;
 pub use input::Input;
+pub use outstanding::outstanding;
+pub use ranges::ranges;
+pub use reassembly::reassembly;
+pub use topics::topics;
