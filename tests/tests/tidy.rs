@@ -118,6 +118,22 @@ fn unsafe_code_lives_where_it_is_expected() {
     );
 }
 
+/// Linux gives no process a wall clock of its own, so no test can step one without stepping everybody's: instead nothing
+/// that a node does may read it. Log lines get their stamps from the log's own crate.
+#[test]
+fn no_node_reads_the_wall_clock() {
+    let words = [["System", "Time"].concat(), ["CLOCK_REAL", "TIME"].concat()];
+    let node = ["wire/src", "engine", "daemon/src/node", "daemon/src/config"];
+    let mut found = Vec::new();
+    for (path, text) in files("rs") {
+        let inside = node.iter().any(|dir| path.starts_with(dir));
+        if inside && words.iter().any(|word| text.contains(word.as_str())) {
+            found.push(path.display().to_string());
+        }
+    }
+    check("files of the node that read the wall clock", found);
+}
+
 #[test]
 fn decisions_are_numbered_without_holes() {
     let mut numbers: Vec<u32> = fs::read_dir(root().join("docs/decisions"))

@@ -19,11 +19,12 @@ pub fn tidings() -> &'static Path {
 
 fn built() -> PathBuf {
     let exe = std::env::current_exe().expect("a test has a program");
-    // TARGET/PROFILE/deps/TEST
+    // TARGET/PROFILE/deps/TEST, or TARGET/PROFILE/PROGRAM
     let profile = exe
         .ancestors()
-        .nth(2)
-        .expect("cargo puts tests into a folder");
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"))
+        .expect("cargo puts programs into a folder");
     let name = profile.file_name().unwrap_or_default();
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);

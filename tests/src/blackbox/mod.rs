@@ -13,8 +13,10 @@ mod flood;
 mod members;
 mod messages;
 mod node;
+mod replay;
 mod sniff;
 mod stats;
+pub mod storm;
 mod sys;
 mod text;
 mod turn;
@@ -30,9 +32,13 @@ pub use flood::{Flood, Junk};
 pub use members::{Member, Watcher};
 pub use messages::{Message, Seen, messages};
 pub use node::Node;
+pub use replay::{Recorder, classes, replay};
 pub use sniff::{Sniffed, Sniffer};
 pub use stats::Stats;
-pub use sys::{on_a_small_disk, refuse_io_uring};
+pub use sys::{
+    beside_mounts_of, clocks_can_be_shifted, limit_locked_memory, on_a_small_disk, refuse_io_uring,
+    shift_clocks,
+};
 pub use text::{RealText, difference, real_text};
 pub use turn::{Turn, alone, beside_others};
 pub use verb::{Done, Subscriber};

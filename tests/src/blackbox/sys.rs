@@ -1,6 +1,7 @@
 //! The system calls of the harness that std lacks: a seccomp filter, a packet socket, a small disk.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -89,6 +90,93 @@ pub fn on_a_small_disk(command: &mut Command, folder: &Path, bytes: usize) {
     };
     // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
     unsafe { command.pre_exec(mount) };
+}
+
+/// Lets the command enter the mount namespace of the process `pid`, where it may see another disk.
+///
+/// # Errors
+/// If that process is gone.
+pub fn beside_mounts_of(command: &mut Command, pid: u32) -> io::Result<()> {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
+    let enter = move || {
+        // SAFETY: takes no pointer; the descriptor lives as long as the closure.
+        unsafe { check(libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS)) }.map(drop)
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(enter) };
+    Ok(())
+}
+
+/// Lets the command lock at most `bytes` of memory.
+pub fn limit_locked_memory(command: &mut Command, bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    let set = move || {
+        // SAFETY: the kernel reads one rlimit, which lives for the call.
+        unsafe { check(libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit)) }.map(drop)
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Whether this kernel gives processes monotonic clocks of their own.
+pub fn clocks_can_be_shifted() -> bool {
+    Path::new("/proc/self/timens_offsets").exists()
+}
+
+/// Lets the command live in a time namespace of its own, whose monotonic and boot-time clocks are `seconds` ahead of this
+/// machine's, or behind if negative. Linux has no such thing for the wall clock.
+pub fn shift_clocks(command: &mut Command, seconds: i64) {
+    let offsets = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+    let shift = move || {
+        // SAFETY: every pointer is to live memory of the length given with it; the descriptor is closed where it was opened.
+        unsafe {
+            check(libc::unshare(libc::CLONE_NEWTIME))?;
+            let file = check(libc::open(
+                c"/proc/self/timens_offsets".as_ptr(),
+                libc::O_WRONLY | libc::O_CLOEXEC,
+            ))?;
+            let written = libc::write(file, offsets.as_ptr().cast(), offsets.len());
+            let result = if written < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(())
+            };
+            libc::close(file);
+            result
+        }
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(shift) };
+}
+
+/// Sends a frame as it is on `eth0` of the calling thread's namespace.
+pub(super) fn send_frame(socket: &UdpSocket, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: the name is a zero-terminated string; an all-zero sockaddr_ll is valid.
+    let (index, mut to) = unsafe {
+        let index = libc::if_nametoindex(c"eth0".as_ptr());
+        (index, std::mem::zeroed::<libc::sockaddr_ll>())
+    };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_ifindex = index as i32;
+    to.sll_halen = 6;
+    // SAFETY: both pointers are to live memory of the lengths given with them.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// A socket that gets every frame of the calling thread's namespace. It is no UDP socket, but read like one.
