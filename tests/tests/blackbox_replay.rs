@@ -1,0 +1,182 @@
+//! Everything recorded on a link before a restart of one side, the other, or both, is sent again from its old address:
+//! nothing of it is accepted, nobody is held dead, and delivery goes on.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tidings_tests::blackbox::{
+    Cluster, OVERLAY, Recorder, Seen, Watcher, beside_others, classes, eventually, figure, replay,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HELLO: usize = 1;
+const PAIR: usize = 2;
+const FAN: usize = 4;
+/// What a shard drops before any link looks at it.
+const DROPS: [&str; 4] = ["drop_header", "drop_overlay", "drop_index", "drop_moved"];
+
+/// What node `at` has counted of its peer `of`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Counted {
+    /// Datagrams that were opened.
+    opened: u64,
+    /// Links that began.
+    links: u64,
+    /// Messages that local subscriptions got.
+    delivered: u64,
+    /// Datagrams refused for any reason, of anybody.
+    refused: u64,
+    /// Datagrams received, of anybody.
+    received: u64,
+}
+
+fn counted(cluster: &Cluster, at: usize, of: usize) -> Counted {
+    let stats = cluster.node(at).stats();
+    let overlay = &stats.value()["overlays"][0];
+    let name = format!("n{of}");
+    let peers = overlay["peers"].as_array().unwrap();
+    let peer = &peers.iter().find(|peer| peer["name"] == *name).unwrap()["counters"];
+    let number = |value: &Value| value.as_u64().unwrap();
+    let refused = overlay["refused"].as_object().unwrap().values().map(number);
+    Counted {
+        opened: number(&peer["datagrams_in"]),
+        links: number(&peer["links"]),
+        delivered: stats.sum("delivered"),
+        refused: refused.sum::<u64>() + stats.sum_of(&DROPS),
+        received: stats.sum("recv_datagrams"),
+    }
+}
+
+/// Sends what was recorded from `from` to `to` again, while `from` is frozen: what `to` accepts from it, it accepts of that.
+fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
+    cluster.node(from).daemon().stop().unwrap();
+    // What is on its way has arrived when two looks find the same.
+    let mut before = counted(cluster, to, from);
+    eventually("the frozen node is silent", 2 * SECOND, || {
+        std::thread::sleep(Duration::from_millis(100));
+        let last = std::mem::replace(&mut before, counted(cluster, to, from));
+        last.opened == before.opened
+    });
+    replay(cluster.lab().host(from), frames);
+    let mut after = before;
+    eventually("what is sent again arrives", 5 * SECOND, || {
+        after = counted(cluster, to, from);
+        after.received - before.received >= frames.len() as u64
+    });
+    cluster.node(from).daemon().cont().unwrap();
+    let kinds = classes(frames);
+    figure(format_args!(
+        "{from} to {to}: {} datagrams again, {} of them handshakes: {} opened, {} refused",
+        frames.len(),
+        kinds[HELLO],
+        after.opened - before.opened,
+        after.refused - before.refused
+    ));
+    assert_eq!(
+        (after.opened, after.links, after.delivered),
+        (before.opened, before.links, before.delivered),
+        "something recorded was accepted"
+    );
+    // First handshakes are answered without keeping anything; all else must be refused and counted.
+    let countable = frames.len() - kinds[HELLO];
+    assert!(
+        after.refused - before.refused >= countable as u64,
+        "{before:?} {after:?}"
+    );
+}
+
+fn restart(cluster: &Cluster, numbers: &[usize]) {
+    numbers
+        .iter()
+        .for_each(|&number| cluster.node(number).kill9());
+    for &number in numbers {
+        cluster.node(number).start();
+    }
+    cluster.wait_whole(20 * SECOND);
+}
+
+/// Publishes numbered messages from node `from` until all are delivered; gives the next number.
+fn publish(cluster: &Cluster, from: usize, first: u64, count: u64, copies: &str) -> u64 {
+    // Long ones, or a few datagrams would hold them all.
+    let lines: Vec<String> = (first..first + count)
+        .map(|n| format!("{n:01000}"))
+        .collect();
+    let file = cluster.folder().join("lines");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let args = [
+        "pub",
+        OVERLAY,
+        "replayed",
+        "--file",
+        file.to_str().unwrap(),
+        "--lines",
+        "--confirm",
+        "delivered",
+        "--wait-for",
+        copies,
+    ];
+    let done = cluster.node(from).verb(&args, 30 * SECOND);
+    assert_eq!(done.code, Some(0), "{:.300}", done.err);
+    first + count
+}
+
+#[test]
+fn nothing_recorded_before_a_restart_is_accepted_after_it() {
+    if !tidings_tests::lab::ready() {
+        return;
+    }
+    let _turn = beside_others();
+    let cluster = Cluster::builder().nodes(3).build();
+    let recorders = [(1, 2), (2, 1)]
+        .map(|(from, to)| Recorder::between(cluster.lab().host(from), cluster.lab().host(to)));
+    cluster.nodes().for_each(|node| drop(node.start()));
+    cluster.wait_whole(20 * SECOND);
+    let witness = Watcher::of(cluster.node(3), OVERLAY);
+    let subscriber = cluster
+        .node(3)
+        .subscribe(&[OVERLAY, "replayed", "--format", "json"]);
+    let mut next = 0;
+    for restarted in [&[2][..], &[1], &[1, 2]] {
+        // Both sides subscribe and publish, so that every class goes both ways.
+        let listening = [1, 2].map(|n| cluster.node(n).subscribe(&[OVERLAY, "replayed"]));
+        for from in [1, 2] {
+            next = publish(&cluster, from, next, 300, "3");
+        }
+        drop(listening);
+        let recorded = recorders.each_ref().map(Recorder::frames);
+        for frames in &recorded {
+            let kinds = classes(frames);
+            assert!(
+                kinds[HELLO] > 0 && kinds[PAIR] > 10 && kinds[FAN] > 200,
+                "{kinds:?}"
+            );
+        }
+        restart(&cluster, restarted);
+        let before = witness.changes();
+        let rejoined = before
+            .iter()
+            .filter(|(event, _)| event == "member_rejoin")
+            .count();
+        attack(&cluster, 1, 2, &recorded[0]);
+        attack(&cluster, 2, 1, &recorded[1]);
+        // Being frozen may make a node suspect; nothing more has happened to anybody.
+        std::thread::sleep(2 * SECOND);
+        let changes = witness.changes();
+        let since: Vec<_> = changes[before.len()..]
+            .iter()
+            .filter(|(event, _)| event != "member_quarantine" && event != "member_rejoin")
+            .collect();
+        assert!(since.is_empty(), "{since:?}, {rejoined} before");
+        cluster.wait_whole(10 * SECOND);
+        next = publish(&cluster, 1, next, 20, "1");
+    }
+    subscriber.wait_lines(next as usize, 20 * SECOND);
+    let messages = subscriber.messages();
+    assert_eq!(messages.len() as u64, next, "each came once");
+    assert!(
+        messages.iter().all(|message| !message.again),
+        "{:?}",
+        Seen::of(&messages).unflagged
+    );
+}
