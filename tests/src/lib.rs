@@ -3,6 +3,8 @@
 #[cfg(feature = "hosts")]
 pub mod blackbox;
 #[cfg(feature = "hosts")]
+pub mod crowd;
+#[cfg(feature = "hosts")]
 pub mod host;
 #[cfg(feature = "hosts")]
 pub mod lab;
