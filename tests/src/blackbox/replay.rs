@@ -15,7 +15,7 @@ const HEADERS: usize = 14 + 20 + 8;
 /// Bytes that may wait in the kernel while the machine is busy.
 const BUFFER: usize = 64 << 20;
 /// Frames sent in one go, which the switch and the receiver's socket hold.
-const BATCH: usize = 200;
+const BATCH: usize = 32;
 /// Pause after such a batch.
 const BREATH: Duration = Duration::from_millis(5);
 
