@@ -35,6 +35,10 @@ impl Lineage {
         lineage
     }
 
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
     pub(crate) fn suite(&self) -> u8 {
         self.root.suite() as u8
     }
@@ -107,6 +111,10 @@ impl Opener {
 
     pub(crate) fn forgeries(&self) -> u64 {
         self.forgeries
+    }
+
+    pub(crate) fn count_forgeries(&mut self, more: u64) {
+        self.forgeries += more;
     }
 
     /// Whether a header names this lineage's suite and slot.

@@ -40,7 +40,7 @@ pub use ids::{Boot, NodeId, OverlayId, overlay_tag, steer};
 pub use keyring::{KeyRecord, Keyring};
 pub use limits::{MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};
 pub use link::{LinkRx, LinkTx, Opened};
-pub use session::{PairIdentity, PairKeys};
+pub use session::{PairIdentity, PairKeys, RestingKeys};
 pub use suite::Suite;
 pub use topic::{Pattern, pattern_matches, validate_pattern, validate_topic};
 pub use window::{FloorWindow, ReplayWindow, Verdict};

@@ -1,11 +1,14 @@
 //! One direction of a link: seal with a counter, open behind a replay window.
 
+use std::sync::Arc;
+
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::epoch::{EpochKeys, Lineage, Opener, epoch_of};
 use crate::error::{OpenError, SealError};
 use crate::header::{Class, Header, LinkHeader, PAIR_HEADER, TAG};
+use crate::kdf::Root;
 use crate::limits::{BULK_WINDOW, COUNTER_END, MAX_DATAGRAM_SIZE, PAIR_WINDOW};
 use crate::window::{ReplayWindow, Verdict};
 
@@ -45,6 +48,10 @@ impl LinkTx {
     /// The counter of the next datagram.
     pub fn next_counter(&self) -> u64 {
         self.next
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        self.keys.lineage().root()
     }
 
     /// Seals `datagram` = 16 B for the header, the body, 16 B for the tag; `index` and `steer` are the receiver's.
@@ -99,6 +106,12 @@ impl LinkRx {
     /// Takes nothing below `counter`: how a session that was put away comes back without its window.
     pub fn at_counter(mut self, counter: u64) -> Self {
         self.window = ReplayWindow::new(window_bits(self.class), counter.max(self.window.next()));
+        self
+    }
+
+    /// As one that has seen so many forgeries: what they wear out stays worn.
+    pub(crate) fn after(mut self, forgeries: u64) -> Self {
+        self.opener.count_forgeries(forgeries);
         self
     }
 

@@ -51,17 +51,61 @@ impl PairKeys {
         we_are_initiator: bool,
     ) -> Result<Self, SealError> {
         let root = ring.root(slot).ok_or(SealError::UnknownSlot)?;
+        Ok(Self::of(root, who, we_are_initiator))
+    }
+
+    fn of(root: &Arc<Root>, who: &PairIdentity, we_are_initiator: bool) -> Self {
         let (tx, rx) = if we_are_initiator {
             (FORWARD, BACK)
         } else {
             (BACK, FORWARD)
         };
-        Ok(Self {
+        Self {
             pair_tx: LinkTx::new(Class::Pair, lineage(root, "pair", tx, who)),
             pair_rx: LinkRx::new(Class::Pair, lineage(root, "pair", rx, who)),
             bulk_tx: LinkTx::new(Class::Bulk, lineage(root, "bulk", tx, who)),
             bulk_rx: LinkRx::new(Class::Bulk, lineage(root, "bulk", rx, who)),
-        })
+        }
+    }
+}
+
+/// What must be remembered of the keys of a link over which nothing is said: counters go on, and nothing that came before is
+/// taken again. A tenth of the keys' size.
+pub struct RestingKeys {
+    root: Arc<Root>,
+    // Of pair_tx, pair_rx, bulk_tx, bulk_rx: one past the highest used.
+    counters: [u64; 4],
+    // Of pair_rx and bulk_rx.
+    forgeries: [u64; 2],
+}
+
+impl PairKeys {
+    /// Puts the keys away.
+    pub fn rest(&self) -> RestingKeys {
+        RestingKeys {
+            root: Arc::clone(self.pair_tx.root()),
+            counters: [
+                self.pair_tx.next_counter(),
+                self.pair_rx.next_counter(),
+                self.bulk_tx.next_counter(),
+                self.bulk_rx.next_counter(),
+            ],
+            forgeries: [self.pair_rx.forgeries(), self.bulk_rx.forgeries()],
+        }
+    }
+}
+
+impl RestingKeys {
+    /// The keys again, of the same two ends. What was sent before they were put away is stale now.
+    pub fn wake(&self, who: &PairIdentity, we_are_initiator: bool) -> PairKeys {
+        let mut keys = PairKeys::of(&self.root, who, we_are_initiator);
+        let [pair_tx, pair_rx, bulk_tx, bulk_rx] = self.counters;
+        let [pair_forgeries, bulk_forgeries] = self.forgeries;
+        keys.pair_tx = keys.pair_tx.at_counter(pair_tx);
+        keys.pair_rx = keys.pair_rx.at_counter(pair_rx).after(pair_forgeries);
+        keys.bulk_tx = keys.bulk_tx.at_counter(bulk_tx);
+        keys.bulk_rx = keys.bulk_rx.at_counter(bulk_rx).after(bulk_forgeries);
+        keys
     }
 }
 

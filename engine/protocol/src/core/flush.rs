@@ -79,13 +79,17 @@ impl Core {
         // Before the tables: a record that tells of a version goes ahead of it.
         let (mut ctx, members) = self.ctx(now);
         members.issue(&mut ctx);
-        let mut peers = std::mem::take(&mut self.linked);
+        let mut peers = std::mem::take(&mut self.owing);
         peers.clear();
-        peers.extend(self.links.iter().map(|link| link.peer));
+        peers.extend(self.tables.owing());
+        peers.extend(self.receive.owing(now));
+        // Once each, in an order that does not depend on the reason.
+        peers.sort_unstable();
+        peers.dedup();
         for &peer in &peers {
             self.feed(peer, now);
         }
-        self.linked = peers;
+        self.owing = peers;
         self.streams.flush(&mut self.links, now);
         self.publish.flush(&mut self.links, &mut self.tx, now);
         let (mut ctx, members) = self.ctx(now);

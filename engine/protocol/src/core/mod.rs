@@ -71,7 +71,7 @@ pub struct Core {
     grace: Grace,
     tx: Tx,
     // Peers with a link, while a flush goes over them.
-    linked: Vec<PeerIx>,
+    owing: Vec<PeerIx>,
     leaving: bool,
     // The generation that the owner was told to persist.
     told_generation: Option<u64>,
@@ -119,7 +119,7 @@ impl Core {
             sync,
             grace: Grace::default(),
             tx: Tx::default(),
-            linked: Vec::new(),
+            owing: Vec::new(),
             leaving: false,
             told_generation: config_generation,
             refusals: Refusals::default(),

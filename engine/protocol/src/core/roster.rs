@@ -74,7 +74,7 @@ impl Core {
     }
 
     fn peer(&self, peer: PeerIx) -> PeerStats {
-        let link = self.links.link(peer);
+        let (link, open) = (self.links.link(peer), self.links.open_link(peer));
         PeerStats {
             node: self.peers.id(peer),
             address: link.map(|link| link.addr),
@@ -82,11 +82,11 @@ impl Core {
                 .filter(|link| link.rtt.is_known())
                 .map(|link| link.rtt.smoothed()),
             rtt_min: link.and_then(|link| link.rtt.min()),
-            window: link.map_or((0, 0), |link| {
+            window: open.map_or((0, 0), |link| {
                 (link.congestion.window(), link.congestion.in_flight())
             }),
             datagram: link.map_or(0, |link| link.datagram),
-            queued: link.map_or((0, 0), |link| (link.ctl.tx.queued(), link.bulk.tx.queued())),
+            queued: open.map_or((0, 0), |link| (link.ctl.tx.queued(), link.bulk.tx.queued())),
             counters: self.links.counters(peer),
         }
     }

@@ -7,7 +7,7 @@ use tidings_wire::{Class, NodeId};
 
 use super::dial::{Dial, Goal, Next, Pen, opened_terms};
 use super::session::Parts;
-use super::{Env, LinkEvent, Links, Owner, Refusal, Timer};
+use super::{Env, Kept, LinkEvent, Links, Owner, Refusal, Timer};
 use crate::peer::PeerIx;
 
 /// Dials at once. Beyond this a new one is refused; whoever wants it asks again.
@@ -111,7 +111,7 @@ impl Links {
         }
         if let Some(peer) = dial.peer
             && self.dial_of(peer).is_none()
-            && let Some(link) = self.links.get_mut(peer.at()).and_then(Option::as_deref_mut)
+            && let Some(Kept::Open(link)) = self.links.get_mut(peer.at())
         {
             link.dialled = false;
         }
@@ -372,7 +372,13 @@ impl Links {
             initiated: true,
         };
         let terms = opened_terms(opened, answer.boot);
-        self.attach(now, (peer, addr), &terms, parts, Some(dial.link));
+        self.attach(
+            now,
+            (peer, answer.peer_id, addr),
+            &terms,
+            parts,
+            Some(dial.link),
+        );
         if let Some(link) = self.link_mut(peer) {
             link.loose.append(dial.pending);
             if let Some(rtt) = dial.rtt.filter(|_| !link.rtt.is_known()) {

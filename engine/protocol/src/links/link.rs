@@ -1,20 +1,23 @@
 //! One link: everything known of the way to one boot of one peer, and the two channels to it.
 //!
-//! `pack.rs` writes its datagrams; `mod.rs` owns all links and feeds them what arrives.
+//! `pack.rs` writes its datagrams; `mod.rs` owns all links and feeds them what arrives. One over which nothing is said is folded:
+//! a cluster of thousands has few that are not.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 
-use tidings_wire::Boot;
 use tidings_wire::digest::{BulkAckView, BulkView, CtlAck, CtlView, PathProbe, Writer};
 use tidings_wire::limits::MAX_ACK_WORDS;
+use tidings_wire::{Boot, NodeId};
 
 use super::budget::Bucket;
 use super::channel::{Ack, Arrival, Channel, Size};
 use super::congestion::Congestion;
+use super::handshake::Local;
 use super::loose::{Loose, PAIR_BODY};
 use super::path::{Echo, Path, Verdict};
 use super::rtt::Rtt;
-use super::session::{Session, Sessions};
+use super::session::{Folded as FoldedSession, Session, Sessions};
 use super::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
@@ -38,8 +41,11 @@ const BULK: Size = Size {
     queue: 1024 * 1024,
     window: 512,
 };
-/// A link that carried nothing for this long is dropped unless somebody wants it.
-const IDLE_NS: u64 = 300_000_000_000;
+/// A link that carried nothing for this long is folded.
+const REST_NS: u64 = 5_000_000_000;
+/// A link that carried nothing for this long is dropped unless somebody wants it: a member in a cluster of 10,000 is probed
+/// every 50 minutes, and a handshake costs more than remembering.
+pub(super) const IDLE_NS: u64 = 3_600_000_000_000;
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 
@@ -56,18 +62,14 @@ pub(crate) struct Terms {
     pub(crate) link: u32,
 }
 
-/// The link to one boot of one peer.
-pub(crate) struct Link {
+/// What is known of the way to one boot of one peer, whether anything is said over it or not.
+pub(crate) struct Known {
     pub(crate) peer: PeerIx,
+    pub(crate) id: NodeId,
     pub(crate) boot: Boot,
     pub(crate) generation: u64,
     pub(crate) addr: SocketAddr,
     pub(crate) rtt: Rtt,
-    pub(crate) congestion: Congestion,
-    pub(crate) ctl: Channel,
-    /// The last PAIR datagram had no room left for the chunk that waits: it goes first in the next.
-    pub(super) chunk_first: bool,
-    pub(crate) bulk: Channel,
     /// Bytes of the largest datagram that the path is known to carry.
     pub(crate) datagram: usize,
     /// Bytes of the peer's data-socket buffer that we may fill.
@@ -76,6 +78,19 @@ pub(crate) struct Link {
     /// Numbers of this link state at both ends; a peer that states another has forgotten what we remember.
     pub(crate) our_link: u32,
     pub(crate) peer_link: u32,
+    pub(crate) last_heard: u64,
+    pub(crate) last_used: u64,
+    pub(crate) counters: PeerCounters,
+}
+
+/// The link to one boot of one peer.
+pub(crate) struct Link {
+    pub(crate) known: Known,
+    pub(crate) congestion: Congestion,
+    pub(crate) ctl: Channel,
+    /// The last PAIR datagram had no room left for the chunk that waits: it goes first in the next.
+    pub(super) chunk_first: bool,
+    pub(crate) bulk: Channel,
     pub(crate) sessions: Sessions,
     pub(crate) path: Path,
     pub(crate) loose: Loose,
@@ -84,10 +99,21 @@ pub(crate) struct Link {
     pub(crate) owes_sign: bool,
     /// A dial to the peer is under way besides.
     pub(crate) dialled: bool,
-    pub(crate) last_heard: u64,
-    pub(crate) last_used: u64,
     quotable: Quotable,
-    pub(crate) counters: PeerCounters,
+}
+
+impl Deref for Link {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
+}
+
+impl DerefMut for Link {
+    fn deref_mut(&mut self) -> &mut Known {
+        &mut self.known
+    }
 }
 
 /// Counters of the last seconds, at two marks a second apart.
@@ -101,42 +127,78 @@ impl Link {
     /// A link with its first session.
     pub(crate) fn new(
         now: u64,
-        peer: PeerIx,
-        addr: SocketAddr,
+        (peer, id, addr): (PeerIx, NodeId, SocketAddr),
         our_link: u32,
         terms: &Terms,
         session: Session,
         path: Path,
     ) -> Self {
-        Self {
+        let known = Known {
             peer,
+            id,
             boot: terms.boot,
             generation: terms.generation,
             addr,
             rtt: Rtt::default(),
-            congestion: Congestion::new(path.least(), u64::from(terms.rcvbuf)),
-            ctl: Channel::new(CTL),
-            chunk_first: false,
-            bulk: Channel::new(BULK),
             datagram: path.least(),
             peer_rcvbuf: terms.rcvbuf,
             peer_caps: terms.caps,
             our_link,
             peer_link: terms.link,
+            last_heard: now,
+            last_used: now,
+            counters: PeerCounters {
+                links: 1,
+                ..PeerCounters::default()
+            },
+        };
+        Link::of(
+            known,
+            session,
+            path,
+            (Channel::new(CTL), Channel::new(BULK)),
+        )
+    }
+
+    fn of(known: Known, session: Session, path: Path, (ctl, bulk): (Channel, Channel)) -> Self {
+        Self {
+            congestion: Congestion::new(known.datagram, u64::from(known.peer_rcvbuf)),
+            known,
+            ctl,
+            chunk_first: false,
+            bulk,
             sessions: Sessions::new(session),
             path,
             loose: Loose::default(),
             bucket: Bucket::new(PAIR_RATE, PAIR_BURST),
             owes_sign: false,
             dialled: false,
-            last_heard: now,
-            last_used: now,
             quotable: Quotable::default(),
-            counters: PeerCounters {
-                links: 1,
-                ..PeerCounters::default()
-            },
         }
+    }
+
+    /// Whether nothing was said for a while and nothing waits: it may be folded.
+    pub(super) fn rests(&self, now: u64) -> bool {
+        now >= self.last_used + REST_NS
+            && !self.owes_sign
+            && !self.dialled
+            && self.loose.is_empty()
+            && self.ctl.rests()
+            && self.bulk.rests()
+            && self.path.rests(now)
+            && self.sessions.only().is_some()
+    }
+
+    /// What must be remembered until something is said again; itself unless it rests.
+    pub(super) fn fold(self: Box<Self>) -> Result<Folded, Box<Self>> {
+        let Some(session) = self.sessions.only() else {
+            return Err(self);
+        };
+        Ok(Folded {
+            session: session.fold(),
+            channels: (self.ctl.numbers(), self.bulk.numbers()),
+            known: self.known,
+        })
     }
 
     /// Queues a state for this turn's PAIR datagrams: an acknowledgement of a stream, or a heartbeat. False if others take all
@@ -196,7 +258,7 @@ impl Link {
             words: &[ack.bits.get()],
             delay: 0,
         };
-        self.ctl.tx.on_ack(&ack, now, &mut self.rtt, None);
+        self.ctl.tx.on_ack(&ack, now, &mut self.known.rtt, None);
     }
 
     /// Takes an acknowledgement of the bulk channel.
@@ -212,7 +274,7 @@ impl Link {
         };
         self.bulk
             .tx
-            .on_ack(&ack, now, &mut self.rtt, Some(&mut self.congestion));
+            .on_ack(&ack, now, &mut self.known.rtt, Some(&mut self.congestion));
     }
 
     /// The peer wants to know whether a datagram arrives.
@@ -272,11 +334,6 @@ impl Link {
         self.ctl.tx.timeouts() > 1 || self.bulk.tx.timeouts() > 1
     }
 
-    /// Whether it carried nothing for five minutes.
-    pub(crate) fn is_idle(&self, now: u64) -> bool {
-        now >= self.last_used + IDLE_NS
-    }
-
     /// When the link wants to be flushed again.
     pub(crate) fn deadline(&mut self, now: u64) -> u64 {
         let paced = self
@@ -288,8 +345,8 @@ impl Link {
         let capped = (self.ctl.tx.has_unsent() && self.bucket.level(now) == 0)
             .then(|| self.bucket.ready_at());
         let all = [
-            self.ctl.tx.deadline(&self.rtt),
-            self.bulk.tx.deadline(&self.rtt),
+            self.ctl.tx.deadline(&self.known.rtt),
+            self.bulk.tx.deadline(&self.known.rtt),
             self.ctl.rx.ack_at(),
             self.bulk.rx.ack_at(),
             self.sessions.deadline(),
@@ -297,11 +354,45 @@ impl Link {
             paced,
             capped,
         ];
-        let idle = if self.is_idle(now) {
-            now
-        } else {
-            self.last_used
-        } + IDLE_NS;
-        all.into_iter().flatten().fold(idle, u64::min)
+        // What does not rest by then is looked at again.
+        let rest = (self.last_used + REST_NS).max(now + REST_NS / 4);
+        all.into_iter().flatten().fold(rest, u64::min)
+    }
+}
+
+/// A link over which nothing is said: see [`Link::fold`].
+pub(super) struct Folded {
+    pub(super) known: Known,
+    session: FoldedSession,
+    // Numbers of the control and the bulk channel: next to send, next expected.
+    channels: ((u64, u64), (u64, u64)),
+}
+
+const _: () = assert!(size_of::<Folded>() <= 400);
+
+impl Folded {
+    /// The link again, between the local end and the one that it is to.
+    pub(super) fn unfold(self, now: u64, local: &Local) -> Link {
+        let Self {
+            known,
+            session,
+            channels: (ctl, bulk),
+        } = self;
+        let session = session.unfold(now, (local.id, local.boot), (known.id, known.boot));
+        let path = Path::known(now, local.datagram_min, local.datagram_max, known.datagram);
+        let channels = (Channel::at(CTL, ctl), Channel::at(BULK, bulk));
+        Link::of(known, session, path, channels)
+    }
+
+    /// Its receive slot.
+    pub(super) fn slot(&self) -> u32 {
+        self.session.slot()
+    }
+}
+
+impl Known {
+    /// Whether it carried nothing for so long that it is dropped unless somebody wants it.
+    pub(super) fn is_idle(&self, now: u64) -> bool {
+        now >= self.last_used + IDLE_NS
     }
 }

@@ -34,7 +34,7 @@ use self::dial::Dial;
 pub(crate) use self::handshake::Local;
 use self::handshake::Secrets;
 use self::installed::Installed;
-use self::link::{Link, Terms};
+use self::link::{Folded, Known, Link, Terms};
 use self::path::Path;
 pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
@@ -95,12 +95,25 @@ pub(crate) enum LinkEvent {
 enum Timer {
     Link(PeerIx),
     Dial(u32),
+    /// Folded links are looked through for those that go.
+    Folded,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Owner {
     Link(PeerIx),
     Dial(u32),
+}
+
+/// How often folded links are looked through for those that nobody needs any more.
+const SWEEP_NS: u64 = 60_000_000_000;
+
+/// The link to one peer.
+enum Kept {
+    None,
+    Open(Box<Link>),
+    /// Nothing was said for a while: see [`Link::fold`].
+    Folded(Box<Folded>),
 }
 
 /// Who wants a peer, and where it may be found.
@@ -113,9 +126,11 @@ struct Want {
 /// All links of one core.
 pub(crate) struct Links {
     pub(crate) local: Local,
+    /// The latest time that was told.
+    now: u64,
     /// Digests that travel with every H3: our member record.
     greeting: Vec<u8>,
-    links: Vec<Option<Box<Link>>>,
+    links: Vec<Kept>,
     dirty: Vec<PeerIx>,
     marked: Vec<bool>,
     slots: Slots<Owner>,
@@ -124,6 +139,8 @@ pub(crate) struct Links {
     next_dial: u32,
     wants: BTreeMap<PeerIx, Want>,
     timers: Timers<Timer>,
+    /// [`Timer::Folded`] is armed.
+    sweeps: bool,
     events: VecDeque<LinkEvent>,
     secrets: Secrets,
     budget: Budget,
@@ -138,6 +155,7 @@ impl Links {
     pub(crate) fn new(now: u64, local: Local, rng: &mut Rng) -> Self {
         Self {
             local,
+            now,
             greeting: Vec::new(),
             links: Vec::new(),
             dirty: Vec::new(),
@@ -148,6 +166,7 @@ impl Links {
             next_dial: 0,
             wants: BTreeMap::new(),
             timers: Timers::default(),
+            sweeps: false,
             events: VecDeque::new(),
             secrets: Secrets::new(now, rng),
             budget: Budget::new(rng.next_u64()),
@@ -188,15 +207,40 @@ impl Links {
         self.greeting.extend_from_slice(digest);
     }
 
-    /// The link to a peer, to look at.
-    pub(crate) fn link(&self, peer: PeerIx) -> Option<&Link> {
-        self.links.get(peer.at())?.as_deref()
+    /// What is known of the link to a peer.
+    pub(crate) fn link(&self, peer: PeerIx) -> Option<&Known> {
+        match self.links.get(peer.at())? {
+            Kept::None => None,
+            Kept::Open(link) => Some(&link.known),
+            Kept::Folded(folded) => Some(&folded.known),
+        }
+    }
+
+    /// The link to a peer if it is not folded, to look at.
+    pub(crate) fn open_link(&self, peer: PeerIx) -> Option<&Link> {
+        match self.links.get(peer.at())? {
+            Kept::Open(link) => Some(link),
+            _ => None,
+        }
     }
 
     /// The link to a peer, to be flushed afterwards.
     pub(crate) fn link_mut(&mut self, peer: PeerIx) -> Option<&mut Link> {
         self.mark(peer);
-        self.links.get_mut(peer.at())?.as_deref_mut()
+        self.unfolded(peer)
+    }
+
+    fn unfolded(&mut self, peer: PeerIx) -> Option<&mut Link> {
+        let kept = self.links.get_mut(peer.at())?;
+        if let Kept::Folded(_) = kept
+            && let Kept::Folded(folded) = std::mem::replace(kept, Kept::None)
+        {
+            *kept = Kept::Open(Box::new(folded.unfold(self.now, &self.local)));
+        }
+        match kept {
+            Kept::Open(link) => Some(link),
+            _ => None,
+        }
     }
 
     /// Whether there is a link to a peer.
@@ -204,9 +248,12 @@ impl Links {
         self.link(peer).is_some()
     }
 
-    /// Every link, by peer.
+    /// Every link that is not folded, by peer.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter().flatten().map(|link| &**link)
+        self.links.iter().filter_map(|kept| match kept {
+            Kept::Open(link) => Some(&**link),
+            _ => None,
+        })
     }
 
     /// Queues digests to go out once: with this turn's PAIR datagram, or with the handshake that is under way.
@@ -235,10 +282,12 @@ impl Links {
 
     /// Notes what is due; `flush` does it.
     pub(crate) fn on_timeout(&mut self, now: u64) {
+        self.now = now;
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Link(peer) => self.mark(peer),
                 Timer::Dial(no) => self.due_dials.push(no),
+                Timer::Folded => self.sweep(now),
             }
         }
     }
@@ -250,6 +299,7 @@ impl Links {
         from: SocketAddr,
         datagram: &'a mut [u8],
     ) -> Result<(PeerIx, &'a [u8]), Refusal> {
+        self.now = now;
         let (class, index) = match Header::parse(datagram).map_err(Refusal::Header)? {
             Header::Pair(header) => (Class::Pair, header.index.get()),
             Header::Bulk(header) => (Class::Bulk, header.index.get()),
@@ -272,11 +322,7 @@ impl Links {
         (peer, slot, class): (PeerIx, u32, Class),
         datagram: &'a mut [u8],
     ) -> Result<(PeerIx, &'a [u8]), Refusal> {
-        let link = self
-            .links
-            .get_mut(peer.at())
-            .and_then(Option::as_deref_mut)
-            .ok_or(Refusal::Slot)?;
+        let link = self.unfolded(peer).ok_or(Refusal::Slot)?;
         let session = link.sessions.by_slot(slot).ok_or(Refusal::Slot)?;
         let rx = if class == Class::Pair {
             &mut session.keys.pair_rx
@@ -288,6 +334,7 @@ impl Links {
             Ok(opened) => opened,
             Err(error) => {
                 link.counters.open_failed += 1;
+                self.fold(now, peer);
                 return Err(error.into());
             }
         };
@@ -334,15 +381,20 @@ impl Links {
 
     /// The host's interface refused a datagram of so many bytes to `to`.
     pub(crate) fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
-        for link in self.links.iter_mut().flatten() {
-            if link.addr == to && bytes <= link.datagram {
-                link.shrink(now);
+        for kept in &mut self.links {
+            match kept {
+                Kept::Open(link) if link.addr == to && bytes <= link.datagram => link.shrink(now),
+                Kept::Folded(folded) if folded.known.addr == to => {
+                    folded.known.datagram = self.local.datagram_min;
+                }
+                _ => {}
             }
         }
     }
 
     /// Plans everything that is due: handshakes, then the links that changed.
     pub(crate) fn flush(&mut self, env: &mut Env<'_>) {
+        self.now = env.now;
         while let Some(no) = self.due_dials.pop() {
             self.run_dial(env, no);
         }
@@ -356,16 +408,18 @@ impl Links {
     }
 
     fn flush_link(&mut self, now: u64, peer: PeerIx, tx: &mut Tx) {
-        let Some(link) = self.links.get_mut(peer.at()).and_then(Option::as_deref_mut) else {
+        let Some(Kept::Open(link)) = self.links.get_mut(peer.at()) else {
             return;
         };
         while let Some(slot) = link.sessions.expire(now) {
             self.slots.put_back(now, slot);
         }
-        if link.is_idle(now) && !self.wants.contains_key(&peer) {
-            self.drop_link(now, peer);
+        if self.fold(now, peer) {
             return;
         }
+        let Some(Kept::Open(link)) = self.links.get_mut(peer.at()) else {
+            return;
+        };
         let before = tx.written();
         link.flush(now, &self.local, tx);
         let after = tx.written();
@@ -385,21 +439,71 @@ impl Links {
         self.drop_link(now, peer);
     }
 
+    /// Folds a link over which nothing was said for a while; false if something may be to be said.
+    fn fold(&mut self, now: u64, peer: PeerIx) -> bool {
+        let Some(kept) = self.links.get_mut(peer.at()) else {
+            return false;
+        };
+        if !matches!(kept, Kept::Open(link) if link.rests(now)) {
+            return false;
+        }
+        if let Kept::Open(link) = std::mem::replace(kept, Kept::None) {
+            *kept = match link.fold() {
+                Ok(folded) => Kept::Folded(Box::new(folded)),
+                Err(link) => Kept::Open(link),
+            };
+        }
+        self.timers.disarm(Timer::Link(peer));
+        if !self.sweeps {
+            self.sweeps = true;
+            self.timers.arm(Timer::Folded, now + SWEEP_NS);
+        }
+        true
+    }
+
+    fn sweep(&mut self, now: u64) {
+        let mut gone = Vec::new();
+        self.sweeps = false;
+        for kept in &self.links {
+            if let Kept::Folded(folded) = kept {
+                let known = &folded.known;
+                self.sweeps = true;
+                if known.is_idle(now) && !self.wants.contains_key(&known.peer) {
+                    gone.push(known.peer);
+                }
+            }
+        }
+        if self.sweeps {
+            self.timers.arm(Timer::Folded, now + SWEEP_NS);
+        }
+        gone.into_iter().for_each(|peer| self.drop_link(now, peer));
+    }
+
     fn drop_link(&mut self, now: u64, peer: PeerIx) {
-        if let Some(link) = self.take_link(now, peer) {
-            self.timers.disarm(Timer::Link(link.peer));
+        if self.take_link(now, peer).is_some() {
+            self.timers.disarm(Timer::Link(peer));
             self.events.push_back(LinkEvent::Down { peer });
         }
     }
 
-    /// Removes a link and lets its slots rest.
-    fn take_link(&mut self, now: u64, peer: PeerIx) -> Option<Box<Link>> {
-        let link = self.links.get_mut(peer.at())?.take()?;
-        self.past.add(peer, &link.counters);
-        for slot in link.sessions.slots() {
-            self.slots.put_back(now, slot);
-        }
-        Some(link)
+    /// Removes a link and lets its slots rest; returns the boot that it was to.
+    fn take_link(&mut self, now: u64, peer: PeerIx) -> Option<Boot> {
+        let kept = std::mem::replace(self.links.get_mut(peer.at())?, Kept::None);
+        let known = match &kept {
+            Kept::None => return None,
+            Kept::Open(link) => {
+                for slot in link.sessions.slots() {
+                    self.slots.put_back(now, slot);
+                }
+                &link.known
+            }
+            Kept::Folded(folded) => {
+                self.slots.put_back(now, folded.slot());
+                &folded.known
+            }
+        };
+        self.past.add(peer, &known.counters);
+        Some(known.boot)
     }
 
     /// Files a session that a handshake opened: with the link that it continues, or as a new one.
@@ -407,12 +511,12 @@ impl Links {
     fn attach(
         &mut self,
         now: u64,
-        who: (PeerIx, SocketAddr),
+        who: (PeerIx, NodeId, SocketAddr),
         terms: &Terms,
         parts: Parts,
         our_link: Option<u32>,
     ) {
-        let (peer, addr) = who;
+        let (peer, _, addr) = who;
         self.slots.hand_over(parts.slot, Owner::Link(peer));
         let initiated = parts.initiated;
         let session = Session::new(parts, now);
@@ -432,20 +536,20 @@ impl Links {
         }
         let our_link = our_link.unwrap_or_else(|| self.link_number(peer));
         let path = Path::new(now, self.local.datagram_min, self.local.datagram_max);
-        let mut link = Box::new(Link::new(now, peer, addr, our_link, terms, session, path));
+        let mut link = Box::new(Link::new(now, who, our_link, terms, session, path));
         link.owes_sign = initiated;
         let old = self.take_link(now, peer);
-        self.announce(peer, terms, old.as_deref());
+        self.announce(peer, terms, old);
         self.links
-            .resize_with(self.links.len().max(peer.at() + 1), || None);
-        self.links[peer.at()] = Some(link);
+            .resize_with(self.links.len().max(peer.at() + 1), || Kept::None);
+        self.links[peer.at()] = Kept::Open(link);
         self.mark(peer);
     }
 
-    fn announce(&mut self, peer: PeerIx, terms: &Terms, old: Option<&Link>) {
+    fn announce(&mut self, peer: PeerIx, terms: &Terms, old: Option<Boot>) {
         let (boot, generation) = (terms.boot, terms.generation);
         match old {
-            Some(old) if old.boot != boot => {
+            Some(old) if old != boot => {
                 self.events.push_back(LinkEvent::Reborn {
                     peer,
                     boot,

@@ -20,10 +20,10 @@ const CHUNK_OVERHEAD: usize = PAIR_HEADER + TAG + 8;
 impl Link {
     /// Plans every datagram that is due.
     pub(crate) fn flush(&mut self, now: u64, local: &Local, tx: &mut Tx) {
-        self.ctl.tx.on_timeout(now, &self.rtt, None);
+        self.ctl.tx.on_timeout(now, &self.known.rtt, None);
         self.bulk
             .tx
-            .on_timeout(now, &self.rtt, Some(&mut self.congestion));
+            .on_timeout(now, &self.known.rtt, Some(&mut self.congestion));
         self.send_opened(now, local, tx);
         self.send_path(now, local, tx);
         self.send_pair(now, local, tx);
@@ -36,7 +36,7 @@ impl Link {
 
     /// OPENED on sessions that are not used yet; on the used one it leads the next datagram.
     fn send_opened(&mut self, now: u64, local: &Local, tx: &mut Tx) {
-        let (addr, link) = (self.addr, self.our_link);
+        let (addr, link) = (self.known.addr, self.known.our_link);
         while let Some((used, session)) = self.sessions.take_opened_due(now) {
             if used {
                 self.owes_sign = true;
@@ -74,8 +74,8 @@ impl Link {
                 size: U32::new(size as u32),
                 ..Default::default()
             };
-            let opened = opened(local, self.our_link, self.sessions.used_ref());
-            let to = probe.to.unwrap_or(self.addr);
+            let opened = opened(local, self.known.our_link, self.sessions.used_ref());
+            let to = probe.to.unwrap_or(self.known.addr);
             pair(tx, to, size, self.sessions.used(), |writer| {
                 let _fits = (!unconfirmed || writer.put(&opened)) && writer.put(&digest);
                 if probe.to.is_none() {
@@ -90,11 +90,11 @@ impl Link {
             if !self.has_pair(now) {
                 return;
             }
-            self.last_used = now;
+            self.known.last_used = now;
             self.owes_sign = false;
             self.bucket.take_anyway(now);
             self.note_counter(now, self.sessions.used_ref().keys.pair_tx.next_counter());
-            let addr = self.addr;
+            let addr = self.known.addr;
             tx.datagram(addr, Class::Pair, MIN_DATAGRAM_SIZE, |buffer| {
                 let body = &mut buffer[PAIR_HEADER..MIN_DATAGRAM_SIZE - TAG];
                 let len = self.write_pair(now, local, &mut Writer::new(body));
@@ -114,7 +114,11 @@ impl Link {
 
     fn write_pair(&mut self, now: u64, local: &Local, writer: &mut Writer<'_>) -> usize {
         if self.sessions.used_ref().needs_opened() {
-            let _fits = writer.put(&opened(local, self.our_link, self.sessions.used_ref()));
+            let _fits = writer.put(&opened(
+                local,
+                self.known.our_link,
+                self.sessions.used_ref(),
+            ));
         }
         // Acknowledgements alone must not fill every datagram while a chunk waits.
         let first = std::mem::take(&mut self.chunk_first);
@@ -176,7 +180,7 @@ impl Link {
             let session = self.sessions.used();
             let chunk = self.bulk.tx.chunk(seq);
             tx.datagram(
-                self.addr,
+                self.known.addr,
                 Class::Bulk,
                 chunk.len() + CHUNK_OVERHEAD,
                 |buffer| {
@@ -190,7 +194,7 @@ impl Link {
                 },
             );
             self.bulk.tx.sent(seq, now, Some(&mut self.congestion));
-            self.last_used = now;
+            self.known.last_used = now;
         }
     }
 }

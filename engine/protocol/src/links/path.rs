@@ -88,6 +88,21 @@ impl Path {
         }
     }
 
+    /// A path known to carry `carries` bytes: larger sizes will be tried as late as on one where they were just refused.
+    pub(crate) fn known(now: u64, least: usize, limit: usize, carries: usize) -> Self {
+        Self {
+            size: first_above(carries.max(least)),
+            size_at: now + SIZE_RAISE_NS,
+            ..Self::new(now, least, limit)
+        }
+    }
+
+    /// Whether nothing is under way or owed, and no probe due soon.
+    pub(crate) fn rests(&self, now: u64) -> bool {
+        let probes = self.next_size().is_some() && self.size_at < now + SIZE_PROBE_NS;
+        self.candidate.is_none() && self.echoes.is_empty() && !probes
+    }
+
     /// What the path carries at least.
     pub(crate) fn least(&self) -> usize {
         self.least

@@ -224,7 +224,7 @@ impl Links {
             initiated: false,
             preferred: self.is_preferred(&who.id, false),
         };
-        self.attach(env.now, (peer, hello.from), &terms, parts, None);
+        self.attach(env.now, (peer, who.id, hello.from), &terms, parts, None);
         self.yield_dial(env.now, peer);
         Ok((peer, body))
     }

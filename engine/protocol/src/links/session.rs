@@ -5,7 +5,7 @@
 //! ends open at once, both hold both sessions; the one that the smaller node id opened is preferred. Neither session is
 //! refused, so a pair is never locked out.
 
-use tidings_wire::PairKeys;
+use tidings_wire::{Boot, NodeId, PairIdentity, PairKeys, RestingKeys};
 
 /// Sessions opened within this time of each other count as opened at once.
 const CROSSING_NS: u64 = 3_000_000_000;
@@ -68,9 +68,75 @@ impl Session {
         }
     }
 
+    /// What must be remembered of it while nothing is said.
+    pub(crate) fn fold(&self) -> Folded {
+        Folded {
+            keys: self.keys.rest(),
+            key_slot: self.key_slot,
+            slot: self.slot,
+            tx_index: self.tx_index,
+            tx_steer: self.tx_steer,
+            id: self.id,
+            initiated: self.initiated,
+            preferred: self.preferred,
+            installed_at: self.installed_at,
+        }
+    }
+
     /// Whether every datagram on it must begin with OPENED: the initiator has not been heard.
     pub(crate) fn needs_opened(&self) -> bool {
         !self.confirmed
+    }
+}
+
+/// A session while nothing is said.
+pub(crate) struct Folded {
+    keys: RestingKeys,
+    key_slot: u8,
+    slot: u32,
+    tx_index: u32,
+    tx_steer: u8,
+    id: HandshakeId,
+    initiated: bool,
+    preferred: bool,
+    installed_at: u64,
+}
+
+impl Folded {
+    /// The session again, between `us` and `them`.
+    pub(crate) fn unfold(self, now: u64, us: (NodeId, Boot), them: (NodeId, Boot)) -> Session {
+        let (initiator, responder) = if self.initiated {
+            (us, them)
+        } else {
+            (them, us)
+        };
+        let who = PairIdentity {
+            initiator: initiator.0,
+            initiator_boot: initiator.1,
+            responder: responder.0,
+            responder_boot: responder.1,
+            nonce_i: self.id.nonce_i,
+            nonce_r: self.id.nonce_r,
+        };
+        Session {
+            keys: self.keys.wake(&who, self.initiated),
+            key_slot: self.key_slot,
+            slot: self.slot,
+            tx_index: self.tx_index,
+            tx_steer: self.tx_steer,
+            id: self.id,
+            initiated: self.initiated,
+            preferred: self.preferred,
+            installed_at: self.installed_at,
+            confirmed: true,
+            heard_at: now,
+            opened_due: false,
+            opened_at: 0,
+        }
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
     }
 }
 
@@ -185,6 +251,14 @@ impl Sessions {
                 && self.expires_at(&self.all[*at]) <= now
         })?;
         Some(self.remove(at))
+    }
+
+    /// The session, if there is but one and nothing is owed on it.
+    pub(crate) fn only(&self) -> Option<&Session> {
+        match &self.all[..] {
+            [session] if session.confirmed && !session.opened_due => Some(session),
+            _ => None,
+        }
     }
 
     /// Every receive slot.

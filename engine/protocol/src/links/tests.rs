@@ -575,7 +575,7 @@ fn a_datagram_that_comes_twice_is_acknowledged_again() {
         net.run_clean(DELAY + MS);
         let link = net.link(0, 1).unwrap();
         let channel = if bulk { &link.bulk } else { &link.ctl };
-        assert!(channel.tx.is_idle(), "bulk {bulk}");
+        assert!(channel.tx.rests(), "bulk {bulk}");
         assert_eq!(net.nodes[1].got, [0]);
         assert!(net.nodes[1].refusals.contains(&Refusal::Duplicate));
     }
@@ -639,12 +639,67 @@ fn an_idle_link_that_nobody_wants_is_dropped_and_its_slot_rests() {
     net.nodes[0].want(1);
     net.run_clean(SECOND);
     net.nodes[0].links.unwant(PeerIx(0), reason::MEMBERS);
-    net.run_clean(310 * SECOND);
+    net.run_clean(3_500 * SECOND);
+    let folded =
+        |node: &Node| node.links.link(PeerIx(0)).is_some() && node.links.iter().next().is_none();
+    assert!(net.nodes.iter().all(folded));
+    net.run_clean(200 * SECOND);
     assert!(net.link(0, 1).is_none() && net.link(1, 0).is_none());
     assert!(matches!(
         net.nodes[0].events.last(),
         Some(LinkEvent::Down { .. })
     ));
+}
+
+#[test]
+fn a_link_that_rests_is_folded_and_goes_on_where_it_was() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    let (mut sent, mut handshakes) = (0, 0);
+    for round in 0..4 {
+        for (a, b) in [(0, 1), (1, 0)] {
+            net.talk(a, b, false, sent..sent + 3);
+            net.talk(a, b, true, sent + 3..sent + 6);
+        }
+        sent += 6;
+        net.run_clean(SECOND);
+        let hellos = net.seen.iter().filter(|packet| packet.kind().is_some());
+        let hellos = hellos.count();
+        assert!(round == 0 || hellos == handshakes, "no handshake is needed");
+        handshakes = hellos;
+        // What was recorded before it was folded is refused after.
+        let recorded: Vec<Packet> = net.seen.clone();
+        net.run_clean(10 * SECOND);
+        assert!(
+            net.nodes
+                .iter()
+                .all(|node| node.links.iter().next().is_none())
+        );
+        let known = net.nodes[0].links.link(PeerIx(0)).unwrap();
+        assert!(known.rtt.is_known());
+        let before: Vec<usize> = net.nodes.iter().map(|node| node.got.len()).collect();
+        for packet in recorded {
+            if packet.kind().is_none() {
+                net.replay(packet);
+            }
+        }
+        net.run_clean(SECOND);
+        let after: Vec<usize> = net.nodes.iter().map(|node| node.got.len()).collect();
+        assert_eq!(before, after);
+        // A refused datagram does not keep it unfolded.
+        assert!(
+            net.nodes
+                .iter()
+                .all(|node| node.links.iter().next().is_none())
+        );
+    }
+    for node in &net.nodes {
+        let mut got = node.got.clone();
+        got.sort_unstable();
+        assert_eq!(got, (0..sent).collect::<Vec<u32>>());
+        assert_eq!(node.ups(), 1);
+    }
 }
 
 #[test]

@@ -380,7 +380,7 @@ impl Members {
     }
 
     fn on_link_up(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, generation: u64) {
-        let Some(link) = ctx.links.link(peer) else {
+        let Some(link) = ctx.links.open_link(peer) else {
             return;
         };
         let (addr, initiated) = (link.addr, link.sessions.used_ref().initiated);

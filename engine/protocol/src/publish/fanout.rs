@@ -245,8 +245,12 @@ impl Publish {
         self.take_turns(stream, links, now);
         for at in 0..stream.nodes.len() {
             let peer = stream.nodes[at].peer;
+            // A link is not stirred for nothing: one over which nothing is said is folded.
+            if stream.nodes[at].rests(stream.head()) {
+                continue;
+            }
             let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
-            if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
+            if let Some(link) = links.link_mut(peer) {
                 node.paced_at = 0;
                 self.judge(stream, &mut node, link, now);
                 self.repair(stream, &mut node, link, tx, now);
@@ -478,7 +482,7 @@ fn account(
     }
     if p.acked > 0 {
         link.congestion
-            .on_acked(p.acked, now, p.sent_at.unwrap_or(now), &link.rtt);
+            .on_acked(p.acked, now, p.sent_at.unwrap_or(now), &link.known.rtt);
     }
     if p.lost > 0 {
         link.congestion.on_lost(p.lost, p.lost_sent_at, now);

@@ -170,6 +170,11 @@ impl Node {
         self.standing == Standing::Live
     }
 
+    /// Whether there is nothing to do for it: it is not live, or has everything and is asked nothing.
+    pub(crate) fn rests(&self, head: u64) -> bool {
+        !self.is_live() || (self.floor == head && self.beat_at == 0 && self.paced_at == 0)
+    }
+
     /// Since when the node has been holding up others, asked at least every so often while it does.
     pub(crate) fn lagging_since(&mut self, now: u64) -> u64 {
         // A pause in the asking means that it had caught up.

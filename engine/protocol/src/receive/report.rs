@@ -36,7 +36,13 @@ impl Receive {
         settled
     }
 
-    /// Publisher nodes with anything to tell.
+    /// Publisher nodes that are to be told something, or asked.
+    pub(crate) fn owing(&self, now: u64) -> impl Iterator<Item = PeerIx> {
+        let peers = self.origins.keys().copied();
+        peers.filter(move |&peer| self.has_reports(peer) || self.may_fetch(peer, now))
+    }
+
+    /// Whether a publisher node is to be told something.
     pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
         self.origins
             .get(&peer)

@@ -75,6 +75,8 @@ pub(crate) struct Effective {
 pub(crate) struct Tables {
     pub(crate) own: OwnTable,
     peers: BTreeMap<PeerIx, Peer>,
+    // Those of them that may miss something of the own table.
+    due: BTreeSet<PeerIx>,
     /// Effective subscriptions of every node, the local one included.
     pub(crate) index: TopicIndex,
     waiting: Vec<Waiting>,
@@ -108,6 +110,7 @@ impl Tables {
             );
             self.epoch += 1;
         }
+        self.on_change();
         let version = self.own.version();
         let peers = alive
             .filter(|p| self.peers.get(p).is_none_or(|p| p.acked < version))
@@ -134,16 +137,24 @@ impl Tables {
         );
         self.epoch += 1;
         self.waiting.retain(|w| w.sub != sub);
+        self.on_change();
         true
     }
 
+    fn on_change(&mut self) {
+        let linked = self.peers.iter().filter(|(_, peer)| peer.linked);
+        self.due.extend(linked.map(|(ix, _)| *ix));
+    }
+
     /// A new session with the peer: it gets the whole table again.
-    pub(crate) fn on_link_up(&mut self, peer: PeerIx) {
-        let peer = self.peers.entry(peer).or_default();
+    pub(crate) fn on_link_up(&mut self, ix: PeerIx) {
+        let peer = self.peers.entry(ix).or_default();
         (peer.linked, peer.sent, peer.acked, peer.outgoing) = (true, None, 0, None);
+        self.due.insert(ix);
     }
 
     pub(crate) fn on_link_down(&mut self, peer: PeerIx) {
+        self.due.remove(&peer);
         if let Some(peer) = self.peers.get_mut(&peer) {
             (peer.linked, peer.outgoing) = (false, None);
         }
@@ -160,6 +171,7 @@ impl Tables {
     pub(crate) fn drop_peer(&mut self, peer: PeerIx) {
         self.on_peer_gone(peer);
         self.peers.remove(&peer);
+        self.due.remove(&peer);
     }
 
     /// The peer confirms that it applied `version` of this node's table.
@@ -177,10 +189,16 @@ impl Tables {
     }
 
     /// The peer asks for the table after `have`, because an increment did not fit.
-    pub(crate) fn on_ask(&mut self, peer: PeerIx, have: u64) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
+    pub(crate) fn on_ask(&mut self, ix: PeerIx, have: u64) {
+        if let Some(peer) = self.peers.get_mut(&ix) {
             (peer.sent, peer.outgoing) = (Some(have.min(self.own.version())), None);
+            self.due.insert(ix);
         }
+    }
+
+    /// Every peer that misses anything of the own table, and perhaps some that do not.
+    pub(crate) fn owing(&self) -> impl Iterator<Item = PeerIx> {
+        self.due.iter().copied()
     }
 
     /// Whether the peer misses anything of the own table.
@@ -203,6 +221,7 @@ impl Tables {
         loop {
             if state.outgoing.is_none() {
                 if state.sent >= Some(self.own.version()) {
+                    self.due.remove(&peer);
                     return;
                 }
                 let Some(after) = reports.queued else {

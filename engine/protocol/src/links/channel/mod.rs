@@ -41,6 +41,24 @@ impl Channel {
         }
     }
 
+    /// Both directions where an earlier channel rested: its [`Channel::numbers`].
+    pub(crate) fn at(size: Size, (next, expected): (u64, u64)) -> Self {
+        Self {
+            tx: Sender::at(size, next),
+            rx: Receiver::at(size, expected),
+        }
+    }
+
+    /// Whether nothing waits in either direction.
+    pub(crate) fn rests(&self) -> bool {
+        self.tx.rests() && self.rx.rests()
+    }
+
+    /// The next chunk to send and the next expected.
+    pub(crate) fn numbers(&self) -> (u64, u64) {
+        (self.tx.arrived_to(), self.rx.expected())
+    }
+
     /// Queues one encoded digest. False if the queue has no room for it; nothing changed then.
     pub(crate) fn push(&mut self, digest: &[u8]) -> bool {
         self.tx.push(digest)
@@ -201,7 +219,7 @@ mod tests {
                 next += 1;
             }
             rig.step(loss);
-            if rig.got.len() as u32 == count && rig.channel.tx.is_idle() {
+            if rig.got.len() as u32 == count && rig.channel.tx.rests() {
                 break;
             }
         }
@@ -218,7 +236,7 @@ mod tests {
                 "seed {seed}: {} came",
                 rig.got.len()
             );
-            assert!(rig.channel.tx.is_idle(), "seed {seed}");
+            assert!(rig.channel.tx.rests(), "seed {seed}");
             assert_eq!(rig.congestion.in_flight(), 0, "seed {seed}");
         }
     }

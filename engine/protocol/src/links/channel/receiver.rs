@@ -45,8 +45,13 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Expects chunk 0; keeps up to `size.window` chunks ahead of a hole.
     pub(crate) fn new(size: Size) -> Self {
+        Self::at(size, 0)
+    }
+
+    /// Expects chunk `expected`.
+    pub(crate) fn at(size: Size, expected: u64) -> Self {
         Self {
-            expected: 0,
+            expected,
             early: BTreeMap::new(),
             spare: Vec::new(),
             size,
@@ -54,6 +59,16 @@ impl Receiver {
             waiting_since: 0,
             ack_at: None,
         }
+    }
+
+    /// Whether nothing came early and nothing waits for an acknowledgement.
+    pub(crate) fn rests(&self) -> bool {
+        self.early.is_empty() && self.ack_at.is_none()
+    }
+
+    /// The next chunk in order.
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected
     }
 
     /// Takes a chunk; `srtt` sets how long its acknowledgement may wait.

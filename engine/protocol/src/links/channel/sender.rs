@@ -83,11 +83,16 @@ pub(crate) struct Sender {
 impl Sender {
     /// An empty queue; the first chunk will be 0.
     pub(crate) fn new(size: Size) -> Self {
+        Self::at(size, 0)
+    }
+
+    /// An empty queue; the first chunk will be `next`.
+    pub(crate) fn at(size: Size, next: u64) -> Self {
         Self {
             size,
             chunks: VecDeque::new(),
-            base: 0,
-            unsent: 0,
+            base: next,
+            unsent: next,
             open: Vec::new(),
             scratch: Vec::new(),
             queued: 0,
@@ -152,8 +157,7 @@ impl Sender {
     }
 
     /// Whether everything pushed was acknowledged.
-    #[cfg(test)]
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(crate) fn rests(&self) -> bool {
         self.chunks.is_empty() && self.open.is_empty()
     }
 
