@@ -22,6 +22,8 @@ outstanding   10000000 256
 acks          10000000 256
 reassembly    10000000 512
 handshake      1000000 512
+insider        1000000 1024
+cores          1000000 512
 "
 
 sanitizer=${SANITIZER:-none}

@@ -76,4 +76,6 @@ properties! {
     acknowledgements_add_up: "acks",
     parts_make_the_message_that_they_are_of: "reassembly",
     no_handshake_locks_a_pair_out_or_leaves_anything_behind: "handshake",
+    whatever_an_insider_says_nothing_panics: "insider",
+    whatever_owners_and_networks_do_the_books_are_right: "cores",
 }

@@ -1,20 +1,24 @@
 //! What must hold whatever the input is: one function of bytes for each fuzz target, called by `cargo fuzz` (`fuzz/`) and by
 //! the ordinary tests (`tests/tests/props.rs`). A function that returns found nothing; one that panics did.
 
+mod cores;
 mod corpus;
 mod datagrams;
 mod digests;
 mod frames;
 mod handshake;
+mod insider;
 mod keyrings;
 mod windows;
 mod wire;
 
+pub use cores::cores;
 pub use corpus::corpus;
 pub use datagrams::datagrams;
 pub use digests::digests;
 pub use frames::frames;
 pub use handshake::handshake;
+pub use insider::insider;
 pub use keyrings::keyrings;
 pub use tidings_protocol::props::{acks, outstanding, ranges, reassembly, topics};
 pub use windows::windows;
@@ -32,7 +36,7 @@ pub struct Property {
 
 macro_rules! properties {
     ($($name:ident $cases:literal,)*) => {
-        /// Every property but those of the daemon's own files, which stand in the daemon.
+        /// Every property.
         pub const PROPERTIES: &[Property] =
             &[$(Property { name: stringify!($name), check: $name, cases: $cases },)*];
     };
@@ -49,5 +53,7 @@ properties! {
     outstanding 1_000,
     acks 1_000,
     reassembly 500,
-    handshake 60,
+    handshake 200,
+    insider 500,
+    cores 100,
 }
