@@ -113,7 +113,7 @@ fn main() -> ExitCode {
             eprintln!("SKIPPED: there is no serf on this machine");
             continue;
         };
-        serf_name = herd.name();
+        serf_name = format!("Serf {}", herd.name());
         serf.push(measure(&herd, plan));
         loads.push(load());
     }

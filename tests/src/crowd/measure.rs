@@ -267,7 +267,8 @@ impl Crowd<'_> {
         for _ in 0..self.plan.messages {
             self.gather(SECOND / 2, |_| false);
             let at = self.herd.speak(1);
-            let sights = self.until(self.others(), 0, What::Message, at);
+            // The speaker hears itself, too.
+            let sights = self.until(self.plan.nodes, 0, What::Message, at);
             let by: BTreeSet<usize> = sights
                 .iter()
                 .filter(|s| s.what == What::Message && s.by != 1)
