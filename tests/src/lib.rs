@@ -2,6 +2,7 @@
 
 #[cfg(feature = "hosts")]
 pub mod blackbox;
+mod books;
 #[cfg(feature = "hosts")]
 pub mod crowd;
 #[cfg(feature = "hosts")]
@@ -10,3 +11,4 @@ pub mod host;
 pub mod lab;
 pub mod net;
 pub mod props;
+pub mod sim;

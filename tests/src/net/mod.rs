@@ -3,7 +3,6 @@
 //! Every datagram that a core plans is cut into segments and given to the link between the two nodes, which delays, loses,
 //! doubles, reorders or cuts it. The same seed and the same calls give the same bytes: [`Net::trace`] is their hash.
 
-mod check;
 mod rule;
 mod seen;
 
@@ -14,11 +13,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
-use check::Check;
 use seen::Step;
 use tidings_protocol::{Accepted, Core, CoreConfig, Outcome, PublishError, PublisherId, SubSpec};
 use tidings_wire::{Boot, Class, KeyRecord, Keyring, NodeId, OverlayId, Suite};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::books::Books;
 
 /// A millisecond and a second in virtual time.
 pub const MS: u64 = 1_000_000;
@@ -64,7 +64,7 @@ pub struct Net {
     pub sent: BTreeMap<(usize, usize, u8), (u64, u64)>,
     // When the last of a link with a rate has passed.
     busy: BTreeMap<(usize, usize), u64>,
-    check: Check,
+    check: Books,
     kept: Option<Vec<Vec<u8>>>,
     // Whether datagrams that arrive at one moment are taken in one turn.
     batches: bool,
@@ -126,7 +126,7 @@ impl Net {
             items: BTreeMap::new(),
             sent: BTreeMap::new(),
             busy: BTreeMap::new(),
-            check: Check::default(),
+            check: Books::default(),
             kept: None,
             batches: false,
             configure: Box::new(configure),
@@ -290,8 +290,17 @@ impl Net {
         };
         for step in std::mem::take(&mut seen.steps) {
             match step {
-                Step::Got(at) => self.check.got(*id, &seen.got[at]),
-                Step::Told(at) => self.check.told(*id, publisher, &seen.told[at].1),
+                Step::Got(handed) => self.check.handed(*id, &handed),
+                Step::Told(at) => match &seen.told[at].1 {
+                    Told::Gap(sub, publisher, from, to, _) => {
+                        self.check.gap((*id, *sub), (*publisher, *from, *to));
+                    }
+                    Told::Outcome(handle, peer, sub, from, to, outcome) => {
+                        let run = (publisher(*handle), *from, *to);
+                        self.check.outcomes(run, (*peer, *sub), *outcome);
+                    }
+                    _ => {}
+                },
             }
         }
     }
@@ -583,7 +592,8 @@ impl Net {
             held.push((got.publisher, got.seq));
         }
         for &(publisher, seq) in &held {
-            self.check.acknowledged((id, sub), publisher, seq, false);
+            self.check
+                .acknowledged((id, sub), publisher, (seq, seq + 1));
         }
         self.drive(n, |core, _, seen| {
             for (publisher, seq) in held {
@@ -621,7 +631,9 @@ impl Net {
         upto: bool,
     ) -> u64 {
         let id = self.nodes[n].id;
-        self.check.acknowledged((id, sub), publisher, seq, upto);
+        let from = if upto { 0 } else { seq };
+        let range = (from, seq.saturating_add(1));
+        self.check.acknowledged((id, sub), publisher, range);
         self.drive(n, |core, _, _| core.acknowledge(sub, publisher, seq, upto))
             .unwrap_or(0)
     }

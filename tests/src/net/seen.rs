@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, PublisherId, Taken};
 use tidings_wire::NodeId;
 
+use crate::books::Handed;
+
 /// What a local subscriber does with messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -56,10 +58,10 @@ pub enum Told {
     Synced(bool),
 }
 
-/// One thing that the owner saw, in the order in which it happened: an index into `got` or `told`.
+/// One thing that the owner saw, in the order in which it happened. What was told is an index into `told`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    Got(usize),
+    Got(Handed),
     Told(usize),
 }
 
@@ -94,7 +96,7 @@ impl Outlet for Seen {
                 Taken::Kept
             }
         };
-        self.steps.push(Step::Got(self.got.len()));
+        self.steps.push(Step::Got(Handed::new(sub, m, taken)));
         self.got.push(Got {
             at: self.now,
             sub,

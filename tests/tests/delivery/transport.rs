@@ -440,4 +440,35 @@ fn a_publisher_whose_session_another_has_at_one_node_draws_again_and_nothing_is_
         two_of_one_session(seed as u64, rule, false);
         two_of_one_session(seed as u64, rule, true);
     }
+
+#[test]
+fn a_datagram_that_comes_after_the_end_of_its_link_leaves_nothing_to_do_for_ever() {
+    let mut net = mesh(1, 3);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    net.publish_surely(0, handle, b"the stream is open");
+    assert!(net.settle(0, S));
+    net.link(0, 1, Rule::CUT);
+    net.link(0, 2, Rule::CUT);
+    net.keep_datagrams();
+    net.publish_surely(0, handle, b"late");
+    let fan = |d: &&[u8]| Class::of(d[0]) == Ok(Class::Fan);
+    let late = net
+        .kept_datagrams()
+        .find(fan)
+        .expect("it was sent")
+        .to_vec();
+    net.run(40 * S);
+    let linked = |net: &Net| {
+        let peers = net.core(1).peers();
+        peers
+            .iter()
+            .any(|p| p.node == net.id(0) && p.address.is_some())
+    };
+    assert!(!linked(&net), "the link has ended");
+    net.inject(0, 1, &late);
+    net.run(10 * MS);
+    let deadline = net.core(1).deadline();
+    assert!(deadline.is_some_and(|at| at > net.now()), "{deadline:?}");
 }

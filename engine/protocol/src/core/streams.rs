@@ -141,6 +141,8 @@ impl Streams {
                     continue;
                 }
                 let Some(link) = links.link_mut(stream.peer) else {
+                    // What was still on its way came after the link's end.
+                    stream.hush();
                     continue;
                 };
                 if !link.may_send(now) {

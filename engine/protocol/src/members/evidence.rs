@@ -80,20 +80,25 @@ impl Members {
     ) -> bool {
         let live = self.table.live().len();
         let suspicion = Suspicion::new(ctx.now, accuser, live, &self.timing);
-        if self
-            .table
-            .shift(ctx.now, peer, stand, MemberState::Suspect)
-            .is_none()
-        {
+        let suspect = MemberState::Suspect;
+        let Some(before) = self.table.shift(ctx.now, peer, stand, suspect) else {
             return false;
-        }
+        };
         if let Some(entry) = self.table.get_mut(peer) {
             entry.suspicion = Some(suspicion);
             if gone {
                 entry.observe(accuser);
             }
         }
-        self.events.push_back(MemberEvent::Quarantine { peer });
+        // That it was back, and at which stand it was suspect before, may not have come through to us.
+        match before {
+            MemberState::Alive | MemberState::Suspect => {}
+            MemberState::Dead => self.events.push_back(MemberEvent::Rejoin { peer }),
+            MemberState::Left => self.events.push_back(MemberEvent::In { peer }),
+        }
+        if before != MemberState::Suspect {
+            self.events.push_back(MemberEvent::Quarantine { peer });
+        }
         true
     }
 
@@ -256,12 +261,17 @@ impl Members {
         let Some(id) = self.table.get(peer).map(|entry| entry.id) else {
             return;
         };
-        self.table.shift(ctx.now, peer, stand, MemberState::Dead);
+        let before = self.table.shift(ctx.now, peer, stand, MemberState::Dead);
         self.timers.disarm(Timer::Suspicion(peer));
         self.timers.disarm(Timer::Gone(peer));
         self.tell(ctx, &rumour(id, stand, MemberState::Dead, accuser, false));
         ctx.links.forget(ctx.now, peer);
-        self.events.push_back(MemberEvent::Unreachable { peer });
+        if before == Some(MemberState::Left) {
+            self.events.push_back(MemberEvent::In { peer });
+        }
+        if before != Some(MemberState::Dead) {
+            self.events.push_back(MemberEvent::Unreachable { peer });
+        }
     }
 
     fn is_heard(&self, ctx: &Ctx<'_>, peer: PeerIx, within: u64) -> bool {

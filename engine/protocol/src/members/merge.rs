@@ -34,10 +34,28 @@ impl Members {
             self.on_own_member(ctx, from, stand, view.fixed.boot);
         } else {
             match view.state() {
-                MemberState::Alive => self.on_alive(ctx, view, via),
+                MemberState::Alive => {
+                    self.answer_outdated(ctx, from, view);
+                    self.on_alive(ctx, view, via);
+                }
                 MemberState::Left => self.on_left(ctx, id, stand),
                 MemberState::Suspect | MemberState::Dead => self.tally.bad_statement += 1,
             }
+        }
+    }
+
+    // A member tells of itself what is not above the record of an earlier life of it: its disk is behind. It hears of that
+    // record, and rises above it.
+    fn answer_outdated(&self, ctx: &mut Ctx<'_>, from: PeerIx, view: &MemberView<'_>) {
+        if ctx.peers.id(from) != view.fixed.id {
+            return;
+        }
+        let Some(held) = self.record(from) else {
+            return;
+        };
+        if held.fixed.boot != view.fixed.boot && stand_of(view) <= stand_of(&held) {
+            ctx.links
+                .push(from, |writer| writer.put_encoded(held.encoded));
         }
     }
 
@@ -176,13 +194,15 @@ impl Members {
         if !same && !self.is_news(peer, stand) {
             return;
         }
-        self.table.shift(ctx.now, peer, stand, MemberState::Left);
+        let before = self.table.shift(ctx.now, peer, stand, MemberState::Left);
         self.timers.disarm(Timer::Suspicion(peer));
         self.timers.disarm(Timer::Gone(peer));
         let rumour = super::rumour(id, stand, MemberState::Left, id, false);
         self.tell(ctx, &rumour);
         ctx.links.forget(ctx.now, peer);
-        self.events.push_back(MemberEvent::Out { peer });
+        if before != Some(MemberState::Left) {
+            self.events.push_back(MemberEvent::Out { peer });
+        }
     }
 
     /// Somebody calls us suspect, dead or gone at a stand.
@@ -230,12 +250,9 @@ impl Members {
         }
         match self.own.generation() {
             Some(ours) if stand.generation < ours => self.owed.push(from),
-            Some(ours) if stand.generation == ours => {
-                if boot > self.own.portrait().boot {
-                    self.lose(stand.generation);
-                } else {
-                    self.outbid(stand.incarnation);
-                }
+            // Another copy of us runs, or our disk is behind and this is of our last life.
+            Some(ours) if stand.generation == ours && boot < self.own.portrait().boot => {
+                self.outbid(stand.incarnation);
             }
             _ => self.on_outlived(ctx.now, stand.generation),
         }

@@ -204,6 +204,10 @@ impl Node {
         };
         self.links.flush(&mut env);
         self.link_events(now);
+        self.note_members(now);
+    }
+
+    fn note_members(&mut self, now: u64) {
         while let Some(event) = self.members.poll_event() {
             self.note(now, event);
         }
@@ -747,6 +751,63 @@ fn a_false_accusation_is_refuted_within_two_seconds() {
 }
 
 #[test]
+fn every_presence_event_follows_on_the_one_before_though_some_news_did_not_come_through() {
+    let mut world = World::joined(4);
+    let now = world.now;
+    let node = world.node(1);
+    let stand = |incarnation| Stand {
+        generation: 1,
+        incarnation,
+    };
+    let states = [
+        (MemberState::Suspect, 0),
+        (MemberState::Suspect, 1),
+        (MemberState::Left, 2),
+        (MemberState::Left, 3),
+        (MemberState::Suspect, 4),
+        (MemberState::Left, 5),
+    ];
+    for (state, incarnation) in states {
+        let said = rumour(id(2), stand(incarnation), state, id(2), false);
+        node.with(now, |members, ctx| {
+            let peer = ctx.peers.intern(id(3));
+            members.on_rumour(ctx, peer, &said, Via::Gossip);
+        });
+        node.note_members(now);
+    }
+    let names: Vec<_> = node.events.iter().map(|event| event.1).collect();
+    let legal = [
+        "member_quarantine",
+        "member_out",
+        "member_in",
+        "member_quarantine",
+        "member_out",
+    ];
+    assert_eq!(names, legal);
+}
+
+#[test]
+fn a_member_held_dead_that_is_suspect_anew_is_back_first() {
+    let mut world = World::joined(4);
+    world.nodes[2] = None;
+    world.until(30 * SECOND, |world| world.all_hold(2, MemberState::Dead));
+    let now = world.now;
+    let node = world.node(1);
+    node.events.clear();
+    let stand = Stand {
+        generation: 1,
+        incarnation: 50,
+    };
+    node.with(now, |members, ctx| {
+        let peer = ctx.peers.intern(id(2));
+        members.suspect(ctx, peer, stand, id(3), false);
+    });
+    node.note_members(now);
+    let names: Vec<_> = node.events.iter().map(|event| event.1).collect();
+    assert_eq!(names, ["member_rejoin", "member_quarantine"]);
+}
+
+#[test]
 fn old_statements_replayed_change_nothing() {
     let mut world = World::joined(4);
     let old = world.node(0).members.own_record().to_vec();
@@ -792,6 +853,26 @@ fn new_metadata_and_table_versions_reach_all_with_one_record_per_flush() {
         );
         assert_eq!(node.members.record(peer).unwrap().meta, b"zone=a");
         assert_eq!(node.members.table.get(peer).unwrap().stand.incarnation, 1);
+    }
+}
+
+#[test]
+fn a_node_that_comes_back_with_the_generation_of_its_last_life_is_known_by_its_new_boot() {
+    for seed in 0..6 {
+        let mut world = World::joined_seeded(4, seed);
+        world.node(2).members.set_metadata(b"key=value");
+        world.run(3 * SECOND);
+        world.nodes[2] = None;
+        world.run(SECOND * (seed % 2) * 20);
+        world.start(2, Some(1), &[0]);
+        let boot = world.node(2).members.own.portrait().boot;
+        let known = |world: &World| {
+            let mut others = world.up().filter(|node| node.at != 2);
+            let held = |node: &Node| node.members.boot(node.peers.find(&id(2))?);
+            world.agrees() && others.all(|node| held(node) == Some(boot))
+        };
+        assert!(world.until(10 * SECOND, known).is_some(), "seed {seed}");
+        assert_eq!(world.node(2).conflicts, 0, "seed {seed}");
     }
 }
 

@@ -42,6 +42,8 @@ struct Extra {
     gaps: BTreeMap<u64, (u64, Outcome)>,
     acks: RangeSet,
     refused: RangeSet,
+    // Refused at any time: whoever asks again what became of them must not take them for acknowledged.
+    ever_refused: RangeSet,
     // A BACKLOG was told that ends here: all below is got, missed or accounted for.
     asked_to: u64,
     // Spent before, and in the list of those whose memory is kept for a while.
@@ -273,7 +275,15 @@ impl Intake {
 
     /// The subscription's policy refuses these messages: their publisher is told so, and they never come.
     pub(crate) fn refuse(&mut self, from: u64, to: u64) {
-        self.extra().refused.insert(from, to);
+        let extra = self.extra();
+        extra.refused.insert(from, to);
+        extra.ever_refused.insert(from, to);
+        while extra.ever_refused.ranges() > limits::RANGES
+            && let Some((from, to)) = extra.ever_refused.first()
+        {
+            // It is long ago: their publisher knows.
+            extra.ever_refused.remove(from, to);
+        }
         self.skip(from, to, Outcome::Rejected);
     }
 
@@ -425,9 +435,23 @@ impl Intake {
         for (a, b) in owned.iter() {
             self.kept.holes(a, b, |a, b| done.push((a, b)));
         }
+        let Some(extra) = &mut self.extra else {
+            done.into_iter().for_each(|(a, b)| self.report(a, b));
+            return;
+        };
+        let mut acked = Vec::new();
         for (a, b) in done {
-            self.report(a, b);
+            let Extra {
+                refused,
+                ever_refused,
+                ..
+            } = &mut **extra;
+            ever_refused.holes(a, b, |a, b| acked.push((a, b)));
+            ever_refused.parts(a, b, |a, b| {
+                refused.insert(a, b);
+            });
         }
+        acked.into_iter().for_each(|(a, b)| self.report(a, b));
     }
 
     // More is owed than was known: late is better than never, in order or not.
@@ -628,7 +652,7 @@ impl Extra {
             && self.hold.is_empty()
             && self.gaps.is_empty()
             && self.acks.is_empty()
-            && self.refused.is_empty()
+            && self.ever_refused.is_empty()
     }
 }
 

@@ -162,3 +162,29 @@ fn an_ordered_one_asks_for_what_it_can_hand_over_next() {
     intake.miss(0, 2);
     assert_eq!(intake.next_missed(), Some((0, 2)));
 }
+
+#[test]
+fn what_was_refused_is_told_so_however_often_it_is_asked_for() {
+    let mut intake = Intake::new(1, false, 0);
+    intake.got(0, true);
+    intake.refuse(1, 3);
+    intake.got(3, true);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        intake.on_backlog(0, 4, false);
+        intake.reports(|from, to, outcome| {
+            told.push((from, to, outcome));
+            true
+        });
+    }
+    let delivered = |seq: u64| {
+        let about = told
+            .iter()
+            .filter(|(from, to, _)| (*from..*to).contains(&seq));
+        about.map(|told| told.2).collect::<Vec<_>>()
+    };
+    for seq in [1, 2] {
+        assert_eq!(delivered(seq), [Outcome::Rejected; 2], "{told:?}");
+    }
+    assert!(!delivered(3).contains(&Outcome::Rejected), "{told:?}");
+}
