@@ -1,4 +1,4 @@
-//! Runs seeds of the simulator: `sim --seed N`, `sim --seeds A..B`, `sim --scenario NAME`.
+//! Runs seeds of the simulator: `sim --seed N`, `sim --seeds A..B`.
 //!
 //! Prints one line per range of seeds, and for each failure the one command that replays it, shrunk as far as that goes.
 
@@ -20,9 +20,6 @@ struct Args {
     /// Seeds from A up to but without B.
     #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: Option<(u64, u64)>,
-    /// A named course of events; `list` for their names.
-    #[arg(long)]
-    scenario: Option<String>,
     /// Nodes.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(2..=64))]
     nodes: u8,
@@ -76,7 +73,7 @@ fn main() -> ExitCode {
         (Some(_), _) => one(&options, args.raw),
         (None, Some(seeds)) => many(&options, seeds, &args),
         (None, None) => {
-            eprintln!("give --seed, --seeds or --scenario");
+            eprintln!("give --seed or --seeds");
             ExitCode::from(2)
         }
     }

@@ -209,14 +209,14 @@ impl Network {
             return None;
         }
         let mut delay = path.delay;
-        if path.rate > 0 {
+        if let Some(takes) = (len as u64 * S).checked_div(path.rate) {
             let waits = path.free_at.saturating_sub(self.now);
             // A quarter of a second's worth may wait.
             if waits > S / 4 {
                 self.passed.clogged += 1;
                 return None;
             }
-            path.free_at = self.now + waits + len as u64 * S / path.rate;
+            path.free_at = self.now + waits + takes;
             delay += path.free_at - self.now;
         }
         if self.random.chance(self.weather.loss) {

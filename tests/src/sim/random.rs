@@ -49,7 +49,7 @@ impl Random {
         let zeros = u128::from(draw.leading_zeros());
         // The bits behind the first one, as a fraction of 2^16.
         let fraction = u128::from((draw << draw.leading_zeros() << 1) >> 48);
-        let log2 = (zeros + 1 << 16) - fraction;
+        let log2 = ((zeros + 1) << 16) - fraction;
         ((u128::from(mean) * log2 * 693 / 1000) >> 16) as u64
     }
 

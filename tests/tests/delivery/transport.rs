@@ -440,6 +440,7 @@ fn a_publisher_whose_session_another_has_at_one_node_draws_again_and_nothing_is_
         two_of_one_session(seed as u64, rule, false);
         two_of_one_session(seed as u64, rule, true);
     }
+}
 
 #[test]
 fn a_datagram_that_comes_after_the_end_of_its_link_leaves_nothing_to_do_for_ever() {
