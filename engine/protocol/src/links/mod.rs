@@ -226,6 +226,8 @@ impl Links {
 
     /// The link to a peer, to be flushed afterwards.
     pub(crate) fn link_mut(&mut self, peer: PeerIx) -> Option<&mut Link> {
+        // The number of this node itself is beyond all.
+        self.links.get(peer.at())?;
         self.mark(peer);
         self.unfolded(peer)
     }

@@ -36,10 +36,11 @@ impl Receive {
         settled
     }
 
-    /// Publisher nodes that are to be told something, or asked.
+    /// Publisher nodes that are to be told something, or asked; this node itself needs no link for that.
     pub(crate) fn owing(&self, now: u64) -> impl Iterator<Item = PeerIx> {
         let peers = self.origins.keys().copied();
-        peers.filter(move |&peer| self.has_reports(peer) || self.may_fetch(peer, now))
+        let others = peers.filter(|peer| *peer != PeerIx::LOCAL);
+        others.filter(move |&peer| self.has_reports(peer) || self.may_fetch(peer, now))
     }
 
     /// Whether a publisher node is to be told something.
