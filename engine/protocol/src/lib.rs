@@ -15,10 +15,6 @@ mod links;
 mod members;
 mod peer;
 #[cfg(any(test, feature = "props"))]
-#[cfg_attr(
-    not(feature = "props"),
-    expect(dead_code, reason = "the tests use a part of it")
-)]
 pub mod props;
 mod publish;
 mod ranges;

@@ -55,7 +55,7 @@ pub struct PeerStats {
     pub rtt: Option<u64>,
     /// The shortest round trip seen lately, in ns.
     pub rtt_min: Option<u64>,
-    /// Congestion window, and bytes in flight.
+    /// Congestion window, and bytes in flight; 0 while nothing is said over the link.
     pub window: (u64, u64),
     /// Bytes of the largest datagram that the path is known to carry.
     pub datagram: usize,

@@ -45,7 +45,7 @@ const BULK: Size = Size {
 const REST_NS: u64 = 5_000_000_000;
 /// A link that carried nothing for this long is dropped unless somebody wants it: a member in a cluster of 10,000 is probed
 /// every 50 minutes, and a handshake costs more than remembering.
-pub(super) const IDLE_NS: u64 = 3_600_000_000_000;
+const IDLE_NS: u64 = 3_600_000_000_000;
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 

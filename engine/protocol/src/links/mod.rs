@@ -416,6 +416,10 @@ impl Links {
         while let Some(slot) = link.sessions.expire(now) {
             self.slots.put_back(now, slot);
         }
+        if link.is_idle(now) && !self.wants.contains_key(&peer) {
+            self.drop_link(now, peer);
+            return;
+        }
         if self.fold(now, peer) {
             return;
         }

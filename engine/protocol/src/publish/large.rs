@@ -172,7 +172,10 @@ impl Larges {
     /// Datagrams that the message lies in.
     pub(super) fn datagrams(&self, id: u64) -> u64 {
         let large = self.messages.get(&id);
-        large.map_or(0, |l| (l.taken_in().count() + l.rest.len()) as u64)
+        large.map_or(0, |l| {
+            let taken_in: u64 = l.runs.iter().map(|(from, to)| to - from).sum();
+            taken_in + l.rest.len() as u64
+        })
     }
 
     /// The message's datagram `n`, from 0.
