@@ -167,3 +167,71 @@ fn no_file_speaks_of_the_machine_it_was_written_on() {
     }
     check("paths of a machine", found);
 }
+
+/// What stands in the code spans of a text, if it names a test: file and function.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.filter_map(|span| span.split_once(": ")).collect()
+}
+
+/// Whether a source has this test and runs it: a function below `#[test]` without `#[ignore]`, or one that a list of
+/// properties makes.
+fn has_test(text: &str, function: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let listed = format!("{function}: \"");
+    let head = format!("fn {function}(");
+    lines.iter().enumerate().any(|(at, line)| {
+        let above = lines[..at].iter().rev();
+        let mut above = above.take_while(|line| line.starts_with('#') || line.starts_with("//"));
+        line.starts_with(&listed)
+            || line.starts_with(&head)
+                && above.clone().any(|line| *line == "#[test]")
+                && !above.any(|line| line.starts_with("#[ignore"))
+    })
+}
+
+#[test]
+fn every_check_names_tests_that_are_run() {
+    let sources = files("rs");
+    let exists = |file: &str, function: &str| {
+        let mut named = sources
+            .iter()
+            .filter(|(path, _)| path.with_extension("").ends_with(file));
+        let (Some((_, text)), None) = (named.next(), named.next()) else {
+            return false;
+        };
+        has_test(text, function)
+    };
+    let table = fs::read_to_string(root().join("docs/checks.md")).expect("the table");
+    let mut numbers = Vec::new();
+    let mut wrong = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let Some(number) = cells.first().and_then(|cell| cell.parse::<u32>().ok()) else {
+            continue;
+        };
+        numbers.push(number);
+        let [_, _, state, why] = cells[..] else {
+            wrong.push(format!("{number}: it has {} cells", cells.len()));
+            continue;
+        };
+        let tests = named_tests(why);
+        let missing = tests.iter().filter(|(file, test)| !exists(file, test));
+        wrong.extend(missing.map(|(file, test)| format!("{number}: no test {file}: {test}")));
+        let said = match state {
+            "shown" => !tests.is_empty() && !why.contains("missing: "),
+            "in part" => !tests.is_empty() && why.contains("; "),
+            "not shown" | "later" => tests.is_empty(),
+            _ => false,
+        };
+        if !said {
+            wrong.push(format!("{number}: {state} does not fit {why}"));
+        }
+    }
+    numbers.sort_unstable();
+    assert!(
+        numbers.iter().copied().eq(1..=95),
+        "each check once: {numbers:?}"
+    );
+    check("checks without their tests", wrong);
+}
