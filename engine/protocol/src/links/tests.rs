@@ -766,3 +766,42 @@ fn junk_of_any_kind_is_refused_without_harm() {
     assert!(net.works(0, 1));
     assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 2);
 }
+
+#[test]
+fn an_h3_of_a_session_that_was_replaced_or_folded_installs_nothing() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(5 * SECOND);
+    let first = net.link(1, 0).unwrap().sessions.used_ref().id;
+    let peer = net.nodes[0].peer(1);
+    net.nodes[0].links.redial(peer, true);
+    // Until nothing is heard on the old one any more.
+    for _ in 0..8 {
+        net.talk(0, 1, false, 0..1);
+        net.run_clean(SECOND);
+    }
+    let session = net.link(1, 0).unwrap().sessions.used_ref().id;
+    assert_ne!(first, session, "it was replaced");
+    let is_h3 = |packet: &&Packet| packet.kind() == Some(HelloKind::H3);
+    let h3s: Vec<Packet> = net.seen.iter().filter(is_h3).cloned().collect();
+    let (old, new) = (h3s[0].clone(), h3s[h3s.len() - 1].clone());
+    assert!(old.to == addr(1) && new.to == addr(1));
+
+    net.replay(old.clone());
+    net.run_clean(SECOND);
+    assert_eq!(net.nodes[1].refusals.last(), Some(&Refusal::Replayed));
+    for folded in [false, true] {
+        if folded {
+            net.run_clean(15 * SECOND);
+            assert!(net.nodes.iter().all(|n| n.links.iter().next().is_none()));
+        }
+        net.replay(old.clone());
+        net.replay(new.clone());
+        net.run_clean(SECOND);
+        let link = net.link(1, 0).unwrap();
+        assert_eq!(link.sessions.used_ref().id, session, "folded {folded}");
+        assert_eq!(link.sessions.len(), 1, "folded {folded}");
+        assert_eq!(net.nodes[1].ups(), 1, "folded {folded}");
+        assert!(net.works(0, 1), "folded {folded}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What brings a parted or forgetful cluster together again: seeds tried for ever, dead members tried anew, tombstones.
 
-use tidings_wire::digest::MemberState;
+use tidings_wire::digest::{BucketAsk, MemberState, bucket_of};
 
 use super::table::Entry;
 use super::{Ctx, MemberEvent, Members, SECOND, Timer};
@@ -54,12 +54,29 @@ impl Members {
         // The division is rounded up or down by chance, so that the sum over all nodes is right.
         let tries = (TRIES_PER_DEAD * dead.len() as u64 + ctx.rng.below(nodes)) / nodes;
         ctx.rng.shuffle(&mut dead);
-        for peer in dead.iter().take(TRIES_AT_ONCE.min(tries as usize)) {
+        dead.truncate(TRIES_AT_ONCE.min(tries as usize));
+        for peer in &dead {
             if let Some(entry) = self.table.get(*peer) {
                 for addr in entry.places().into_iter().take(ADDRS_PER_TRY) {
                     ctx.links.want_addr(addr);
                 }
             }
+        }
+        self.ask_after(ctx, &dead);
+    }
+
+    /// Asks somebody what became of them: one may have left where we could not hear it, and no hash tells.
+    fn ask_after(&mut self, ctx: &mut Ctx<'_>, dead: &[PeerIx]) {
+        let mut ask = BucketAsk::default();
+        for entry in dead.iter().filter_map(|peer| self.table.get(*peer)) {
+            let bucket = bucket_of(&entry.id);
+            ask.bitmap[usize::from(bucket / 8)] |= 1 << (bucket % 8);
+        }
+        let links = &*ctx.links;
+        let linked = self.pick(ctx.rng, 1, |peer, _| links.is_up(peer));
+        let link = linked.first().and_then(|peer| ctx.links.link_mut(*peer));
+        if let Some(link) = link.filter(|_| !dead.is_empty()) {
+            link.ctl.push_with(|writer| writer.put(&ask));
         }
     }
 

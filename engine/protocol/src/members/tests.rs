@@ -10,6 +10,8 @@ use crate::links::channel::Arrival;
 use crate::links::{Env, Local};
 use crate::tx::{Source, Tx};
 
+mod faults;
+
 const DELAY: u64 = 2 * MS;
 
 fn addr(node: usize) -> SocketAddr {
