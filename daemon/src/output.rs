@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Why a verb failed, as the user sees it and as the exit code says it.
@@ -15,6 +16,8 @@ pub enum Failure {
     NoSubscriber,
     /// Whoever read the output is gone, which is no news to anybody.
     Pipe,
+    /// Another live node has the id that is kept in this directory: exit code 78.
+    Twin(PathBuf),
 }
 
 impl Failure {
@@ -38,10 +41,18 @@ impl Failure {
             Self::Usage(text) => (text.clone(), 2),
             Self::NoSubscriber => ("no subscriber".to_owned(), 3),
             Self::Pipe => return ExitCode::SUCCESS,
+            Self::Twin(dir) => (twin(dir), 78),
         };
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::from(code)
     }
+}
+
+fn twin(dir: &Path) -> String {
+    format!(
+        "error: another live node has the id that is kept in {dir}\n  remedy: if this directory was copied, remove {dir}/node on one of the two machines",
+        dir = dir.display()
+    )
 }
 
 /// Writes a line to standard output.

@@ -5,8 +5,10 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
 
-use common::{Node, run, stderr, stdout};
+use common::{Node, run, stderr, stdout, within};
 
 #[test]
 fn a_wrong_configuration_is_told_with_its_place_and_starts_nothing() {
@@ -114,4 +116,79 @@ fn a_socket_in_a_folder_that_others_may_write_is_refused_at_both_ends() {
         assert!(text.contains("remedy: chmod go-w "), "{text}");
     }
     assert!(!home.path().join("data").exists(), "nothing was made");
+}
+
+#[test]
+fn a_key_that_cannot_be_written_whole_is_not_there_at_all() {
+    let home = tempfile::tempdir().unwrap();
+    // As on a disk without room: not one byte may be written to a file.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" keygen a.key";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_tidings")])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a.key"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    let again = run(home.path(), &["keygen", "--help"]);
+    assert!(again.status.success());
+}
+
+#[test]
+fn key_files_that_are_cut_or_doubled_start_nothing_and_are_told_with_their_line() {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("news.key");
+    let made = run(home.path(), &["keygen", key.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let whole = fs::read_to_string(&key).unwrap();
+    let record = whole.lines().last().unwrap();
+    let wrong = [
+        whole[..whole.len() - 9].to_owned(),
+        format!("{whole}{record}\n"),
+        whole.replace(record, &record.replace(' ', "")),
+        whole.replace(record, &format!("{record}00")),
+        String::new(),
+    ];
+    for text in wrong {
+        fs::write(&key, &text).unwrap();
+        let args = ["run", "--overlay", "news", "--bind", "127.0.0.1:0"];
+        let args = [&args[..], &["--key-file", key.to_str().unwrap()]].concat();
+        let output = run(home.path(), &args);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text:?}: {told}");
+        assert!(told.contains("news.key"), "{text:?}: {told}");
+        assert!(!home.path().join("data").exists(), "nothing was made");
+    }
+}
+
+#[test]
+fn of_two_nodes_from_one_copied_directory_the_older_ends_with_code_78() {
+    let mut first = Node::start(&["--bind", "127.0.0.1:0", "--name", "first"]);
+    let members = first.run(&["members", "demo", "--format", "json"]);
+    let members: serde_json::Value = serde_json::from_slice(&members.stdout).unwrap();
+    let address = members[0]["address"].as_str().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .args(["-a", "data"])
+        .arg(home.path())
+        .current_dir(first.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let join = [
+        "--bind",
+        "127.0.0.1:0",
+        "--name",
+        "second",
+        "--join",
+        address,
+    ];
+    let second = Node::start_in(home, &join);
+    let ended = || first.ended().is_some();
+    assert!(within(Duration::from_secs(5), ended), "the older one ends");
+    assert_eq!(first.ended().and_then(|end| end.code()), Some(78));
+    let members = second.run(&["members", "demo", "--format", "json"]);
+    let members: serde_json::Value = serde_json::from_slice(&members.stdout).unwrap();
+    assert_eq!(members[0]["name"], "second");
+    assert_eq!(members.as_array().unwrap().len(), 1);
 }

@@ -266,12 +266,7 @@ impl Engine {
 
     /// Leaves an overlay: says farewell, then forgets it. Its publishers and subscribers are closed.
     pub fn remove_overlay(&self, id: OverlayId) -> Result<(), EngineError> {
-        let running = self.inner.running(id)?;
-        self.inner.leave(&[running]);
-        let mut overlays = self.inner.overlays();
-        overlays.running.remove(&id);
-        self.inner.displace(&mut overlays, id);
-        Ok(())
+        self.inner.remove_overlay(id, true)
     }
 
     /// The overlays that run.
@@ -380,7 +375,7 @@ impl Engine {
         }
         if gracefully {
             let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
-            self.inner.leave(&running);
+            self.inner.leave(&running, true);
             self.inner.overlays().running.clear();
         }
         for door in &self.inner.doors {
@@ -480,6 +475,16 @@ impl Inner {
         })?)
     }
 
+    /// Ends an overlay here, with a farewell to the others or without a word.
+    pub(crate) fn remove_overlay(&self, id: OverlayId, farewell: bool) -> Result<(), EngineError> {
+        let running = self.running(id)?;
+        self.leave(&[running], farewell);
+        let mut overlays = self.overlays();
+        overlays.running.remove(&id);
+        self.displace(&mut overlays, id);
+        Ok(())
+    }
+
     /// Takes an overlay out of the placement. The steering program may keep an old entry if the kernel refuses: harmless.
     fn displace(&self, overlays: &mut Overlays, id: OverlayId) {
         let mut placement = self.map.placement.read(Placement::clone);
@@ -506,8 +511,8 @@ impl Inner {
         }
     }
 
-    /// Has overlays say farewell, all at once, and waits until they have.
-    fn leave(&self, running: &[Running]) {
+    /// Has overlays end, all at once, those that say farewell when they have, and waits for that.
+    fn leave(&self, running: &[Running], farewell: bool) {
         for Running { shared, .. } in running {
             // An overlay whose shard does not answer has nobody to keep.
             let peers = self.peers(shared.id).unwrap_or_default();
@@ -526,8 +531,11 @@ impl Inner {
                     return;
                 }
                 overlay.touched = true;
-                overlay.core.leave(now);
-                overlay.leave_by = now + LEAVE_NS;
+                overlay.leave_by = now;
+                if farewell {
+                    overlay.core.leave(now);
+                    overlay.leave_by = now + LEAVE_NS;
+                }
                 overlay.leaving = Some(Box::new(move || {
                     // The one who asked may be gone.
                     let _ = tx.send(());

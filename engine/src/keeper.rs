@@ -89,7 +89,10 @@ impl Keeper {
                 );
             }
             Notice::IdConflict => {
-                tracing::error!(overlay, node = %self.inner.node, "another live node has this node's id; this one was taken out of the overlay. Was its data directory copied?");
+                tracing::error!(overlay, node = %self.inner.node, "another live node has this node's id; this one is taken out of the overlay. Was its data directory copied?");
+                // Without a farewell, which the others would take for the other's. An overlay that is gone already needs
+                // nothing.
+                let _ = self.inner.remove_overlay(id, false);
             }
             Notice::Foreign { reason, from } => {
                 tracing::warn!(overlay, %from, reason, "somebody with another key or overlay speaks to this node");

@@ -3,10 +3,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{builder, config, pair, wait_for};
-use tidings_engine::{MemberState, PresenceKind, StartError, StorageError};
+use tidings_engine::{MemberState, Notice, PresenceKind, StartError, StorageError};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,64 @@ fn what_another_node_holds_is_refused_by_name() {
         Err(StartError::Bind(addr, _)) => assert_eq!(addr, first.local_addr()),
         other => panic!("{:?}", other.map(|engine| engine.node())),
     }
+}
+
+/// Copies what a node keeps, as a backup or a cloned machine would.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let there = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &there);
+        } else {
+            std::fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_from_one_copied_directory_the_older_ends_and_the_newer_goes_on() {
+    let (dir, copied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let other = builder().name("other").start().unwrap();
+    let overlay = other.add_overlay(config("twins", &[])).unwrap();
+    let start = |dir: &Path| {
+        let conflicts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&conflicts);
+        let node = builder().data_dir(dir).on_notice(move |_, notice| {
+            counted.fetch_add(u32::from(*notice == Notice::IdConflict), Ordering::Relaxed);
+        });
+        let node = node.start().unwrap();
+        node.add_overlay(config("twins", &[&other])).unwrap();
+        (node, conflicts)
+    };
+    let (first, of_first) = start(dir.path());
+    wait_for("it is there", || other.members(overlay).unwrap().len() == 2);
+    copy(dir.path(), copied.path());
+    let (second, of_second) = start(copied.path());
+    assert_eq!(first.node(), second.node());
+    assert_ne!(
+        first.boot(),
+        second.boot(),
+        "no key of the one is the other's"
+    );
+    let began = Instant::now();
+    wait_for("the older one ends", || first.overlays().is_empty());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    wait_for("its owner is told", || {
+        of_first.load(Ordering::Relaxed) == 1
+    });
+    let is_second = |member: &tidings_engine::Member| {
+        member.node == second.node()
+            && member.boot == second.boot()
+            && member.state == MemberState::Alive
+    };
+    wait_for("the newer one is the member", || {
+        other.members(overlay).unwrap().iter().any(is_second)
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(other.members(overlay).unwrap().iter().any(is_second));
+    assert_eq!(of_second.load(Ordering::Relaxed), 0);
+    assert_eq!(second.overlays().len(), 1);
 }
 
 /// Says that this process is the one that runs out of descriptors.

@@ -1,7 +1,7 @@
 //! The log on standard error: one line per change of state, no line more often than a person could read.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,11 @@ impl<S> Filter<S> for RateLimit {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let (admitted, left_out) = self.admits(event.metadata().callsite(), Instant::now());
         if left_out > 0 {
-            eprintln!("({left_out} lines like the next were left out)");
+            // Nobody may read the log any more: that is no reason to panic.
+            let _ = writeln!(
+                io::stderr(),
+                "({left_out} lines like the next were left out)"
+            );
         }
         admitted
     }

@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM, and the command to leave: the first asks to leave gracefully, a second signal ends at once.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -14,6 +14,8 @@ pub enum Stop {
     Signal(i32),
     /// `tidings leave`.
     Command,
+    /// Another live node has this node's id.
+    Twin,
 }
 
 /// The exit code of a process that ends by a signal, as shells give it.
@@ -29,7 +31,8 @@ pub fn listen() -> io::Result<(SyncSender<Stop>, Receiver<Stop>)> {
         .spawn(move || {
             for (nth, signal) in signals.forever().enumerate() {
                 if nth > 0 {
-                    eprintln!("stopped at once");
+                    // Whether anybody reads it or not.
+                    let _ = writeln!(io::stderr(), "stopped at once");
                     std::process::exit(SIGNALLED + signal);
                 }
                 // The receiver is gone when the node is: nothing is left to stop.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
-    Engine, EngineBuilder, Keyring, OverlayConfig, Poll, Profile, Redelivery, StartError,
+    Engine, EngineBuilder, Keyring, Notice, OverlayConfig, Poll, Profile, Redelivery, StartError,
     StorageError, Suite,
 };
 use tidings_wire::Pattern;
@@ -39,7 +39,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         clients,
     } = loaded;
     check_folder(&settings.socket)?;
-    let engine = Arc::new(start_engine(&settings.node)?);
+    let engine = Arc::new(start_engine(&settings.node, stop.clone())?);
     let mut suites = Vec::new();
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
         let suite = start_overlay(&engine, &settings, overlay, keyring)?;
@@ -50,16 +50,21 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     roster::tell(&engine, &stopping);
     // Whoever started the node may have closed its standard output: it runs all the same.
     let _ = writeln!(std::io::stdout(), "{}", banner(&engine, &settings));
-    wait(&stopped);
+    let is_twin = wait(&stopped);
     stopping.store(true, Ordering::Release);
     drop(gateway);
     leave(engine);
     tracing::info!("left and stopped");
+    if is_twin {
+        return Err(Failure::Twin(settings.node.data_dir));
+    }
     Ok(())
 }
 
-fn wait(stopped: &Receiver<Stop>) {
-    match stopped.recv() {
+/// Waits until the node is to stop; whether that is because another has its id.
+fn wait(stopped: &Receiver<Stop>) -> bool {
+    let stop = stopped.recv();
+    match stop {
         Ok(Stop::Command) => {
             tracing::info!("leaving, as a client asked");
             std::thread::sleep(LAST_WORDS);
@@ -67,9 +72,12 @@ fn wait(stopped: &Receiver<Stop>) {
         Ok(Stop::Signal(signal)) => {
             tracing::info!(signal, "leaving; another signal stops at once");
         }
+        // The engine has said so.
+        Ok(Stop::Twin) => {}
         // The thread of the signals is gone, which it never is.
         Err(_) => tracing::warn!("signals can no longer be heard; leaving"),
     }
+    stop == Ok(Stop::Twin)
 }
 
 /// Leaves every overlay. The engine may still be looked at by a thread that is about to end.
@@ -89,7 +97,7 @@ fn raise_file_limit() {
     }
 }
 
-fn start_engine(node: &NodeSettings) -> Result<Engine, Failure> {
+fn start_engine(node: &NodeSettings, stop: SyncSender<Stop>) -> Result<Engine, Failure> {
     let mut builder = Engine::builder()
         .data_dir(&node.data_dir)
         .bind(node.bind)
@@ -98,7 +106,13 @@ fn start_engine(node: &NodeSettings) -> Result<Engine, Failure> {
         .rack(node.rack.clone())
         .metadata(node.metadata.clone())
         .profile(profile(node.profile))
-        .tuning(node.tuning);
+        .tuning(node.tuning)
+        .on_notice(move |_, notice| {
+            if *notice == Notice::IdConflict {
+                // Whoever waits has gone: the node stops already.
+                let _ = stop.try_send(Stop::Twin);
+            }
+        });
     builder = with_poll(builder, node.poll);
     if let Some(shards) = node.shards {
         builder = builder.shards(shards);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The binary under test, away from the user's own daemon and directories.
@@ -36,13 +36,22 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a node with these flags and waits until clients can attach.
-    pub(crate) fn start(args: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let child = spawn(home.path(), args);
+    /// Takes over a node that was started otherwise and waits until clients can attach.
+    pub(crate) fn of(home: tempfile::TempDir, child: Child) -> Self {
         let node = Self { home, child };
         node.wait_ready();
         node
+    }
+
+    /// Starts a node with these flags and waits until clients can attach.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), args)
+    }
+
+    /// Starts it in directories that may hold something already.
+    pub(crate) fn start_in(home: tempfile::TempDir, args: &[&str]) -> Self {
+        let child = spawn(home.path(), args);
+        Self::of(home, child)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -59,6 +68,11 @@ impl Node {
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         run(self.path(), args)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Kills the node as a crash would.

@@ -1,0 +1,157 @@
+//! A daemon whose standard streams are closed, and what of its secrets anybody could read.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Node, run, stderr, tidings, within};
+
+fn terminate(node: &Node) {
+    let pid = node.pid().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+}
+
+/// The exit code, if it ends within `time`.
+fn ends_within(node: &mut Node, time: Duration) -> Option<i32> {
+    within(time, || node.ended().is_some());
+    node.ended().and_then(|end| end.code())
+}
+
+fn works(node: &Node) {
+    let args = ["sub", "demo", "t", "--as", "keeper", "--idle", "0.1"];
+    assert!(node.run(&args).status.success());
+    let output = node.run(&["pub", "demo", "t", "a message"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_daemon_without_standard_streams_works_and_leaves() {
+    let home = tempfile::tempdir().unwrap();
+    let child = Command::new("sh")
+        .args(["-c", "exec \"$0\" \"$@\" <&- >&- 2>&-"])
+        .arg(env!("CARGO_BIN_EXE_tidings"))
+        .args(["run", "--bind", "127.0.0.1:0"])
+        .env("XDG_DATA_HOME", home.path().join("data"))
+        .env("XDG_RUNTIME_DIR", home.path().join("run"))
+        .env_remove("TIDINGS_SOCKET")
+        .spawn()
+        .unwrap();
+    let mut node = Node::of(home, child);
+    works(&node);
+    terminate(&node);
+    assert_eq!(ends_within(&mut node, Duration::from_secs(10)), Some(0));
+}
+
+#[test]
+fn a_daemon_whose_output_nobody_reads_any_more_works_and_stops_at_a_second_signal() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = tidings(home.path())
+        .args(["run", "--bind", "127.0.0.1:0"])
+        .env("TIDINGS_LOG", "debug")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    drop(child.stderr.take());
+    let mut node = Node::of(home, child);
+    // A warning for each, to nobody, and more than a place may log.
+    for _ in 0..30 {
+        let secret = node.path().join("wrong.secret");
+        fs::write(&secret, "0f".repeat(32)).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let secret = secret.to_str().unwrap();
+        let args = [
+            "pub",
+            "demo",
+            "t",
+            "m",
+            "--as",
+            "x",
+            "--secret-file",
+            secret,
+        ];
+        assert!(!node.run(&args).status.success());
+    }
+    works(&node);
+    terminate(&node);
+    // Leaving takes a second.
+    std::thread::sleep(Duration::from_millis(100));
+    terminate(&node);
+    let code = ends_within(&mut node, Duration::from_millis(500));
+    assert_eq!(code, Some(128 + 15));
+}
+
+/// The hex digits of a key or a secret in a file.
+fn key_in(text: &str) -> String {
+    let word = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_whitespace().find(word).unwrap().to_owned()
+}
+
+#[test]
+fn no_key_and_no_secret_is_told_anywhere() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let secret = path("worker.secret");
+    let made = run(home.path(), &["keygen", "--client", "worker", &secret]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let entry = "[[client]]\nname = \"worker\"\nsecret_file = \"worker.secret\"\n\
+        overlays = [\"demo\"]\npublish = [\"*\"]\nsubscribe = [\"*\"]\n";
+    fs::write(path("clients.toml"), entry).unwrap();
+    fs::set_permissions(path("clients.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let clients = path("clients.toml");
+    let config = format!("[client]\nclients_file = {clients:?}\n[[overlay]]\nname = \"demo\"\n");
+    fs::write(path("tidings.toml"), config).unwrap();
+    let log = path("log");
+    let child = tidings(home.path())
+        .args([
+            "run",
+            "--bind",
+            "127.0.0.1:0",
+            "--config",
+            &path("tidings.toml"),
+        ])
+        .env("TIDINGS_LOG", "trace")
+        .stdout(fs::File::create(path("out")).unwrap())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let files = [path("out"), log.clone()];
+    let node = Node::of(home, child);
+    let worker = ["--as", "worker", "--secret-file", &secret];
+    let good = node.run(&[&["pub", "demo", "t", "m"][..], &worker].concat());
+    assert!(good.status.success(), "{}", stderr(&good));
+    let mut told: Vec<(String, Vec<u8>)> = Vec::new();
+    for verb in [&["stats"][..], &["overlays"], &["members", "demo"]] {
+        let output = node.run(&[verb, &["--format", "json"]].concat());
+        assert!(output.status.success());
+        told.push((verb.join(" "), output.stdout));
+    }
+    let own = ["cmdline", "environ"].map(|name| format!("/proc/{}/{name}", node.pid()));
+    for file in own.into_iter().chain(files) {
+        let text = fs::read(&file).unwrap();
+        assert!(!text.is_empty(), "{file}");
+        told.push((file, text));
+    }
+    let overlay_key = fs::read_to_string(node.path().join("data/tidings/demo.key")).unwrap();
+    let secrets = [
+        key_in(&overlay_key),
+        key_in(&fs::read_to_string(secret).unwrap()),
+    ];
+    for hex in &secrets {
+        let raw: Vec<u8> = (0..32)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        for (place, text) in &told {
+            let has = |part: &[u8]| text.windows(part.len()).any(|bytes| bytes == part);
+            // Half of it would be too much.
+            assert!(!has(&hex.as_bytes()[..32]) && !has(&raw[..16]), "{place}");
+        }
+    }
+}
