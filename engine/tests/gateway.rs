@@ -575,3 +575,32 @@ fn a_newer_login_takes_over_at_once_from_a_client_that_reads_nothing() {
         newer.find(|reply| matches!(reply, Reply::Unsubscribed(_)).then_some(()));
     }
 }
+
+#[test]
+fn a_client_that_dies_in_mid_write_is_gone_within_a_second_and_disturbs_nobody() {
+    let node = Node::start();
+    let mut reader = node.client();
+    reader.subscribe(1, "here", Policy::Detach);
+    let clients = || {
+        let stats = node.engine.stats().unwrap();
+        let shards = stats.shards.iter();
+        shards.map(|shard| shard.sessions).sum::<usize>()
+    };
+    let mut frame = Vec::new();
+    let mut run = PublishRun::begin(&mut frame, 1);
+    run.push(&mut frame, &vec![7; 600_000]);
+    for whole in [1, 4, 5, 40, frame.len() / 2, frame.len() - 1] {
+        let mut peer = node.client();
+        peer.open(1, "here");
+        peer.send(|out| out.extend_from_slice(&frame[..whole]));
+        let began = Instant::now();
+        drop(peer);
+        wait_for("it is gone", || clients() == 1);
+        assert!(began.elapsed() < Duration::from_secs(1), "{whole} bytes");
+    }
+    assert!(reader.hears_nothing(), "half a message is none");
+    let mut peer = node.client();
+    peer.open(1, "here");
+    peer.publish(1, &[b"after"]);
+    assert_eq!(reader.messages(1).0, [(0, false)]);
+}

@@ -404,6 +404,37 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_route_or_no_permission_is_counted_and_the_rest_still_goes_out() {
+        let (tx, rx) = (
+            socket(Family::V4, "0.0.0.0:0"),
+            socket(Family::V4, "127.0.0.1:0"),
+        );
+        let run = |to| Datagrams {
+            to,
+            class: Class::Fan,
+            segment: 5,
+            bytes: b"bytes",
+        };
+        let here = run(rx.local_addr().unwrap());
+        // A broadcast that nobody allowed: EACCES.
+        let everybody = run("255.255.255.255:9".parse().unwrap());
+        let sent = Sender::new().send(&tx, 0, [here, everybody, here]);
+        assert_eq!((sent.datagrams, sent.refused, sent.no_room), (2, 1, 0));
+        let alone = std::thread::spawn(move || {
+            // SAFETY: plain call with an integer. Only this thread gets a network of its own, in which nothing is up.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                eprintln!("SKIPPED: no network namespace for this user");
+                return;
+            }
+            let tx = socket(Family::V4, "0.0.0.0:0");
+            let far = run("192.0.2.1:9".parse().unwrap());
+            let sent = Sender::new().send(&tx, 0, [far, far, far]);
+            assert_eq!((sent.datagrams, sent.refused, sent.errors), (0, 3, false));
+        });
+        alone.join().unwrap();
+    }
+
+    #[test]
     fn a_route_without_offload_gets_single_datagrams_until_the_time_is_over() {
         let (tx, rx) = (
             socket(Family::V4, "127.0.0.1:0"),

@@ -65,11 +65,14 @@ pub struct Net {
     // When the last of a link with a rate has passed.
     busy: BTreeMap<(usize, usize), u64>,
     check: Books,
-    kept: Option<Vec<Vec<u8>>>,
+    // Sender, where to, and bytes of every datagram.
+    kept: Option<Vec<(usize, SocketAddr, Vec<u8>)>>,
     // Whether datagrams that arrive at one moment are taken in one turn.
     batches: bool,
     configure: Configure,
     suite: Suite,
+    // Of nodes that have another than all.
+    keyrings: BTreeMap<usize, Keyring>,
 }
 
 impl Net {
@@ -131,7 +134,29 @@ impl Net {
             batches: false,
             configure: Box::new(configure),
             suite: Suite::ChaCha20Poly1305,
+            keyrings: BTreeMap::new(),
         }
+    }
+
+    /// The keyring of every node that was not given another.
+    pub fn keyring(&self) -> Keyring {
+        let record = KeyRecord::new(0, self.suite, [7; 32]);
+        Keyring::new(OverlayId::from_name("test"), vec![record], 0).expect("a valid keyring")
+    }
+
+    /// The node has this keyring when it is next started.
+    pub fn give_keyring(&mut self, n: usize, keyring: Keyring) {
+        self.keyrings.insert(n, keyring);
+    }
+
+    /// Where a node listens.
+    pub fn address(&self, n: usize) -> SocketAddr {
+        self.nodes[n].addr
+    }
+
+    /// The node listens there when it is next started; what goes to its old address is lost at once.
+    pub fn move_to(&mut self, n: usize, addr: SocketAddr) {
+        self.nodes[n].addr = addr;
     }
 
     /// Virtual time in ns.
@@ -146,6 +171,8 @@ impl Net {
 
     /// Starts a node, with what its disk holds.
     pub fn start(&mut self, n: usize) {
+        let given = self.keyrings.get(&n).map(Keyring::share);
+        let ring = given.unwrap_or_else(|| self.keyring());
         let node = &mut self.nodes[n];
         node.lives += 1;
         let life = xxh3_64_with_seed(&node.lives.to_le_bytes(), self.seed ^ n as u64);
@@ -161,9 +188,6 @@ impl Net {
         let seed_addr = SocketAddr::from(([10, 0, 0, 1], 7400));
         config.seeds = if n == 0 { vec![] } else { vec![seed_addr] };
         (self.configure)(n, &mut config);
-        let overlay = OverlayId::from_name("test");
-        let ring = Keyring::new(overlay, vec![KeyRecord::new(0, self.suite, [7; 32])], 0)
-            .expect("a valid keyring");
         let mut seed = [0; 32];
         for (word, part) in seed.chunks_mut(8).enumerate() {
             let random = xxh3_64_with_seed(&(word as u64).to_le_bytes(), life);
@@ -203,7 +227,14 @@ impl Net {
 
     /// The datagrams kept.
     pub fn kept_datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.kept.iter().flatten().map(Vec::as_slice)
+        self.kept.iter().flatten().map(|(_, _, bytes)| &bytes[..])
+    }
+
+    /// Those that a node sent, with where to.
+    pub fn kept_from(&self, from: usize) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let kept = self.kept.iter().flatten();
+        let own = kept.filter(move |(sender, _, _)| *sender == from);
+        own.map(|(_, to, bytes)| (*to, &bytes[..]))
     }
 
     /// Sets what a link does, in both directions.
@@ -337,7 +368,7 @@ impl Net {
         let mark = [self.now.to_le_bytes(), (from as u64).to_le_bytes()].concat();
         self.trace = xxh3_64_with_seed(&bytes, xxh3_64_with_seed(&mark, self.trace));
         if let Some(kept) = &mut self.kept {
-            kept.push(bytes.clone());
+            kept.push((from, to, bytes.clone()));
         }
         let Some(target) = self.nodes.iter().position(|n| n.addr == to) else {
             return;

@@ -48,6 +48,34 @@ fn a_hostile_network_changes_nothing_for_an_ordered_subscription() {
 }
 
 #[test]
+fn whatever_share_is_lost_doubled_or_sent_ahead_everything_arrives_once_and_in_order() {
+    for (seed, loss) in [10, 50, 200].into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 3);
+        let rule = Rule {
+            loss,
+            duplicate: 100,
+            ahead: 250,
+            ..Rule::HOSTILE
+        };
+        net.all_links(rule);
+        let ordered = net.subscribe(1, "t", |s| s.ordered = true);
+        let any = net.subscribe(2, "t", |_| {});
+        net.run(3 * S);
+        let handle = net.publisher(0, "t");
+        let sent = lines(3000);
+        let began = net.now();
+        publish_all(&mut net, 0, handle, &sent);
+        assert!(net.settle(0, 120 * S), "{loss}: {:?}", net.outcomes(0));
+        println!("loss of {loss} in 1000: {} ms", (net.now() - began) / MS);
+        assert!(delivered(&net, 0) == 6000);
+        assert!(net.payloads(1, ordered) == sent, "{loss}");
+        assert!(same(net.payloads(2, any), &sent), "{loss}");
+        net.all_links(Rule::GOOD);
+        assert_quiet(&mut net, &[0, 1, 2]);
+    }
+}
+
+#[test]
 fn publish_returns_the_number_and_how_many_subscriptions_are_owed() {
     let mut net = mesh(1, 3);
     let handle = net.publisher(0, "a.b");
@@ -487,6 +515,25 @@ fn a_message_is_sealed_once_however_many_nodes_subscribe() {
         assert!(counters.sealed == 100, "{nodes} nodes");
         assert!(counters.sent == 100 * (nodes as u64 - 1));
     }
+}
+
+#[test]
+fn a_message_to_ten_thousand_subscriptions_of_a_node_is_sealed_and_sent_once() {
+    let mut net = mesh(1, 2);
+    for _ in 0..10_000 {
+        net.subscribe(1, "t", |_| {});
+    }
+    let known = |net: &Net| net.core(0).owed("t") == 10_000;
+    assert!(net.run_till(10 * S, known));
+    let handle = net.publisher(0, "t");
+    let accepted = net.publish(0, handle, b"x").unwrap();
+    assert!(accepted.owed == 10_000);
+    assert!(net.settle(0, 10 * S), "{}", net.owing(0));
+    let counters = net.core(0).publish_counters();
+    assert!((counters.sealed, counters.sent) == (1, 1));
+    assert!(net.datagrams(0, 1, Class::Fan) == 1);
+    assert!(delivered(&net, 0) == 10_000);
+    assert_quiet(&mut net, &[0, 1]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod catchup;
 mod common;
 mod contract;
 mod economy;
+mod hostile;
+mod joining;
 mod large;
 mod leaving;
 mod redelivery;

@@ -182,6 +182,33 @@ fn indefinite_sends_nothing_while_the_node_is_dead_and_everything_after() {
 }
 
 #[test]
+fn a_node_that_is_dead_for_most_of_a_day_costs_nothing_and_gets_everything_on_its_return() {
+    let mut net = mesh(1, 2);
+    let named =
+        |net: &mut Net| net.subscribe(1, "t", |s| (s.client, s.ordered) = ("till".into(), true));
+    let sub = named(&mut net);
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    publish_all(&mut net, 0, handle, &lines(10));
+    assert!(net.settle(0, S));
+    net.kill(1);
+    net.run(20 * S);
+    let sent = lines(2000);
+    publish_slowly(&mut net, 0, handle, &sent, MS);
+    let said = |net: &Net| payload_datagrams(net, 0, 1) + net.datagrams(0, 1, Class::Pair);
+    let (before, kept) = (said(&net), net.core(0).memory());
+    net.run(23 * 3600 * S);
+    assert!(said(&net) == before, "nothing is sent to a dead node");
+    assert!(net.core(0).memory() == kept, "{:?}", net.core(0).memory());
+    assert!(net.owing(0) == 2000, "they are parked");
+    net.start(1);
+    assert!(named(&mut net) == sub);
+    assert!(net.settle(0, 20 * S), "{}", net.owing(0));
+    assert!(net.payloads(1, sub)[10..] == sent);
+    assert_quiet(&mut net, &[0, 1]);
+}
+
+#[test]
 fn what_the_store_cannot_park_is_reported_to_both_sides() {
     for seed in 0..3 {
         let mut net = mesh_with(seed, 3, |_, c| c.retain = 4 << 20);

@@ -81,6 +81,82 @@ fn one_slow_subscriber_does_not_move_the_p99_of_another() {
     assert!(p99(true) <= p99(false) + MS);
 }
 
+// The p99 of the latency of 99 of 100 subscriptions of ten nodes, of which one takes nothing if it is `slow`.
+fn p99_of_the_others(slow: bool) -> u64 {
+    let mut net = mesh(1, 11);
+    let subs: Vec<(usize, u32)> = (0..100)
+        .map(|n| (1 + n % 10, net.subscribe(1 + n % 10, "t", |_| {})))
+        .collect();
+    net.run(3 * S);
+    assert!(net.core(0).owed("t") == 100);
+    let (at, of) = subs[0];
+    if slow {
+        net.behave(at, of, Manner::Room(0));
+    }
+    let handle = net.publisher(0, "t");
+    let mut left = Vec::new();
+    for payload in lines(1000) {
+        net.publish_surely(0, handle, &payload);
+        left.push(net.now());
+        net.run(MS);
+    }
+    net.run(S);
+    let mut late = Vec::new();
+    for &(n, sub) in &subs[1..] {
+        let got = got(&net, n, sub);
+        assert!(got.len() == 1000, "node {n}");
+        late.extend(got.iter().map(|g| g.at - left[g.seq as usize]));
+    }
+    net.behave(at, of, Manner::Ack);
+    assert!(net.settle(0, 10 * S), "{}", net.owing(0));
+    assert!(got(&net, at, of).len() == 1000, "by catch-up");
+    late.sort_unstable();
+    late[late.len() * 99 / 100]
+}
+
+#[test]
+fn one_slow_of_a_hundred_does_not_double_the_p99_of_the_others() {
+    let (with, without) = (p99_of_the_others(true), p99_of_the_others(false));
+    assert!(with <= 2 * without, "{with} ns instead of {without}");
+}
+
+#[test]
+fn two_publishers_that_want_more_than_the_path_takes_get_the_same() {
+    let narrow = Rule {
+        rate: Some((500_000, 60_000)),
+        ..Rule::far(5)
+    };
+    for (seed, topics) in [["t", "t"], ["t", "u"]].into_iter().enumerate() {
+        let mut net = mesh(seed as u64, 2);
+        let sub = net.subscribe(1, "*", |_| {});
+        effective(&mut net, 1, sub);
+        net.one_way(0, 1, narrow);
+        let handles = topics.map(|topic| net.publisher(0, topic));
+        let payload = bytes(1000, 1);
+        let mut refused = 0;
+        for turn in 0..20_000 {
+            for at in [turn % 2, 1 - turn % 2] {
+                let many = std::iter::repeat_n(&payload[..], 20);
+                refused += usize::from(net.publish_all(0, handles[at], many).is_err());
+            }
+            net.run(MS);
+        }
+        assert!(refused > 10_000, "it waits: {refused}");
+        let of = |handle| {
+            let got = got(&net, 1, sub).into_iter();
+            got.filter(|g| g.publisher.handle == handle).count()
+        };
+        let [one, other] = handles.map(of);
+        assert!(one + other > 7_000, "{topics:?}: {one} and {other}");
+        let apart = one.abs_diff(other) * 100 / one.max(other);
+        assert!(apart <= 20, "{topics:?}: {one} and {other}");
+        assert!(net.core(0).memory().0 <= 64 << 20);
+        net.one_way(0, 1, Rule::GOOD);
+        assert!(net.settle(0, 20 * S), "{topics:?}: {}", net.owing(0));
+        assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
 #[test]
 fn one_held_message_delays_nobody_and_the_store_does_not_grow() {
     let mut net = mesh(1, 3);

@@ -243,3 +243,35 @@ fn questions_are_answered_as_far_as_the_client_may_see() {
     assert_eq!(told("worker", worker, ""), "[true, false, false] false");
     assert_eq!(told("worker", worker, "prod"), "Refused(NotAllowed)");
 }
+
+#[test]
+fn those_who_connect_and_say_nothing_keep_nobody_out_and_take_few_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut reception = reception(folder.path());
+    let (mut kept, welcome) = reception.log_in("kept", None);
+    assert_eq!(welcome, Answered::Welcome);
+    let mut idle: Vec<UnixStream> = (0..1024).map(|_| reception.meet()).collect();
+    assert_eq!(reception.visitors.len(), 1 + LOGINS_MAX);
+    reception.serve_visitors();
+    let closed = |client: &mut UnixStream| client.read(&mut [0; 1]).is_ok_and(|read| read == 0);
+    let open = idle.iter_mut().map(|client| usize::from(!closed(client)));
+    assert_eq!(open.sum::<usize>(), LOGINS_MAX, "the oldest give way");
+    let path = folder.path().join("sock");
+    for n in 0..10_000 {
+        drop(UnixStream::connect(&path).unwrap());
+        if n % 50 == 0 {
+            reception.accept();
+            reception.serve_visitors();
+            assert!(reception.visitors.len() <= 1 + LOGINS_MAX);
+        }
+    }
+    assert!(ask(&mut kept, ""), "who is attached is served");
+    reception.serve_visitors();
+    assert!(matches!(answered(&mut kept), Answered::Json(_)));
+    let (_client, welcome) = reception.log_in("worker", Some([5; 32]));
+    assert_eq!(welcome, Answered::Welcome);
+}
