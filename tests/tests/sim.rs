@@ -3,6 +3,8 @@
 //! The seeds themselves are ignored as long as they find what is open: `cargo test -p tidings-tests --test sim -- --ignored`.
 //! `TIDINGS_FULL=1` runs 300 of a minute each with every fault; without it there are few, shorter, with fewer faults.
 
+#![cfg(feature = "hosts")]
+
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

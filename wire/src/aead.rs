@@ -1,5 +1,6 @@
 //! The seam to the AEAD library: one key type, seal and open in place. Nothing else names its types.
 
+use crate::mutants::{Mutant, mutant};
 use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
@@ -26,6 +27,11 @@ impl AeadKey {
     /// Encrypts `body` in place and returns the tag; `None` if the body is longer than the AEAD allows.
     pub(crate) fn seal(&self, nonce: [u8; IV], aad: &[u8], body: &mut [u8]) -> Option<[u8; TAG]> {
         let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = if mutant(Mutant::HeaderUnsealed) {
+            &aad[4..]
+        } else {
+            aad
+        };
         let tag = self
             .key
             .seal_in_place_separate_tag(nonce, Aad::from(aad), body)
@@ -42,6 +48,11 @@ impl AeadKey {
         sealed: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
         let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = if mutant(Mutant::HeaderUnsealed) {
+            &aad[4..]
+        } else {
+            aad
+        };
         self.key.open_in_place(nonce, Aad::from(aad), sealed).ok()
     }
 }

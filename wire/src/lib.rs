@@ -25,6 +25,8 @@ mod window;
 pub mod client;
 pub mod digest;
 pub mod limits;
+#[doc(hidden)]
+pub mod mutants;
 
 pub use error::{DecodeError, HeaderError, KeyringError, OpenError, SealError, TopicError};
 pub use fan::{FanRx, FanTx};

@@ -1,5 +1,6 @@
 //! One direction of a link: seal with a counter, open behind a replay window.
 
+use crate::mutants::{Mutant, mutant};
 use std::sync::Arc;
 
 use zerocopy::IntoBytes;
@@ -65,6 +66,9 @@ impl LinkTx {
         }
         let counter = self.next;
         self.next += 1;
+        if mutant(Mutant::CounterTwice) && counter % 64 == 63 {
+            self.next = counter;
+        }
         let header = LinkHeader {
             first: self.class.first_byte(),
             suite: self.keys.lineage().suite(),
@@ -132,6 +136,9 @@ impl LinkRx {
         };
         let newest = epoch_of(self.window.highest().unwrap_or(self.window.next()));
         self.opener.admit(counter, newest)?;
+        if mutant(Mutant::MarkedUnopened) {
+            self.window.mark(counter);
+        }
         let body = self.opener.open(counter, PAIR_HEADER, datagram)?;
         Ok(Opened {
             counter,

@@ -1,5 +1,6 @@
 //! The keys of one link: four directions, from the identities and nonces that the handshake agreed on.
 
+use crate::mutants::{Mutant, mutant};
 use std::sync::Arc;
 
 use crate::epoch::Lineage;
@@ -110,12 +111,18 @@ impl RestingKeys {
 }
 
 fn lineage(root: &Arc<Root>, label: &'static str, direction: u8, who: &PairIdentity) -> Lineage {
+    let direction = direction * u8::from(!mutant(Mutant::OneDirection));
+    let unbound = mutant(Mutant::BootUnbound);
     let parts: [&[u8]; 7] = [
         &[direction],
         &who.initiator.0,
         &who.initiator_boot.0,
         &who.responder.0,
-        &who.responder_boot.0,
+        if unbound {
+            &[0; 16]
+        } else {
+            &who.responder_boot.0
+        },
         &who.nonce_i,
         &who.nonce_r,
     ];

@@ -1,6 +1,8 @@
 //! Replay windows: a ring bitmap behind the highest counter (RFC 6479, exact), and one before a floor.
 //! Check before opening, mark after.
 
+use crate::mutants::{Mutant, mutant};
+
 /// What a window says of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -117,7 +119,9 @@ impl ReplayWindow {
                 Verdict::Stale
             };
         }
-        if counter < self.first || self.next - counter > self.bits.len() {
+        if counter < self.first
+            || self.next - counter > self.bits.len() + u64::from(mutant(Mutant::WindowEdge))
+        {
             return Verdict::Stale;
         }
         if self.bits.get(counter) {
@@ -133,7 +137,9 @@ impl ReplayWindow {
             return false;
         }
         if counter >= self.next {
-            self.bits.clear(self.next, counter);
+            if !mutant(Mutant::JumpKeepsBits) {
+                self.bits.clear(self.next, counter);
+            }
             self.next = counter + 1;
         }
         self.bits.set(counter);
@@ -183,7 +189,8 @@ impl FloorWindow {
         if counter < self.first || counter.saturating_add(self.bits.len()) < self.next {
             return Verdict::Stale;
         }
-        if counter >= self.floor.saturating_add(self.bits.len()) {
+        let more = u64::from(mutant(Mutant::StreamWindowEdge));
+        if counter >= self.floor.saturating_add(self.bits.len() + more) {
             return Verdict::Ahead;
         }
         if self.contains(counter) {

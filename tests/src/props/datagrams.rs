@@ -70,4 +70,7 @@ fn edited(golden: &mut Golden, body: &[u8], mut input: Input<'_>) {
     let opened = golden.open(&mut datagram);
     assert_eq!(opened.is_some(), is_same, "only what was sealed opens");
     assert!(opened.is_none_or(|opened| opened == body));
+    datagram.clone_from(&golden.datagram);
+    let opened = golden.open(&mut datagram);
+    assert_eq!(opened, Some(body), "what was refused uses up nothing");
 }

@@ -3,7 +3,7 @@
 use tidings_wire::digest::{Ping, Writer};
 use tidings_wire::{
     Boot, FAN_HEADER, FanRx, FanTx, HELLO_HEADER, HelloKind, KeyRecord, Keyring, LinkRx, NodeId,
-    OverlayId, PAIR_HEADER, PairIdentity, PairKeys, Suite, TAG, hello_open, hello_seal,
+    Opened, OverlayId, PAIR_HEADER, PairIdentity, PairKeys, Suite, TAG, hello_open, hello_seal,
 };
 
 pub(super) const SLOT: u8 = 3;
@@ -40,10 +40,15 @@ impl Golden {
     pub(super) fn open<'a>(&mut self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
         match &mut self.receiver {
             Receiver::Hello(ring) => hello_open(ring, datagram).ok().map(|opened| opened.body),
-            Receiver::Link(rx) => rx.open(datagram).ok().map(|opened| opened.body),
-            Receiver::Fan(rx) => rx.open(datagram).ok().map(|opened| opened.body),
+            Receiver::Link(rx) => rx.open(datagram).ok().map(unmarked),
+            Receiver::Fan(rx) => rx.open(datagram).ok().map(unmarked),
         }
     }
+}
+
+fn unmarked<'a>(opened: Opened<'a>) -> &'a [u8] {
+    assert!(!opened.duplicate, "opening marks nothing");
+    opened.body
 }
 
 fn frame(header: usize) -> Vec<u8> {

@@ -7,6 +7,27 @@ use tidings_wire::Class;
 use crate::common::*;
 
 #[test]
+fn a_node_that_is_back_is_told_at_once_what_it_is_owed() {
+    for seed in 0..2 {
+        let mut net = mesh(seed, 2);
+        // Nothing would be offered again for a minute.
+        let sub = net.subscribe(1, "t", |s| s.redelivery.every_ms = 60_000);
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "t");
+        net.publish_surely(0, handle, b"the stream is open");
+        assert!(net.settle(0, S));
+        net.link(0, 1, Rule::CUT);
+        publish_all(&mut net, 0, handle, &lines(10));
+        let linked = |net: &Net| net.core(0).peers().iter().any(|p| p.address.is_some());
+        assert!(net.run_till(30 * S, |net| !linked(net)), "it is held dead");
+        net.link(0, 1, Rule::GOOD);
+        assert!(net.run_till(30 * S, linked), "it is back");
+        assert!(net.settle(0, S), "seed {seed}: {}", net.owing(0));
+        assert!(got(&net, 1, sub).len() == 11);
+    }
+}
+
+#[test]
 fn a_client_that_detaches_gets_what_it_had_not_acknowledged_again_and_flagged() {
     for (seed, rule) in RULES.into_iter().enumerate() {
         for (owner, ordered) in [(0, false), (1, false), (0, true), (1, true)] {

@@ -121,6 +121,27 @@ fn subscribe_returns_when_all_members_have_applied_it() {
 }
 
 #[test]
+fn a_table_of_many_pages_is_confirmed_when_the_last_has_come() {
+    let mut net = mesh(1, 2);
+    let topic = |n| format!("a.topic.with.the.number.{n}");
+    for n in 0..500 {
+        net.subscribe(0, &topic(n), |_| {});
+    }
+    net.run(S);
+    let narrow = Rule {
+        rate: Some((200_000, 60_000)),
+        ..Rule::GOOD
+    };
+    net.one_way(0, 1, narrow);
+    net.kill(1);
+    let sub = net.subscribe(0, &topic(500), |_| {});
+    // It gets the whole table.
+    net.start(1);
+    effective(&mut net, 0, sub);
+    assert!((0..=500).all(|n| net.core(1).owed(&topic(n)) == 1));
+}
+
+#[test]
 fn subscribe_is_partial_after_two_seconds_and_names_the_others() {
     let mut net = mesh(1, 3);
     net.link(1, 2, Rule::CUT);

@@ -2,6 +2,7 @@
 
 use tidings_protocol::Outcome;
 use tidings_tests::net::{MS, Manner, Net, Rule, S};
+use tidings_wire::Class;
 
 use crate::common::*;
 
@@ -156,6 +157,46 @@ fn a_publisher_that_restarts_is_another_and_its_subscribers_go_on() {
         }
         net.all_links(Rule::GOOD);
         assert_quiet(&mut net, &[0, 1]);
+    }
+}
+
+#[test]
+fn what_an_earlier_life_published_is_refused_after_it_though_it_is_news() {
+    for seed in 0..3 {
+        let mut net = mesh(seed, 2);
+        let sub = net.subscribe(1, "file", |_| {});
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "file");
+        net.publish_surely(0, handle, b"heard");
+        assert!(net.settle(0, S));
+        // Somebody on the path keeps these to himself.
+        net.one_way(0, 1, Rule::GOOD.without(Class::Fan));
+        net.keep_datagrams();
+        for _ in 0..8 {
+            net.publish_surely(0, handle, b"kept back");
+        }
+        let is_fan = |bytes: &&[u8]| Class::of(bytes[0]) == Ok(Class::Fan);
+        let back: Vec<Vec<u8>> = net
+            .kept_datagrams()
+            .filter(is_fan)
+            .map(<[u8]>::to_vec)
+            .collect();
+        assert!(!back.is_empty(), "seed {seed}");
+        net.kill(0);
+        net.start(0);
+        net.all_links(Rule::GOOD);
+        net.run(2 * S);
+        let handle = net.publisher(0, "file");
+        net.publish_surely(0, handle, b"heard again");
+        assert!(net.settle(0, 5 * S), "seed {seed}");
+        let before = net.core(1).refusals().get("fan_session");
+        for bytes in &back {
+            net.inject(0, 1, bytes);
+        }
+        net.run(S);
+        let refused = net.core(1).refusals().get("fan_session") - before;
+        assert_eq!(refused, back.len() as u64, "seed {seed}");
+        assert_eq!(net.payloads(1, sub), [&b"heard"[..], b"heard again"]);
     }
 }
 

@@ -63,6 +63,32 @@ fn lost_acknowledgements_are_repeated_until_heard() {
 }
 
 #[test]
+fn a_datagram_that_comes_twice_is_acknowledged_twice_at_once() {
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    net.publish_surely(0, handle, b"the stream is open");
+    assert!(net.settle(0, S));
+    net.keep_datagrams();
+    net.publish_surely(0, handle, b"twice");
+    assert!(net.settle(0, S));
+    let is_fan = |bytes: &&[u8]| Class::of(bytes[0]) == Ok(Class::Fan);
+    let sent: Vec<Vec<u8>> = net
+        .kept_datagrams()
+        .filter(is_fan)
+        .map(<[u8]>::to_vec)
+        .collect();
+    assert_eq!(sent.len(), 1);
+    net.run(S);
+    let before = net.datagrams(1, 0, Class::Pair);
+    net.inject(0, 1, &sent[0]);
+    net.run(MS);
+    assert_eq!(net.datagrams(1, 0, Class::Pair), before + 1);
+    assert!(net.payloads(1, sub).len() == 2, "and is delivered once");
+}
+
+#[test]
 fn thirty_seconds_without_acknowledgements_lose_nothing() {
     for seed in 0..3 {
         let mut net = mesh(seed, 3);
@@ -114,6 +140,24 @@ fn in_flight_stays_below_the_share_of_the_receivers_buffer() {
         assert!(flight <= u64::from(share), "{flight} bytes for {share}");
         assert!(flight >= u64::from(share) / 2, "{flight} bytes for {share}");
     }
+}
+
+#[test]
+fn in_flight_stays_below_the_credit() {
+    let mut net = Net::with(1, 2, |_, c| (c.rcvbuf, c.datagram_max) = (64 << 20, 9000));
+    net.all_links(Rule::far(10));
+    net.subscribe(1, "t", |_| {});
+    net.run(5 * S);
+    let handle = net.publisher(0, "t");
+    let (payload, mut most) = (bytes(8000, 1), 0);
+    for _ in 0..300 {
+        let many = std::iter::repeat_n(&payload[..], 1000);
+        let _ = net.publish_all(0, handle, many);
+        net.run(MS);
+        most = most.max(net.core(0).peers()[0].window.1);
+    }
+    assert!(most <= 8 << 20, "{most} bytes");
+    assert!(most >= 7 << 20, "{most} bytes: something else held it back");
 }
 
 // Bytes a second that arrive of a long row of messages over a path, and the share of datagrams sent again, in 1/1000.

@@ -1,6 +1,7 @@
 //! What comes in: datagrams by class, digests by kind.
 
 use std::net::SocketAddr;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{self, Digest, Digests};
 use tidings_wire::limits::SEQ_END;
@@ -416,6 +417,9 @@ impl Core {
         };
         let taken = match digest {
             Digest::Table(table) => {
+                if mutant(Mutant::TableAckedEarly) {
+                    self.tell_reliably(peer, &table_ack(table.version.get()));
+                }
                 self.tables
                     .begin(peer, boot, table.version.get(), table.base.get())
             }
@@ -464,11 +468,7 @@ impl Core {
         for &sub in &applied.missing {
             self.publish.on_missing(SubRef { peer, sub }, now);
         }
-        let ack = digest::TableAck {
-            version: version.into(),
-            ..Default::default()
-        };
-        self.tell_reliably(peer, &ack);
+        self.tell_reliably(peer, &table_ack(version));
         out.event(Event::Routes);
     }
 
@@ -510,12 +510,14 @@ impl Core {
             link.rtt.smoothed()
         });
         if opened.duplicate {
-            stream.on_duplicate();
+            if !mutant(Mutant::StreamDuplicateUnheard) {
+                stream.on_duplicate();
+            }
             return self.refusals.count("fan_duplicate");
         }
         let taken = take_items(&mut self.receive, peer, opened.body, now, out);
         match taken {
-            Err(Stop::Undefined) => {
+            Err(Stop::Undefined) if !mutant(Mutant::AckedUntaken) => {
                 // It is not marked: it waits for the definition, or is repaired after it.
                 stream.keep_early(counter, len, opened.body);
                 stream.on_duplicate();
@@ -610,6 +612,13 @@ fn take_items(
         }
     }
     Ok(())
+}
+
+fn table_ack(version: u64) -> digest::TableAck {
+    digest::TableAck {
+        version: version.into(),
+        ..Default::default()
+    }
 }
 
 fn remote_sub(sub: &digest::SubAddView<'_>) -> RemoteSub {

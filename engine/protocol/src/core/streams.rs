@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{FanAck, FanBeat, StreamClose, StreamOpen, StreamReady};
 use tidings_wire::{Boot, FanRx, Keyring, NodeId};
@@ -53,7 +54,7 @@ impl Streams {
             return StreamReady::REFUSED;
         }
         match self.open.get_mut(&session) {
-            Some(stream) if stream.peer == peer => {
+            Some(stream) if stream.peer == peer || mutant(Mutant::SessionStolen) => {
                 stream.reopen(open.floor.get());
                 return StreamReady::READY;
             }
@@ -118,6 +119,9 @@ impl Streams {
 
     /// The publisher restarted or is gone: its keys are no longer valid.
     pub(crate) fn forget(&mut self, peer: PeerIx) {
+        if mutant(Mutant::OldStreamsHeard) {
+            return;
+        }
         self.open.retain(|_, stream| stream.peer != peer);
     }
 

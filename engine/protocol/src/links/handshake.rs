@@ -4,6 +4,7 @@
 //! boot, nonce, handshake counter and address, so that H3 proves a fresh exchange from that address.
 
 use std::net::SocketAddr;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Addr, Introduction};
 use tidings_wire::{Boot, NodeId, address_cookie, responder_nonce};
@@ -105,7 +106,10 @@ impl Secret {
 
     fn nonce(&self, who: &Introduction, from: SocketAddr) -> [u8; 16] {
         // The keyed hash of the address is folded into the counter's place: a MAC over both.
-        let place = who.hs.get() ^ address_cookie(&self.cookie, from);
+        let mut place = who.hs.get() ^ address_cookie(&self.cookie, from);
+        if mutant(Mutant::AddressUnbound) {
+            place = who.hs.get();
+        }
         responder_nonce(&self.nonce, &who.id, &who.boot, &who.nonce, place)
     }
 }
@@ -123,7 +127,7 @@ impl Secrets {
     /// Rotates as time demands. Called before every use.
     pub(crate) fn rotate(&mut self, now: u64, rng: &mut Rng) {
         let age = now.saturating_sub(self.rotated_at);
-        if age < SECRET_NS {
+        if age < SECRET_NS || mutant(Mutant::SecretKept) {
             return;
         }
         self.previous = if age < 2 * SECRET_NS {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{BulkAckView, BulkView, CtlAck, CtlView, PathProbe, Writer};
 use tidings_wire::limits::MAX_ACK_WORDS;
@@ -224,6 +225,9 @@ impl Link {
         self.last_used = now;
         self.sessions.heard(slot, now);
         self.path.heard(now, from, self.addr);
+        if mutant(Mutant::AddressBelieved) {
+            self.addr = from;
+        }
     }
 
     /// The peer stated its terms anew, in another handshake between the same boots.

@@ -25,6 +25,7 @@ pub(crate) mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Digest, Digests, Writer};
 use tidings_wire::{Boot, Class, Header, Keyring, NodeId, OpenError, index_boot_tag, index_slot};
@@ -342,6 +343,9 @@ impl Links {
         };
         if opened.duplicate {
             link.counters.duplicates += 1;
+            if mutant(Mutant::DuplicateUnheard) {
+                return Err(Refusal::Duplicate);
+            }
             // Its acknowledgement may be what was lost.
             for digest in Digests::new(opened.body).flatten() {
                 match digest {

@@ -2,6 +2,7 @@
 
 use tidings_wire::NodeId;
 use tidings_wire::digest::MemberState;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::suspicion::{self, Suspicion};
 use super::table::{Entry, Stand};
@@ -289,7 +290,8 @@ impl Members {
         let dead = self.table.iter().filter(|(_, entry)| fresh(entry)).count();
         let view = 1 + self.table.live().len() + dead;
         let silent = self.table.suspects() + dead;
-        if view < BRAKE_VIEW_MIN || silent * 10 <= view * BRAKE_TENTHS {
+        let brakes = view >= BRAKE_VIEW_MIN && !mutant(Mutant::NoBrake);
+        if !brakes || silent * 10 <= view * BRAKE_TENTHS {
             return false;
         }
         let heard = |peer: PeerIx| {

@@ -1,6 +1,7 @@
 //! Merging what is said of members: the order of statements, refutation, and other lives of ourselves.
 
 use tidings_wire::digest::{MemberState, MemberView, Rumour, YouAreDead};
+use tidings_wire::mutants::{Mutant, mutant};
 use tidings_wire::{Boot, NodeId};
 use zerocopy::little_endian::U64;
 
@@ -84,11 +85,11 @@ impl Members {
             // Alive is told by the record alone.
             MemberState::Alive => {}
             MemberState::Suspect => self.suspect(ctx, peer, said.stand, said.accuser, gone),
-            MemberState::Dead if via == Via::Sync => {
+            MemberState::Dead if via == Via::Sync && !mutant(Mutant::DeadMerged) => {
                 self.suspect(ctx, peer, said.stand, said.accuser, false)
             }
             MemberState::Dead => self.on_dead(ctx, peer, said.stand, said.accuser),
-            MemberState::Left if said.accuser == said.subject => {
+            MemberState::Left if said.accuser == said.subject || mutant(Mutant::LeftByOthers) => {
                 self.on_left(ctx, said.subject, said.stand)
             }
             MemberState::Left => self.tally.bad_statement += 1,
@@ -110,12 +111,12 @@ impl Members {
             return false;
         };
         if stand <= entry.stand {
-            return false;
+            return mutant(Mutant::OlderIsNews);
         }
         let jump = stand.generation == entry.stand.generation
             && stand.incarnation - entry.stand.incarnation > INCARNATION_JUMP;
         self.tally.inc_jump += u64::from(jump);
-        !jump
+        !jump || mutant(Mutant::AnyIncarnation)
     }
 
     fn on_alive(&mut self, ctx: &mut Ctx<'_>, view: &MemberView<'_>, via: Via) {

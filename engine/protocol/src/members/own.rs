@@ -1,6 +1,7 @@
 //! Our own record: what it says, when it is issued anew, and the life and incarnation that it carries.
 
 use std::net::SocketAddr;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Addr, Member, MemberState, Writer, bucket_of, member_hash};
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
@@ -107,6 +108,9 @@ impl Own {
     /// Answers an accusation at `incarnation`: the next record stands above it.
     pub(crate) fn rise_above(&mut self, incarnation: u64) {
         self.incarnation = self.incarnation.max(incarnation);
+        if mutant(Mutant::RefutedInPlace) {
+            self.incarnation = incarnation.saturating_sub(1);
+        }
         self.changed = true;
     }
 

@@ -2,6 +2,7 @@
 //! slows us down when it is rather we who are slow.
 
 use std::collections::BTreeMap;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Ack, MemberState, Nack, Ping, PingReq};
 use zerocopy::little_endian::U32;
@@ -212,7 +213,10 @@ impl Members {
         };
         let links = &*ctx.links;
         let fits = |peer: PeerIx, state| {
-            peer != target && state == MemberState::Alive && links.is_up(peer)
+            peer != target
+                && state == MemberState::Alive
+                && links.is_up(peer)
+                && !mutant(Mutant::NobodyAsked)
         };
         let helpers = self.pick(ctx.rng, INDIRECT, |peer, entry| fits(peer, entry.state));
         for peer in &helpers {

@@ -1,6 +1,7 @@
 //! Addresses to join through: the configured seeds, for ever, and members remembered from an earlier life.
 
 use std::net::SocketAddr;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::table::Table;
 use crate::peer::PeerIx;
@@ -95,6 +96,9 @@ impl Seeds {
     /// The addresses to try in this round.
     pub(crate) fn round(&mut self, table: &Table) -> Vec<SocketAddr> {
         self.rounds += 1;
+        if mutant(Mutant::SeedsOnce) && self.rounds > 1 {
+            return Vec::new();
+        }
         let count = self.seeds.len();
         let turns = (0..count).map(|step| &self.seeds[(self.next_seed + step) % count]);
         let absent = turns.filter(|seed| !seed.ourselves && !is_alive(table, seed));

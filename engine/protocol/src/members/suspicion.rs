@@ -1,6 +1,7 @@
 //! How long a suspect has to refute: Lifeguard's shrinking timeout (Dadgar et al., arXiv 1707.00788).
 
 use tidings_wire::NodeId;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::Timing;
 
@@ -54,6 +55,9 @@ impl Suspicion {
 
     /// When the suspect is held dead.
     pub(crate) fn deadline(&self) -> u64 {
+        if mutant(Mutant::SuspectDies) {
+            return self.since;
+        }
         let share = SHRINK[(self.accusers.len() - 1).min(CONFIRMATIONS)];
         self.since + self.longest - (self.longest - self.shortest) * share / 1000
     }

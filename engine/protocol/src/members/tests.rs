@@ -653,6 +653,8 @@ fn a_path_cut_in_one_direction_kills_nobody() {
         let mut world = World::joined_seeded(6, seed);
         world.cut = |from, to| (from, to) == (1, 2);
         world.run(120 * SECOND);
+        // Others are asked, who reach it.
+        assert!(world.up().all(|node| node.saw("member_quarantine") == 0));
         assert!(world.up().all(|node| node.saw("member_unreachable") == 0));
     }
 }
@@ -661,7 +663,8 @@ fn a_path_cut_in_one_direction_kills_nobody() {
 fn a_node_cut_off_from_all_kills_few_and_recovers() {
     let mut world = World::joined(12);
     world.cut = |from, to| from == 5 || to == 5;
-    world.run(20 * SECOND);
+    // Longer than the longest suspicion: only the brake holds it back.
+    world.run(40 * SECOND);
     let dead = world.node(5).saw("member_unreachable");
     assert!(dead <= 4, "{dead}");
     world.cut = |_, _| false;
@@ -750,6 +753,31 @@ fn a_false_accusation_is_refuted_within_two_seconds() {
     assert!(world.node(1).saw("member_rejoin") == 1);
     world.run(2 * SECOND);
     assert!(world.agrees());
+}
+
+#[test]
+fn dead_by_anti_entropy_is_a_suspicion_and_nobody_leaves_by_anothers_word() {
+    let mut world = World::joined(4);
+    // Nobody was heard just now: another's word counts.
+    let now = world.now + 2 * SECOND;
+    let node = world.node(1);
+    let peer = node.peers.find(&id(2)).unwrap();
+    let stand = node.members.table.get(peer).unwrap().stand;
+    let mut hear = |state, via| {
+        let said = rumour(id(2), stand, state, id(3), false);
+        node.with(now, |members, ctx| {
+            let from = ctx.peers.intern(id(3));
+            members.on_rumour(ctx, from, &said, via);
+        });
+        node.members.state(peer)
+    };
+    let left = hear(MemberState::Left, Via::Gossip);
+    assert_eq!(left, Some(MemberState::Alive));
+    let dead = hear(MemberState::Dead, Via::Sync);
+    assert_eq!(dead, Some(MemberState::Suspect));
+    let dead = hear(MemberState::Dead, Via::Gossip);
+    assert_eq!(dead, Some(MemberState::Dead));
+    assert_eq!(world.node(1).members.tally.bad_statement, 1);
 }
 
 #[test]

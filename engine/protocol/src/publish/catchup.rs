@@ -1,6 +1,7 @@
 //! Bringing nodes up to date: sessions, backlogs, fetches. Everything here goes over the link's reliable bulk channel.
 
 use std::ops::Bound;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, Retired, StreamClose};
 use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
@@ -40,6 +41,9 @@ impl Publish {
             .entry(peer)
             .or_insert_with(|| Subscribing::new(now));
         node.phase = Phase::backlog(now);
+        if mutant(Mutant::BacklogUntold) {
+            node.phase = Phase::Ready;
+        }
         node.probing_until = now + limits::PROBING;
         let reborn = node.boot.is_some_and(|known| known != boot);
         // A boot that is new knows nobody.

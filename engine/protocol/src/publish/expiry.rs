@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::SlowPolicy;
+use tidings_wire::mutants::{Mutant, mutant};
 
 /// How often attempts and waits are looked at, in ns.
 const TICK: u64 = 100_000_000;
@@ -57,8 +58,12 @@ impl Publish {
                 }
             }
         }
+        let mut outcome = Outcome::MaxAttempts;
+        if mutant(Mutant::FailedIsDelivered) {
+            outcome = Outcome::Delivered;
+        }
         for (number, sub, to) in failed {
-            self.settle(number, sub, (0, to), Outcome::MaxAttempts, peers, out);
+            self.settle(number, sub, (0, to), outcome, peers, out);
         }
     }
 
@@ -74,11 +79,13 @@ impl Publish {
         if attempts == 0 {
             return None;
         }
+        let attempts = attempts + u64::from(mutant(Mutant::OneAttemptMore));
         let period = attempts * u64::from(subscriber.redelivery.every_ms) * 1_000_000;
         let (from, to) = outstanding.unsettled(sub)?;
         let mut expired = None;
         for span in outstanding.spans(from, to) {
-            let sent = self.sent_at(sub, span);
+            let queued = mutant(Mutant::QueueCounts).then_some(span.accepted);
+            let sent = queued.or_else(|| self.sent_at(sub, span));
             let since = sent.and_then(|sent| subscriber.counts_from(sent));
             if since.is_none_or(|since| now < since + period) {
                 break;
@@ -135,7 +142,7 @@ impl Publish {
             .filter(|(_, n)| over(n))
             .map(|(peer, _)| *peer)
             .collect();
-        if over.is_empty() {
+        if over.is_empty() || mutant(Mutant::ParkedForEver) {
             return;
         }
         let active: Vec<u32> = self.active.iter().copied().collect();
@@ -217,6 +224,9 @@ impl Publish {
         let Some(subscriber) = self.subs.get(&sub) else {
             return true;
         };
+        if mutant(Mutant::LiveGivenUp) {
+            return true;
+        }
         let away = self
             .nodes
             .get(&sub.peer)

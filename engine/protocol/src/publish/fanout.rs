@@ -1,6 +1,7 @@
 //! Sending streams: opening them at their nodes, new datagrams, repairs, heartbeats, acknowledgements.
 
 use tidings_wire::digest::{FanAck, FanAckView, FanBeat, StreamOpen, StreamReady};
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::node::{Node, Progress, Round, Standing};
 use super::*;
@@ -365,7 +366,10 @@ impl Publish {
         now: u64,
     ) {
         while node.lost.is_empty() && node.next < stream.head() {
-            let credit = node.credit.saturating_sub(node.sent_bytes);
+            let mut credit = node.credit.saturating_sub(node.sent_bytes);
+            if mutant(Mutant::CreditIgnored) {
+                credit = u64::MAX;
+            }
             let budget = link.congestion.allowance(now).min(credit);
             let Some(run) = stream.run(node.next, node.window(), budget) else {
                 // Only pacing ends without a word from the other side.

@@ -25,6 +25,7 @@ pub(crate) use catchup::LocalCopy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::{Boot, FanTx, Keyring, NodeId};
 
@@ -312,7 +313,10 @@ impl Publish {
 
     /// A named client's subscription is not there after its node's restart: it has some time to come back.
     pub(crate) fn on_missing(&mut self, sub: SubRef, now: u64) {
-        let until = now + self.client_grace;
+        let mut until = now + self.client_grace;
+        if mutant(Mutant::NoGrace) {
+            until = now;
+        }
         if let Some(subscriber) = self.subs.get_mut(&sub) {
             subscriber.until.get_or_insert(until);
             self.missing.insert(sub);

@@ -3,6 +3,7 @@
 //! Loss is judged by time (RFC 8985 in spirit): a datagram is lost when one sent a reordering window later has arrived.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::sendings::Sendings;
 use crate::limits;
@@ -282,7 +283,7 @@ impl Node {
             self.take(self.floor, floor, round, &mut progress, &mut newest);
         }
         for (ix, word) in words.enumerate() {
-            let base = floor + 64 * ix as u64;
+            let base = floor + 64 * ix as u64 + u64::from(mutant(Mutant::BitmapShifted));
             runs(word, |from, to| {
                 let (from, to) = ((base + from).max(self.floor), (base + to).min(self.next));
                 self.take(from, to, round, &mut progress, &mut newest);
@@ -427,6 +428,9 @@ impl Node {
     pub(crate) fn arm_beat(&mut self, now: u64, srtt: u64) {
         self.beat_every = (2 * srtt).clamp(BEAT_MIN, BEAT_MAX);
         self.beat_at = now + self.beat_every;
+        if mutant(Mutant::TailUnasked) {
+            self.beat_at = 0;
+        }
     }
 }
 

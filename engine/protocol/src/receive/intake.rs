@@ -4,6 +4,7 @@
 //! and publisher.
 
 use std::collections::BTreeMap;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::held::Held;
 use crate::event::Outcome;
@@ -146,7 +147,7 @@ impl Intake {
         if !self.wants(seq) {
             return Verdict::Duplicate;
         }
-        if seq == self.floor {
+        if seq == self.floor || mutant(Mutant::OrderBroken) {
             return Verdict::Now;
         }
         let extra = self.extra.as_deref();
@@ -376,7 +377,7 @@ impl Intake {
             extra.got.insert(low, self.floor);
             self.floor = low;
         }
-        for (a, b) in kept.iter() {
+        for (a, b) in kept.iter().filter(|_| !mutant(Mutant::UnackedForgotten)) {
             extra.got.remove(a, b);
             extra.missed.insert(a, b);
             extra.again.insert(a, b);
@@ -468,7 +469,8 @@ impl Intake {
 
     /// Whether this message may have been handed over before.
     pub(crate) fn is_again(&self, seq: u64) -> bool {
-        self.extra.as_ref().is_some_and(|e| e.again.contains(seq))
+        let flagged = self.extra.as_ref().is_some_and(|e| e.again.contains(seq));
+        flagged && !mutant(Mutant::FlagLost)
     }
 
     pub(crate) fn has_missed(&self) -> bool {

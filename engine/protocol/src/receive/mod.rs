@@ -18,6 +18,7 @@ mod tests;
 mod toward;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::{Boot, NodeId};
 
@@ -347,7 +348,7 @@ impl Receive {
     pub(crate) fn on_session(&mut self, peer: PeerIx, node: NodeId, boot: Boot) {
         self.reassembly.forget(peer);
         match self.origins.get_mut(&peer) {
-            Some(origin) if origin.boot == boot => origin.renew(),
+            Some(origin) if origin.boot == boot || mutant(Mutant::OldPublisher) => origin.renew(),
             _ => {
                 self.forget(peer);
                 let origin = Origin {

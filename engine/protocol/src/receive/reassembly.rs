@@ -1,6 +1,7 @@
 //! Large messages on their way: parts are laid into one buffer, in any order, each byte once.
 
 use std::collections::BTreeMap;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use super::intake::Intake;
 use crate::limits;
@@ -75,7 +76,10 @@ const _: () = assert!(2 * LARGEST <= limits::REASSEMBLY);
 
 impl Reassembly {
     /// Takes one part at `now`.
-    pub(crate) fn put(&mut self, key: MessageKey, lay: Lay, part: &[u8], now: u64) -> Part {
+    pub(crate) fn put(&mut self, mut key: MessageKey, lay: Lay, part: &[u8], now: u64) -> Part {
+        if mutant(Mutant::PartsMixed) {
+            key.seq = 0;
+        }
         let (offset, total) = (lay.offset as usize, lay.total as usize);
         if total > limits::MAX_MESSAGE_CAP
             || part.is_empty()

@@ -7,6 +7,7 @@ use super::{DROP_OLDEST_WAITING, LocalSub, ReceiveCounters};
 use crate::config::{AckMode, SlowPolicy};
 use crate::event::{Delivery, Event, Outcome, Outlet, PublisherId, Taken};
 use crate::peer::PeerIx;
+use tidings_wire::mutants::{Mutant, mutant};
 
 // Keeps both lists of who is behind true after an intake changed.
 pub(super) fn note_behind(
@@ -112,7 +113,7 @@ impl Toward<'_> {
                 return false;
             }
             Taken::Acked => true,
-            Taken::Kept => self.local.ack == AckMode::Node,
+            Taken::Kept => self.local.ack == AckMode::Node || mutant(Mutant::AckedUnread),
         };
         self.counters.delivered += 1;
         self.counters.delivered_bytes += payload.len() as u64;
@@ -173,7 +174,7 @@ impl Toward<'_> {
     }
 
     pub(super) fn tell(&mut self, sub: u32, gap: Gap) {
-        if gap.reason == Outcome::Delivered {
+        if gap.reason == Outcome::Delivered || mutant(Mutant::HoleUntold) {
             // Settled in an earlier session: nothing is missing.
             return;
         }

@@ -1,6 +1,7 @@
 //! A peer's subscription table as this node has applied it.
 
 use std::collections::BTreeMap;
+use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::Boot;
 
@@ -67,7 +68,7 @@ impl RemoteTable {
     /// Begins a transfer. False if it does not continue what is held: the peer must send the whole table.
     pub(crate) fn begin(&mut self, boot: Boot, version: u64, base: u64) -> bool {
         let full = base == 0;
-        if !full && self.version(boot) != base {
+        if !full && self.version(boot) != base && !mutant(Mutant::StaleTable) {
             self.transfer = None;
             return false;
         }
@@ -99,7 +100,7 @@ impl RemoteTable {
             return None;
         }
         let mut applied = Applied::default();
-        if transfer.full {
+        if transfer.full && !mutant(Mutant::TableOnlyGrows) {
             let reborn = self.boot != Some(boot);
             let kept: BTreeMap<u32, ()> =
                 transfer.changes.iter().map(|(sub, _)| (*sub, ())).collect();
