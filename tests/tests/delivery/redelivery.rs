@@ -332,27 +332,34 @@ fn a_named_client_that_is_gone_from_a_living_node_has_the_grace_to_come_back() {
 
 #[test]
 fn what_waits_for_a_slow_node_while_another_has_it_long_uses_up_no_attempt() {
-    let mut net = mesh(3, 3);
-    let subs = [1, 2].map(|n| (n, net.subscribe(n, "t", |s| s.redelivery = THREE)));
-    for (n, sub) in subs {
-        effective(&mut net, n, sub);
-    }
-    let narrow = Rule {
-        rate: Some((200_000, 60_000)),
-        ..Rule::GOOD
+    // With one attempt nothing is offered again before it is used up.
+    let one = Redelivery {
+        attempts: 1,
+        every_ms: 6000,
     };
-    net.one_way(0, 2, narrow);
-    let handle = net.publisher(0, "t");
-    let payload = bytes(1000, 1);
-    // Less than makes the publisher wait, or the node fall behind; more than it gets in the time of three attempts.
-    for _ in 0..1900 {
-        net.publish_surely(0, handle, &payload);
+    for redelivery in [THREE, one] {
+        let mut net = mesh(3, 3);
+        let subs = [1, 2].map(|n| (n, net.subscribe(n, "t", |s| s.redelivery = redelivery)));
+        for (n, sub) in subs {
+            effective(&mut net, n, sub);
+        }
+        let narrow = Rule {
+            rate: Some((200_000, 60_000)),
+            ..Rule::GOOD
+        };
+        net.one_way(0, 2, narrow);
+        let handle = net.publisher(0, "t");
+        let payload = bytes(1000, 1);
+        // Less than makes the publisher wait, or the node fall behind; more than it gets in the time of all attempts.
+        for _ in 0..1900 {
+            net.publish_surely(0, handle, &payload);
+        }
+        assert!(net.settle(0, 30 * S));
+        let began_late = net.core(0).publish_counters().behind;
+        assert!(began_late == 0, "the node stayed in the stream");
+        assert!(count(&net, 0, Outcome::MaxAttempts) == 0);
+        assert!(delivered(&net, 0) == 3800);
     }
-    assert!(net.settle(0, 30 * S));
-    let began_late = net.core(0).publish_counters().behind;
-    assert!(began_late == 0, "the node stayed in the stream");
-    assert!(count(&net, 0, Outcome::MaxAttempts) == 0);
-    assert!(delivered(&net, 0) == 3800);
 }
 
 #[test]

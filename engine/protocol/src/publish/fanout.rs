@@ -32,8 +32,7 @@ impl Publish {
             return;
         };
         if ready.result.get() == StreamReady::READY {
-            node.standing = Standing::Live;
-            (node.progress, node.credit) = (now, limits::CREDIT);
+            node.go_live(now);
         } else {
             self.retire(ix, links, now);
         }

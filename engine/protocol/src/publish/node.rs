@@ -206,6 +206,13 @@ impl Node {
         self.sendings.mark(head, now);
     }
 
+    /// The node takes part from now on: what was left out while it was asked is yet to be sent.
+    pub(crate) fn go_live(&mut self, now: u64) {
+        self.standing = Standing::Live;
+        (self.progress, self.credit) = (now, limits::CREDIT);
+        self.sendings.take_back(self.next);
+    }
+
     /// When `counter` was first sent or skipped; `None` = not yet.
     pub(crate) fn sent_first(&self, counter: u64) -> Option<u64> {
         self.sendings.at(counter)

@@ -31,6 +31,15 @@ impl Sendings {
         }
     }
 
+    /// What lies from `next` on did not leave after all.
+    pub(super) fn take_back(&mut self, next: u64) {
+        let last = self.marks.partition_point(|(to, _)| *to < next);
+        self.marks.truncate(last + 1);
+        if let Some((to, _)) = self.marks.get_mut(last) {
+            *to = next;
+        }
+    }
+
     // Of two neighbours the later stays: late is better than early.
     fn thin(&mut self, now: u64) {
         let mut before = 0;
@@ -76,6 +85,22 @@ mod tests {
         assert_eq!(sendings.at(7), None);
         sendings.trim(5);
         assert_eq!(sendings.marks.len(), 1);
+    }
+
+    #[test]
+    fn what_did_not_leave_after_all_counts_from_when_it_does() {
+        let mut sendings = Sendings::default();
+        sendings.mark(5, GRAIN);
+        sendings.mark(9, 3 * GRAIN);
+        sendings.mark(12, 5 * GRAIN);
+        sendings.take_back(7);
+        assert_eq!((sendings.at(6), sendings.at(7)), (Some(3 * GRAIN), None));
+        sendings.mark(8, 7 * GRAIN);
+        assert_eq!((sendings.at(7), sendings.at(8)), (Some(7 * GRAIN), None));
+        sendings.take_back(5);
+        assert_eq!((sendings.at(4), sendings.at(5)), (Some(GRAIN), None));
+        sendings.take_back(20);
+        assert_eq!((sendings.at(4), sendings.at(5)), (Some(GRAIN), None));
     }
 
     #[test]
