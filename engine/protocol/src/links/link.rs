@@ -47,6 +47,8 @@ const REST_NS: u64 = 5_000_000_000;
 /// A link that carried nothing for this long is dropped unless somebody wants it: a member in a cluster of 10,000 is probed
 /// every 50 minutes, and a handshake costs more than remembering.
 const IDLE_NS: u64 = 3_600_000_000_000;
+/// Between two dials to a peer that does not acknowledge: at first, and at most.
+const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 
@@ -100,6 +102,9 @@ pub(crate) struct Link {
     pub(crate) owes_sign: bool,
     /// A dial to the peer is under way besides.
     pub(crate) dialled: bool,
+    // Before this it is not dialled again for being stuck, and how long that rests after the next time.
+    redial_at: u64,
+    redial_wait: u64,
     quotable: Quotable,
 }
 
@@ -174,6 +179,8 @@ impl Link {
             bucket: Bucket::new(PAIR_RATE, PAIR_BURST),
             owes_sign: false,
             dialled: false,
+            redial_at: 0,
+            redial_wait: REDIAL_NS.0,
             quotable: Quotable::default(),
         }
     }
@@ -334,8 +341,23 @@ impl Link {
     }
 
     /// Whether the peer has stopped acknowledging what must arrive.
-    pub(crate) fn is_stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         self.ctl.tx.timeouts() > 1 || self.bulk.tx.timeouts() > 1
+    }
+
+    /// Whether it is stuck and to be dialled again now. It stays stuck until its peer acknowledges what is sent again, which may
+    /// be in seconds, whatever sessions are opened meanwhile: so the pauses grow.
+    pub(crate) fn redials(&mut self, now: u64) -> bool {
+        if !self.is_stuck() {
+            self.redial_wait = REDIAL_NS.0;
+            return false;
+        }
+        let due = now >= self.redial_at;
+        if due {
+            self.redial_at = now + self.redial_wait;
+            self.redial_wait = (2 * self.redial_wait).min(REDIAL_NS.1);
+        }
+        due
     }
 
     /// When the link wants to be flushed again.

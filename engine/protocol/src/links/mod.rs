@@ -435,9 +435,10 @@ impl Links {
         let after = tx.written();
         link.counters.datagrams_out += after.datagrams - before.datagrams;
         link.counters.bytes_out += after.bytes - before.bytes;
-        let (at, stuck) = (link.deadline(now).max(now + 1), link.is_stuck());
+        let at = link.deadline(now).max(now + 1);
+        let redials = link.redials(now);
         self.timers.arm(Timer::Link(peer), at);
-        if stuck {
+        if redials {
             self.redial(peer, false);
         }
     }

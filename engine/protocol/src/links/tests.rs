@@ -805,3 +805,32 @@ fn an_h3_of_a_session_that_was_replaced_or_folded_installs_nothing() {
         assert!(net.works(0, 1), "folded {folded}");
     }
 }
+
+#[test]
+fn a_path_that_was_dead_for_a_while_is_dialled_again_now_and_then_and_not_without_end() {
+    for both in [false, true] {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.nodes[1].want(0);
+        net.run_clean(2 * SECOND);
+        net.talk(0, 1, false, 0..3);
+        net.talk(1, 0, false, 0..3);
+        // Long enough for the pauses between repeats to become seconds.
+        net.run(net.now + 9 * SECOND, &mut |packet| {
+            if both || packet.to == addr(1) {
+                vec![]
+            } else {
+                vec![DELAY]
+            }
+        });
+        let before = net.seen.len();
+        // A near path, over which a handshake takes no time.
+        net.run(net.now + 8 * SECOND, &mut |_| vec![MS / 10]);
+        let hellos = net.seen[before..].iter().filter(|p| p.kind().is_some());
+        let hellos = hellos.count();
+        assert!(hellos < 40, "{hellos} datagrams of handshakes, both {both}");
+        assert_eq!(net.nodes[0].got, [0, 1, 2], "both {both}");
+        assert_eq!(net.nodes[1].got, [0, 1, 2], "both {both}");
+        assert!(net.works(0, 1), "both {both}");
+    }
+}
