@@ -1,6 +1,7 @@
 //! The simulator in the normal test run: seeds of 16 nodes under many faults, and that a seed is always the same.
 //!
-//! The seeds themselves are ignored as long as they find what is open: `cargo test -p tidings-tests --test sim -- --ignored`.
+//! Each class of faults by itself is always tried. The seeds of many at once are ignored as long as they find what is open:
+//! `cargo test -p tidings-tests --test sim -- --ignored`.
 //! `TIDINGS_FULL=1` runs 300 of a minute each with every fault; without it there are few, shorter, with fewer faults.
 
 #![cfg(feature = "hosts")]
@@ -59,6 +60,41 @@ fn what_must_hold_holds_under_faults() {
     });
     let failed = failed.into_inner().expect("all threads ended");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// The seeds of a fault by itself, and how many held. In some of them it does not happen.
+fn alone(fault: Fault) -> usize {
+    let others = Fault::ALL.iter().copied().filter(|other| *other != fault);
+    let others: Vec<Fault> = others.collect();
+    let held = (0..16).filter(|seed| {
+        let options = Options {
+            nodes: 8,
+            secs: 30,
+            without: others.clone(),
+            ..Options::new(*seed)
+        };
+        match sim::run(&options) {
+            Ok(_) => true,
+            Err(failure) if failure.what.ends_with("is on and never happened") => false,
+            Err(failure) => panic!("sim {options}: {failure}"),
+        }
+    });
+    held.count()
+}
+
+#[test]
+fn each_fault_alone_breaks_nothing() {
+    let (left, right) = Fault::ALL.split_at(Fault::ALL.len() / 2);
+    std::thread::scope(|scope| {
+        for half in [left, right] {
+            scope.spawn(move || {
+                for fault in half {
+                    let held = alone(*fault);
+                    assert!(held >= 8, "{} happened in {held} of 16", fault.name());
+                }
+            });
+        }
+    });
 }
 
 #[test]
