@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use common::{Node, run, stderr, tidings, within};
@@ -94,39 +94,70 @@ fn key_in(text: &str) -> String {
     text.split_whitespace().find(word).unwrap().to_owned()
 }
 
-#[test]
-fn no_key_and_no_secret_is_told_anywhere() {
+/// A daemon of the overlay `demo` with a client `worker` that may publish and subscribe there under `jobs`, with its log in
+/// a file; and the arguments by which one is that client.
+fn logged(level: &str) -> (Node, Vec<String>) {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let secret = path("worker.secret");
     let made = run(home.path(), &["keygen", "--client", "worker", &secret]);
     assert!(made.status.success(), "{}", stderr(&made));
     let entry = "[[client]]\nname = \"worker\"\nsecret_file = \"worker.secret\"\n\
-        overlays = [\"demo\"]\npublish = [\"*\"]\nsubscribe = [\"*\"]\n";
+        overlays = [\"demo\"]\npublish = [\"jobs.*\"]\nsubscribe = [\"jobs.*\"]\n";
     fs::write(path("clients.toml"), entry).unwrap();
     fs::set_permissions(path("clients.toml"), fs::Permissions::from_mode(0o600)).unwrap();
     let clients = path("clients.toml");
     let config = format!("[client]\nclients_file = {clients:?}\n[[overlay]]\nname = \"demo\"\n");
     fs::write(path("tidings.toml"), config).unwrap();
-    let log = path("log");
+    let config = path("tidings.toml");
     let child = tidings(home.path())
-        .args([
-            "run",
-            "--bind",
-            "127.0.0.1:0",
-            "--config",
-            &path("tidings.toml"),
-        ])
-        .env("TIDINGS_LOG", "trace")
+        .args(["run", "--bind", "127.0.0.1:0", "--config", &config])
+        .env("TIDINGS_LOG", level)
         .stdout(fs::File::create(path("out")).unwrap())
-        .stderr(fs::File::create(&log).unwrap())
+        .stderr(fs::File::create(path("log")).unwrap())
         .spawn()
         .unwrap();
-    let files = [path("out"), log.clone()];
-    let node = Node::of(home, child);
-    let worker = ["--as", "worker", "--secret-file", &secret];
-    let good = node.run(&[&["pub", "demo", "t", "m"][..], &worker].concat());
+    let worker = ["--as", "worker", "--secret-file", &secret].map(str::to_owned);
+    (Node::of(home, child), worker.to_vec())
+}
+
+fn as_worker(node: &Node, args: &[&str], worker: &[String]) -> Output {
+    let worker = worker.iter().map(String::as_str);
+    node.run(&args.iter().copied().chain(worker).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_a_client_may_not_do_is_refused_and_logged_with_its_name() {
+    let (node, worker) = logged("warn");
+    let denied = [
+        (&["pub", "demo", "secrets.new", "m"][..], "secrets.new"),
+        (&["sub", "demo", "secrets.*", "--idle", "1"], "secrets.*"),
+        (&["pub", "other", "jobs.new", "m"], "other"),
+    ];
+    for (args, _) in denied {
+        let output = as_worker(&node, args, &worker);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    }
+    let good = as_worker(&node, &["pub", "demo", "jobs.new", "m"], &worker);
     assert!(good.status.success(), "{}", stderr(&good));
+    let log = fs::read_to_string(node.path().join("log")).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|l| l.contains("denied")).collect();
+    assert_eq!(lines.len(), denied.len(), "{log}");
+    for (line, (_, what)) in lines.iter().zip(denied) {
+        assert!(
+            line.contains("client=worker") && line.contains(what),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn no_key_and_no_secret_is_told_anywhere() {
+    let (node, worker) = logged("trace");
+    let good = as_worker(&node, &["pub", "demo", "jobs.new", "m"], &worker);
+    assert!(good.status.success(), "{}", stderr(&good));
+    let secret = node.path().join("worker.secret");
+    let files = ["out", "log"].map(|name| node.path().join(name).display().to_string());
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     for verb in [&["stats"][..], &["overlays"], &["members", "demo"]] {
         let output = node.run(&[verb, &["--format", "json"]].concat());

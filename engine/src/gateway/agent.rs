@@ -151,6 +151,7 @@ impl Agent {
         }
         if !part.rights.may_publish(open.topic) {
             let text = format!("the client {} may not publish on {}", part.name, open.topic);
+            tracing::warn!(client = %part.name, topic = ?open.topic, "denied: it may not publish there");
             return refuse(ErrorCode::NotAllowed, &text);
         }
         let handle = match seat.open_publisher(open.topic) {
@@ -338,6 +339,8 @@ impl Agent {
                 "the client {} may not subscribe to {}",
                 part.name, subscribe.pattern
             );
+            let (client, pattern) = (&part.name, subscribe.pattern);
+            tracing::warn!(%client, ?pattern, "denied: it may not subscribe to that");
             return refuse(ErrorCode::NotAllowed, &text);
         }
         self.out

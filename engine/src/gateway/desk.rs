@@ -259,6 +259,9 @@ impl Desk {
     /// Why an overlay cannot be used.
     pub(crate) fn why_not(&self, rights: &Rights, overlay: &str) -> (ErrorCode, String) {
         if !rights.may_use(overlay) {
+            if let Rights::Granted(grant) = rights {
+                tracing::warn!(client = %grant.name, ?overlay, "denied: it may not use that overlay");
+            }
             return (
                 ErrorCode::NotAllowed,
                 format!("this client may not use the overlay {overlay}"),
