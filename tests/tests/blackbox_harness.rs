@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use tidings_tests::blackbox::{Flood, Junk, PORT, Sniffer, alone, difference, real_text};
+use tidings_tests::blackbox::{Flood, Junk, PORT, Sniffer, alone, difference, real_text, tidings};
 use tidings_tests::lab::{self, Lab};
 
 #[test]
@@ -26,6 +26,13 @@ fn a_hundred_thousand_lines_are_found_on_this_machine() {
             .unwrap()
             .contains("in line 100000 on")
     );
+}
+
+#[test]
+fn the_daemon_under_test_has_no_seeded_faults() {
+    let program = std::fs::read(tidings()).unwrap();
+    let name = b"TIDINGS_MUTANT";
+    assert!(!program.windows(name.len()).any(|bytes| bytes == name));
 }
 
 #[test]

@@ -718,6 +718,27 @@ fn a_peer_that_moved_is_followed_after_an_echo_from_its_new_address() {
 }
 
 #[test]
+fn a_datagram_that_somebody_passes_on_from_his_own_address_moves_nobody() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(2 * SECOND);
+    net.talk(0, 1, false, 0..1);
+    let before = net.seen.len();
+    let until = net.now + MS;
+    net.run(until, &mut |_| vec![]);
+    let mut sent = net.seen[before..].iter();
+    let kept = sent.find(|packet| packet.to == addr(1)).unwrap().clone();
+    net.replay(Packet {
+        from: addr(9),
+        ..kept
+    });
+    net.run_clean(DELAY + MS);
+    assert_eq!(net.nodes[1].got, [0], "it is genuine");
+    assert_eq!(net.link(1, 0).unwrap().addr, addr(0));
+    assert!(net.works(0, 1));
+}
+
+#[test]
 fn a_link_datagram_that_an_error_quotes_is_known_for_two_seconds() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);

@@ -164,6 +164,8 @@ fn ended(
 ) -> Result<(i32, String, Duration), String> {
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     command.env_remove("TIDINGS_MUTANT");
+    // What a mutant fails at is no regression to remember.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     if let Some(mutant) = mutant {
         command.env("TIDINGS_MUTANT", format!("{mutant:?}"));
     }

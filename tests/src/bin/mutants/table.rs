@@ -8,10 +8,14 @@ use tidings_wire::mutants::Mutant;
 
 use super::{Catch, NODES, SECS, SEEDS};
 
+/// Characters of a failure's message at most.
+const MESSAGE_MAX: usize = 60;
+
 const HEAD: &str = "# Seeded faults, and what catches them
 
 Faults in the wire and protocol crates that tests must find (`wire/src/mutants.rs`), built only with the feature `mutants` of these crates:
-no daemon has them. `.ci/run` runs for each what the table says catches it, once with the fault and once without.
+no daemon has them. `.ci/run` shows that something catches each that passes without it: what the table names, or what stands by for it
+(`tests/src/bin/mutants/caught.rs`).
 
 * `cargo run -p tidings-tests --no-default-features --features mutants --bin mutants` checks this table, `-- --write` writes it anew;
   `-- --find NAME` runs everything against one fault.
@@ -35,13 +39,13 @@ pub(crate) fn write(
     );
     for Catch { mutant, by, ran } in caught {
         let breaks = mutant.breaks().trim_end_matches('.');
-        let took = ran.took.as_secs_f64();
+        let took = ran.took.as_millis();
         let (catcher, after) = match ran.seed {
             Some((seed, at)) => (
                 format!("seed {seed}: {}", message(&ran.what)),
-                format!("{:.1} virtual s, {took:.1} s", at as f64 / 1000.0),
+                format!("{:.1} virtual s, {took} ms", at as f64 / 1000.0),
             ),
-            None => (by.to_string(), format!("{took:.1} s")),
+            None => (by.to_string(), format!("{took} ms")),
         };
         let none = Vec::new();
         let of = seeds.get(mutant).unwrap_or(&none);
@@ -61,7 +65,9 @@ pub(crate) fn write(
 }
 
 // What a seed's failure says, without where in the source it says so, and without details.
-fn message(what: &str) -> &str {
+fn message(what: &str) -> String {
     let said = what.split_once(": ").map_or(what, |(_, message)| message);
-    said.split_once(" (").map_or(said, |(message, _)| message)
+    let brief: String = said.chars().take(MESSAGE_MAX).collect();
+    let brief = brief.split(" (handed").next().unwrap_or_default();
+    brief.replace('|', "/")
 }
