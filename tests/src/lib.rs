@@ -11,4 +11,6 @@ pub mod host;
 pub mod lab;
 pub mod net;
 pub mod props;
+#[cfg(feature = "hosts")]
+pub mod scale;
 pub mod sim;

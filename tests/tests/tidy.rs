@@ -99,6 +99,7 @@ fn unsafe_code_lives_where_it_is_expected() {
         "tests/src/lab",
         "tests/src/host",
         "tests/src/blackbox",
+        "tests/src/scale/heap.rs",
         "bench/src",
     ];
     let keyword = ["uns", "afe {"].concat();

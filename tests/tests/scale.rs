@@ -1,0 +1,23 @@
+//! Neither traffic nor memory grows with the number of members: what `scale` measures with thousands, with few.
+
+use tidings_tests::scale::heap::Heap;
+use tidings_tests::scale::run::measure_quiet;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+#[test]
+fn twice_the_members_cost_a_node_hardly_more_bytes_a_second_and_no_more_memory_each() {
+    let (few, many) = (measure_quiet(1, 30), measure_quiet(1, 60));
+    assert!(few.join_view.is_some_and(|secs| secs < 1.0), "{few:?}");
+    assert!(many.join_view.is_some_and(|secs| secs < 1.0), "{many:?}");
+    // What grows with the members makes it two, what grows with their square four.
+    assert!(
+        many.steady.bytes < 1.3 * few.steady.bytes,
+        "{few:?} {many:?}"
+    );
+    assert!(
+        many.member_bytes < 1.1 * few.member_bytes,
+        "{few:?} {many:?}"
+    );
+}
