@@ -131,6 +131,13 @@ impl Tx {
         self.runs.clear();
     }
 
+    /// Gives the memory back that a busy time took, when nothing is planned.
+    pub(crate) fn shrink(&mut self) {
+        if self.runs.is_empty() {
+            (self.arena, self.runs) = (Vec::new(), Vec::new());
+        }
+    }
+
     /// Whether nothing is planned.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {

@@ -65,6 +65,11 @@ pub fn text(command: &str, all: &[Figures]) -> String {
     put(&mut text, "... memory per member, B", &|f| {
         count(f.member_bytes)
     });
+    put(
+        &mut text,
+        "... memory of a node that knows nobody, B",
+        &|f| count(f.alone_bytes),
+    );
     put(&mut text, "... links of a node", &|f| count(f.links));
     part(&mut text, &mut put, "churn", |f| f.churn);
     knowing(&mut text, &mut put, |f| &f.churned);

@@ -12,8 +12,8 @@ use super::world::{MS, S, Sight, Traffic, World};
 const STARTS_NS: u64 = 10 * S;
 /// A view that is not whole after this long is told as never whole.
 const PATIENCE_NS: u64 = 120 * S;
-/// What joining leaves behind is over after this: links made, paths probed, records told.
-const SETTLING_NS: u64 = 60 * S;
+/// What joining leaves behind is over after this: paths probed, records told, links dropped that nobody needs.
+const SETTLING_NS: u64 = 200 * S;
 /// The steady state is measured for three periods of anti-entropy.
 const STEADY_NS: u64 = 60 * S;
 /// Nodes that crash, one after the other, and come back.
@@ -66,6 +66,8 @@ pub struct Figures {
     pub steady: Part,
     /// Bytes of the heap for each member that a node lists, all of the node included.
     pub member_bytes: f64,
+    /// Bytes of the heap of a node that knows nobody.
+    pub alone_bytes: f64,
     /// Links of a node.
     pub links: f64,
     /// Nodes crash and come back.
@@ -112,6 +114,15 @@ pub fn measure_quiet(seed: u64, nodes: usize) -> Figures {
 /// Who died, and when.
 type Deaths = BTreeMap<usize, Vec<u64>>;
 
+/// What a node is before it knows anybody: the heap's bytes.
+fn alone(seed: u64) -> f64 {
+    let before = heap::live();
+    let mut world = World::new(seed, 1);
+    world.start(0);
+    world.run(10 * S);
+    (heap::live() - before).saturating_sub(world.own_bytes()) as f64
+}
+
 struct Run {
     world: World,
     figures: Figures,
@@ -126,6 +137,7 @@ impl Run {
             world: World::new(seed, nodes),
             figures: Figures {
                 nodes,
+                alone_bytes: alone(seed),
                 ..Figures::default()
             },
             heap_before,
@@ -185,7 +197,7 @@ impl Run {
     }
 
     fn loss(&mut self) {
-        self.world.run(SETTLING_NS);
+        self.world.run(AWAY_NS);
         self.world.sights.clear();
         let (began, before) = (self.world.now(), self.world.sent);
         let mut deaths = Deaths::new();

@@ -314,7 +314,8 @@ fn with_client(seed: u64, rule: Rule, owner: usize, policy: SlowPolicy) -> (Net,
 fn a_full_store_gives_up_at_once_what_only_a_client_that_is_gone_needs() {
     for (seed, rule) in RULES.into_iter().enumerate() {
         for owner in [0, 1] {
-            let (mut net, sub, handle) = with_client(seed as u64, rule, owner, SlowPolicy::Detach);
+            let (mut net, sub, handle) =
+                with_client(40 + seed as u64, rule, owner, SlowPolicy::Detach);
             net.detach(owner, sub);
             publish_unhindered(&mut net, handle, MANY as usize);
             let lost = overflowed(&net, handle, MANY);

@@ -86,6 +86,7 @@ impl Core {
         if self.leaving {
             return Err(CommandError::Leaving);
         }
+        let is_first = self.tables.own.version() == 0;
         let (sub, _) = self
             .tables
             .subscribe(now, spec.clone(), self.salt, self.members.alive())?;
@@ -98,6 +99,9 @@ impl Core {
             Subscriber::new(spec.policy, spec.redelivery),
         );
         self.members.set_table_version(self.tables.own.version());
+        if is_first {
+            self.begin_table();
+        }
         out.event(Event::Routes);
         self.attach(sub, out);
         Ok(sub)

@@ -312,12 +312,18 @@ impl Core {
     }
 
     fn on_stream_open(&mut self, peer: PeerIx, open: &digest::StreamOpen) {
+        let Some(boot) = self.links.link(peer).map(|link| link.boot) else {
+            return;
+        };
+        if !self.receive.knows(peer) {
+            self.receive.on_session(peer, self.peers.id(peer), boot);
+        }
         let Some(link) = self.links.link_mut(peer) else {
             return;
         };
-        let result =
-            self.streams
-                .on_open(peer, self.peers.id(peer), link.boot, open, &self.keyring);
+        let result = self
+            .streams
+            .on_open(peer, self.peers.id(peer), boot, open, &self.keyring);
         if !link.ctl.push(ready(open.session.get(), result).bytes()) {
             self.refusals.count("ctl_full");
         }
@@ -462,7 +468,7 @@ impl Core {
         }
         for &sub in &applied.added {
             if let Some(entry) = self.tables.remote(peer, sub) {
-                self.publish.on_remote_sub(peer, sub, entry, now);
+                self.publish.on_remote_sub((peer, boot), sub, entry, now);
             }
         }
         for &sub in &applied.missing {
@@ -472,7 +478,7 @@ impl Core {
         out.event(Event::Routes);
     }
 
-    fn tell_reliably(&mut self, peer: PeerIx, digest: &impl digest::Layout) {
+    pub(super) fn tell_reliably(&mut self, peer: PeerIx, digest: &impl digest::Layout) {
         let told = self
             .links
             .link_mut(peer)

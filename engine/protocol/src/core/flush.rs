@@ -130,6 +130,9 @@ impl Core {
     /// The plan was handed to the network, or lost there: what must arrive is repeated.
     pub fn sent(&mut self) {
         self.tx.clear();
+        if self.links.take_swept() {
+            self.tx.shrink();
+        }
     }
 
     // Queues for one peer what it is to be told: table, acknowledgements, notices, fetches.
@@ -339,9 +342,41 @@ impl Core {
 
     fn on_session(&mut self, now: u64, peer: PeerIx, boot: Boot) {
         self.sync.on_met(now);
-        self.receive.on_session(peer, self.peers.id(peer), boot);
-        self.tables.on_link_up(peer);
+        // A node without subscriptions has nothing to tell and nothing to receive; of thousands of such links nothing is kept.
+        if self.tables.own.version() > 0 {
+            self.tables.on_link_up(peer);
+        }
+        if self.tables.own.version() > 0 || self.receive.knows(peer) {
+            self.receive.on_session(peer, self.peers.id(peer), boot);
+        }
         self.publish.on_link_up(peer, boot, now);
+        self.ask_what_is_left(peer);
+    }
+
+    /// The first subscription of this boot: all who are linked, and then all others, are to have the table.
+    pub(super) fn begin_table(&mut self) {
+        let linked: Vec<(PeerIx, Boot)> = self.links.known().map(|l| (l.peer, l.boot)).collect();
+        for (peer, boot) in linked {
+            self.tables.on_link_up(peer);
+            if !self.receive.knows(peer) {
+                self.receive.on_session(peer, self.peers.id(peer), boot);
+            }
+        }
+        let alive: Vec<PeerIx> = self.members.alive().collect();
+        alive.into_iter().for_each(|peer| self.want(peer));
+    }
+
+    // The peer's boot has subscribed to nothing yet, and therefore sends no table of its own accord: what is held of an earlier one
+    // ends, or waits for its clients, once it says so.
+    fn ask_what_is_left(&mut self, peer: PeerIx) {
+        let Some(boot) = self.links.link(peer).map(|link| link.boot) else {
+            return;
+        };
+        let says_nothing =
+            self.members.boot(peer) == Some(boot) && self.members.table_version(peer) == Some(0);
+        if says_nothing && self.tables.is_left(peer, boot) {
+            self.tell_reliably(peer, &digest::TableAsk::default());
+        }
     }
 
     fn on_member_event(&mut self, now: u64, event: MemberEvent, out: &mut dyn Outlet) {
@@ -371,10 +406,16 @@ impl Core {
         }
     }
 
-    // Tables go to every member held alive, so each wants a link.
+    // Tables go to every member held alive, so each wants a link, but where there is nothing to tell: neither has subscribed, and
+    // of an earlier life of the peer no subscriptions are left that its empty table would end.
     fn want(&mut self, peer: PeerIx) {
+        let theirs = self.members.table_version(peer).unwrap_or(0);
+        if self.tables.own.version() == 0 && theirs == 0 && self.tables.is_empty(peer) {
+            return;
+        }
         let addrs = self.members.addresses(peer);
         self.links.want(peer, &addrs, reason::DELIVERY);
+        self.ask_what_is_left(peer);
     }
 
     fn on_gone(&mut self, peer: PeerIx) {

@@ -83,7 +83,9 @@ pub(crate) enum Admission {
 /// The budget of one core.
 pub(crate) struct Budget {
     core: Bucket,
+    /// Empty while all are full.
     sources: Vec<Bucket>,
+    taken_at: u64,
     seed: u64,
 }
 
@@ -92,7 +94,8 @@ impl Budget {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             core: Bucket::new(CORE_RATE, CORE_RATE),
-            sources: vec![Bucket::new(SOURCE_RATE, SOURCE_BURST); SOURCES],
+            sources: Vec::new(),
+            taken_at: 0,
             seed,
         }
     }
@@ -102,6 +105,10 @@ impl Budget {
     pub(crate) fn admit(&mut self, now: u64, from: SocketAddr) -> Admission {
         let level = self.core.level(now);
         let place = self.place(from);
+        self.taken_at = now;
+        if self.sources.is_empty() {
+            self.sources = vec![Bucket::new(SOURCE_RATE, SOURCE_BURST); SOURCES];
+        }
         let within = self.sources[place].take(now);
         if level < CORE_RATE * 7 / 8 && !within {
             return Admission::Refuse;
@@ -113,6 +120,13 @@ impl Budget {
             Admission::Cookie
         } else {
             Admission::Take
+        }
+    }
+
+    /// Puts the table away if every bucket in it has filled up again: without handshakes it is 128 KiB for nothing.
+    pub(crate) fn rest(&mut self, now: u64) {
+        if now >= self.taken_at + SECOND * SOURCE_BURST.div_ceil(SOURCE_RATE) {
+            self.sources = Vec::new();
         }
     }
 
@@ -165,5 +179,9 @@ mod tests {
         assert!(cookies > 9000, "{cookies}");
         assert_eq!(budget.admit(0, from(9)), Admission::Refuse);
         assert_eq!(budget.admit(SECOND, from(9)), Admission::Take);
+        budget.rest(2 * SECOND);
+        assert_eq!(budget.sources.len(), SOURCES);
+        budget.rest(5 * SECOND);
+        assert_eq!(budget.sources.len(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! Which dials there are: who is wanted, when a dial begins, rests and ends, and what its answers lead to.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use tidings_wire::digest::{Digest, Digests, H2};
@@ -10,7 +11,7 @@ use super::session::Parts;
 use super::{Env, Kept, LinkEvent, Links, Owner, Refusal, Timer};
 use crate::peer::PeerIx;
 
-/// Dials at once. Beyond this a new one is refused; whoever wants it asks again.
+/// Dials at once. Beyond this a new one waits, if its peer is wanted, until half of them are done; any other is not made.
 const DIALS_MAX: usize = 1024;
 /// While no receive slot is free a dial looks again this often.
 const SLOT_WAIT_NS: u64 = 100_000_000;
@@ -87,12 +88,30 @@ impl Links {
 
     fn add_dial(&mut self, dial: Dial) {
         if self.dials.len() >= DIALS_MAX {
+            self.crowded = true;
             return;
         }
         let no = self.next_dial;
         self.next_dial = self.next_dial.wrapping_add(1);
         self.dials.insert(no, dial);
         self.due_dials.push(no);
+    }
+
+    /// Dials those who are wanted and had to wait.
+    pub(super) fn dial_waiting(&mut self) {
+        if !self.crowded || self.dials.len() > DIALS_MAX / 2 {
+            return;
+        }
+        self.crowded = false;
+        let dialled: BTreeSet<PeerIx> = self.dials.values().filter_map(|dial| dial.peer).collect();
+        let waits = |peer: &PeerIx| !self.is_up(*peer) && !dialled.contains(peer);
+        let waiting: Vec<PeerIx> = self.wants.keys().copied().filter(waits).collect();
+        for peer in waiting {
+            if self.crowded {
+                return;
+            }
+            self.redial(peer, false);
+        }
     }
 
     fn dial_of(&self, peer: PeerIx) -> Option<u32> {

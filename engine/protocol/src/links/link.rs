@@ -42,11 +42,14 @@ const BULK: Size = Size {
     queue: 1024 * 1024,
     window: 512,
 };
-/// A link that carried nothing for this long is folded.
-const REST_NS: u64 = 5_000_000_000;
-/// A link that carried nothing for this long is dropped unless somebody wants it: a member in a cluster of 10,000 is probed
-/// every 50 minutes, and a handshake costs more than remembering.
-const IDLE_NS: u64 = 3_600_000_000_000;
+/// A link that carried nothing for this long is folded ...
+pub(super) const REST_NS: u64 = 5_000_000_000;
+/// ... or for this long if only probes go over it: a node sends and gets seven a second, and each keeps 4 KB open until then. An ICMP
+/// error is there before, where the round trip is shorter.
+pub(super) const PROBE_REST_NS: u64 = 250_000_000;
+/// A link that carried nothing for this long is dropped unless somebody wants it. Partners are probed every 5 s, every 40 s by a node
+/// in bad health; whoever else was spoken to, while joining for one, is not needed.
+const IDLE_NS: u64 = 120_000_000_000;
 /// Between two dials to a peer that does not acknowledge: at first, and at most.
 const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
 /// How far back an ICMP error may quote.
@@ -186,8 +189,8 @@ impl Link {
     }
 
     /// Whether nothing was said for a while and nothing waits: it may be folded.
-    pub(super) fn rests(&self, now: u64) -> bool {
-        now >= self.last_used + REST_NS
+    pub(super) fn rests(&self, now: u64, rest: u64) -> bool {
+        now >= self.last_used + rest
             && !self.owes_sign
             && !self.dialled
             && self.loose.is_empty()
@@ -360,8 +363,8 @@ impl Link {
         due
     }
 
-    /// When the link wants to be flushed again.
-    pub(crate) fn deadline(&mut self, now: u64) -> u64 {
+    /// When the link wants to be flushed again; it is folded after `rest` without a word.
+    pub(crate) fn deadline(&mut self, now: u64, rest: u64) -> u64 {
         let paced = self
             .bulk
             .tx
@@ -381,7 +384,7 @@ impl Link {
             capped,
         ];
         // What does not rest by then is looked at again.
-        let rest = (self.last_used + REST_NS).max(now + REST_NS / 4);
+        let rest = (self.last_used + rest).max(now + rest / 4);
         all.into_iter().flatten().fold(rest, u64::min)
     }
 }

@@ -41,16 +41,15 @@ impl Loose {
 
     /// Appends what `write` puts, unless it answers false.
     pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Writer<'_>) -> bool) -> bool {
-        let start = self.bytes.len();
-        if start >= QUEUE_MAX {
+        if self.bytes.len() >= QUEUE_MAX {
             return false;
         }
-        self.bytes.resize(start + PAIR_BODY, 0);
-        let mut writer = Writer::new(&mut self.bytes[start..]);
-        let written = write(&mut writer);
-        let len = if written { writer.len() } else { 0 };
-        self.bytes.truncate(start + len);
-        self.bytes.resize((start + len).next_multiple_of(8), 0);
+        // Not written in place: most of the time it is a probe of 24 bytes, in one of thousands of queues.
+        let mut body = [0; PAIR_BODY];
+        let mut writer = Writer::new(&mut body);
+        let len = if write(&mut writer) { writer.len() } else { 0 };
+        self.bytes.extend_from_slice(&body[..len]);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
         len > 0
     }
 

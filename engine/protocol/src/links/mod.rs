@@ -35,7 +35,7 @@ use self::dial::Dial;
 pub(crate) use self::handshake::Local;
 use self::handshake::Secrets;
 use self::installed::Installed;
-use self::link::{Folded, Known, Link, Terms};
+use self::link::{Folded, Known, Link, PROBE_REST_NS, REST_NS, Terms};
 use self::path::Path;
 pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
@@ -138,10 +138,14 @@ pub(crate) struct Links {
     dials: BTreeMap<u32, Dial>,
     due_dials: Vec<u32>,
     next_dial: u32,
+    /// A dial was not made because there were too many.
+    crowded: bool,
     wants: BTreeMap<PeerIx, Want>,
     timers: Timers<Timer>,
     /// [`Timer::Folded`] is armed.
     sweeps: bool,
+    /// Folded links were looked through.
+    swept: bool,
     events: VecDeque<LinkEvent>,
     secrets: Secrets,
     budget: Budget,
@@ -165,9 +169,11 @@ impl Links {
             dials: BTreeMap::new(),
             due_dials: Vec::new(),
             next_dial: 0,
+            crowded: false,
             wants: BTreeMap::new(),
             timers: Timers::default(),
             sweeps: false,
+            swept: false,
             events: VecDeque::new(),
             secrets: Secrets::new(now, rng),
             budget: Budget::new(rng.next_u64()),
@@ -249,6 +255,15 @@ impl Links {
     /// Whether there is a link to a peer.
     pub(crate) fn is_up(&self, peer: PeerIx) -> bool {
         self.link(peer).is_some()
+    }
+
+    /// What is known of every link, by peer.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &Known> {
+        self.links.iter().filter_map(|kept| match kept {
+            Kept::None => None,
+            Kept::Open(link) => Some(&link.known),
+            Kept::Folded(folded) => Some(&folded.known),
+        })
     }
 
     /// Every link that is not folded, by peer.
@@ -401,6 +416,7 @@ impl Links {
     /// Plans everything that is due: handshakes, then the links that changed.
     pub(crate) fn flush(&mut self, env: &mut Env<'_>) {
         self.now = env.now;
+        self.dial_waiting();
         while let Some(no) = self.due_dials.pop() {
             self.run_dial(env, no);
         }
@@ -421,12 +437,13 @@ impl Links {
             self.slots.put_back(now, slot);
         }
         if link.is_idle(now) && !self.wants.contains_key(&peer) {
-            self.drop_link(now, peer);
+            self.drop_idle(now, peer);
             return;
         }
         if self.fold(now, peer) {
             return;
         }
+        let rest = self.rests_after(peer);
         let Some(Kept::Open(link)) = self.links.get_mut(peer.at()) else {
             return;
         };
@@ -435,7 +452,7 @@ impl Links {
         let after = tx.written();
         link.counters.datagrams_out += after.datagrams - before.datagrams;
         link.counters.bytes_out += after.bytes - before.bytes;
-        let at = link.deadline(now).max(now + 1);
+        let at = link.deadline(now, rest).max(now + 1);
         let redials = link.redials(now);
         self.timers.arm(Timer::Link(peer), at);
         if redials {
@@ -450,12 +467,22 @@ impl Links {
         self.drop_link(now, peer);
     }
 
+    // How long nothing must be said over a link before it is folded.
+    fn rests_after(&self, peer: PeerIx) -> u64 {
+        if self.wants.contains_key(&peer) {
+            REST_NS
+        } else {
+            PROBE_REST_NS
+        }
+    }
+
     /// Folds a link over which nothing was said for a while; false if something may be to be said.
     fn fold(&mut self, now: u64, peer: PeerIx) -> bool {
+        let rest = self.rests_after(peer);
         let Some(kept) = self.links.get_mut(peer.at()) else {
             return false;
         };
-        if !matches!(kept, Kept::Open(link) if link.rests(now)) {
+        if !matches!(kept, Kept::Open(link) if link.rests(now, rest)) {
             return false;
         }
         if let Kept::Open(link) = std::mem::replace(kept, Kept::None) {
@@ -465,6 +492,7 @@ impl Links {
             };
         }
         self.timers.disarm(Timer::Link(peer));
+        self.budget.rest(now);
         if !self.sweeps {
             self.sweeps = true;
             self.timers.arm(Timer::Folded, now + SWEEP_NS);
@@ -474,7 +502,7 @@ impl Links {
 
     fn sweep(&mut self, now: u64) {
         let mut gone = Vec::new();
-        self.sweeps = false;
+        (self.sweeps, self.swept) = (false, true);
         for kept in &self.links {
             if let Kept::Folded(folded) = kept {
                 let known = &folded.known;
@@ -487,7 +515,18 @@ impl Links {
         if self.sweeps {
             self.timers.arm(Timer::Folded, now + SWEEP_NS);
         }
-        gone.into_iter().for_each(|peer| self.drop_link(now, peer));
+        gone.into_iter().for_each(|peer| self.drop_idle(now, peer));
+    }
+
+    // Nobody deals with the peer: in time that would be so with thousands, and nothing of them is kept.
+    fn drop_idle(&mut self, now: u64, peer: PeerIx) {
+        self.drop_link(now, peer);
+        self.past.forget(peer);
+    }
+
+    /// Whether folded links were looked through since this was last asked: a minute in which something rested is over.
+    pub(crate) fn take_swept(&mut self) -> bool {
+        std::mem::take(&mut self.swept)
     }
 
     fn drop_link(&mut self, now: u64, peer: PeerIx) {

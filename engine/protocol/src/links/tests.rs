@@ -639,11 +639,11 @@ fn an_idle_link_that_nobody_wants_is_dropped_and_its_slot_rests() {
     net.nodes[0].want(1);
     net.run_clean(SECOND);
     net.nodes[0].links.unwant(PeerIx(0), reason::MEMBERS);
-    net.run_clean(3_500 * SECOND);
+    net.run_clean(100 * SECOND);
     let folded =
         |node: &Node| node.links.link(PeerIx(0)).is_some() && node.links.iter().next().is_none();
     assert!(net.nodes.iter().all(folded));
-    net.run_clean(200 * SECOND);
+    net.run_clean(100 * SECOND);
     assert!(net.link(0, 1).is_none() && net.link(1, 0).is_none());
     assert!(matches!(
         net.nodes[0].events.last(),
@@ -700,6 +700,32 @@ fn a_link_that_rests_is_folded_and_goes_on_where_it_was() {
         assert_eq!(got, (0..sent).collect::<Vec<u32>>());
         assert_eq!(node.ups(), 1);
     }
+}
+
+#[test]
+fn who_is_wanted_is_dialled_though_there_were_too_many_dials() {
+    let mut net = Net::new(1);
+    let node = &mut net.nodes[0];
+    (1..)
+        .take(8)
+        .for_each(|block| node.links.grant_slots(block));
+    let peers: Vec<PeerIx> = (0..1500_u16)
+        .map(|at| {
+            let mut id = [9; 16];
+            id[..2].copy_from_slice(&at.to_le_bytes());
+            node.peers.intern(NodeId(id))
+        })
+        .collect();
+    for peer in &peers {
+        node.links.want(*peer, &[addr(1)], reason::DELIVERY);
+    }
+    assert!(!node.links.is_dialling(peers[1400]));
+    for peer in &peers[..600] {
+        node.links.forget(0, *peer);
+    }
+    net.run_clean(SECOND / 100);
+    let dialling = |peer: &&PeerIx| net.nodes[0].links.is_dialling(**peer);
+    assert_eq!(peers.iter().filter(dialling).count(), 900);
 }
 
 #[test]

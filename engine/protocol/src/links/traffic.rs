@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::peer::PeerIx;
 
 crate::counters! {
-    /// Traffic with one peer, over all links to it since it became known.
+    /// Traffic with one peer, over all links to it since it became known, or since a link to it was last dropped for want of use.
     PeerCounters {
         datagrams_out: "Datagrams planned for it, repairs included",
         bytes_out: "Bytes of them",

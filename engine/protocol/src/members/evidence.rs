@@ -28,7 +28,7 @@ impl Members {
         let Some(entry) = self.table.get(peer).filter(|entry| entry.is_live()) else {
             return;
         };
-        if entry.observers.contains(&self.me) {
+        if entry.observers().contains(&self.me) {
             return;
         }
         let stand = entry.stand;
@@ -65,8 +65,7 @@ impl Members {
         };
         let closed = gone && entry.observe(accuser);
         let confirmed = entry
-            .suspicion
-            .as_mut()
+            .suspicion_mut()
             .is_some_and(|suspicion| suspicion.confirm(accuser));
         closed || confirmed
     }
@@ -86,7 +85,7 @@ impl Members {
             return false;
         };
         if let Some(entry) = self.table.get_mut(peer) {
-            entry.suspicion = Some(suspicion);
+            entry.suspect(suspicion);
             if gone {
                 entry.observe(accuser);
             }
@@ -109,8 +108,8 @@ impl Members {
             return;
         };
         let said = rumour(entry.id, entry.stand, MemberState::Suspect, accuser, gone);
-        let closed = entry.observers.len() >= GONE_OBSERVERS;
-        if let Some(suspicion) = &entry.suspicion {
+        let closed = entry.observers().len() >= GONE_OBSERVERS;
+        if let Some(suspicion) = entry.suspicion() {
             self.timers
                 .arm(Timer::Suspicion(peer), suspicion.deadline());
         }
@@ -161,8 +160,7 @@ impl Members {
             return;
         };
         let since = entry
-            .suspicion
-            .as_ref()
+            .suspicion()
             .map_or(ctx.now, |suspicion| suspicion.since);
         let same = stand == entry.stand && entry.is_live();
         if self.is_cut_off(ctx, since) {
@@ -180,7 +178,7 @@ impl Members {
         if let Some(suspicion) = self
             .table
             .get_mut(peer)
-            .and_then(|entry| entry.suspicion.as_mut())
+            .and_then(|entry| entry.suspicion_mut())
         {
             suspicion.condemned = true;
             self.timers.arm(Timer::Suspicion(peer), ctx.now + HEARD_NS);
@@ -195,7 +193,7 @@ impl Members {
         else {
             return;
         };
-        let Some(suspicion) = &entry.suspicion else {
+        let Some(suspicion) = entry.suspicion() else {
             return;
         };
         let condemned = suspicion.condemned;
@@ -244,7 +242,7 @@ impl Members {
 
     pub(super) fn on_gone_timeout(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx) {
         let closed = |entry: &&Entry| {
-            entry.state == MemberState::Suspect && entry.observers.len() >= GONE_OBSERVERS
+            entry.state == MemberState::Suspect && entry.observers().len() >= GONE_OBSERVERS
         };
         let Some(entry) = self.table.get(peer).filter(closed) else {
             return;

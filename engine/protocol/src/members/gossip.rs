@@ -85,6 +85,10 @@ impl Gossip {
         }
         let limit = tellings(live);
         self.queue.retain(|statement| statement.told < limit);
+        if self.queue.is_empty() {
+            // A join of thousands leaves room for thousands behind.
+            self.queue = Vec::new();
+        }
     }
 
     #[cfg(test)]

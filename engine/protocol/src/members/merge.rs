@@ -129,7 +129,7 @@ impl Members {
             self.on_newcomer(ctx, view, via);
             return;
         };
-        let lags = |entry: &Entry| stand == entry.stand && stand > entry.record_stand;
+        let lags = |entry: &Entry| stand == entry.stand && stand > entry.record_stand();
         if self.table.get(peer).is_some_and(lags) {
             self.take_record(peer, view);
             return;
@@ -156,10 +156,7 @@ impl Members {
     fn on_newcomer(&mut self, ctx: &mut Ctx<'_>, view: &MemberView<'_>, via: Via) {
         let was_interned = ctx.peers.find(&view.fixed.id).is_some();
         let peer = ctx.peers.intern(view.fixed.id);
-        if !self
-            .table
-            .insert(ctx.now, peer, view, view.encoded.to_vec())
-        {
+        if !self.table.insert(ctx.now, peer, view) {
             self.tally.table_full += 1;
             if !was_interned {
                 ctx.peers.release(peer);
@@ -167,8 +164,7 @@ impl Members {
             return;
         }
         if let (Some(link), Some(entry)) = (ctx.links.link(peer), self.table.get_mut(peer)) {
-            entry.reached = true;
-            entry.last_addr = Some(link.addr);
+            entry.met_at(link.addr);
         }
         self.events.push_back(MemberEvent::In { peer });
         // What a joiner learns by anti-entropy everybody else knows already.
@@ -179,7 +175,7 @@ impl Members {
 
     fn take_record(&mut self, peer: PeerIx, view: &MemberView<'_>) {
         if let Some(entry) = self.table.get_mut(peer) {
-            entry.take_record(view, view.encoded.to_vec());
+            entry.take_record(view.encoded);
             self.events.push_back(MemberEvent::Changed { peer });
         }
     }
@@ -300,10 +296,13 @@ impl Members {
         let Some(entry) = self.table.get_mut(peer) else {
             return;
         };
-        if entry.told_at.is_some_and(|at| ctx.now < at + TELL_DEAD_NS) {
+        if entry
+            .told_at()
+            .is_some_and(|at| ctx.now < at + TELL_DEAD_NS)
+        {
             return;
         }
-        entry.told_at = Some(ctx.now);
+        entry.told(ctx.now);
         let digest = YouAreDead {
             generation: U64::new(entry.stand.generation),
             incarnation: U64::new(entry.stand.incarnation),

@@ -32,7 +32,7 @@ pub(crate) use self::presence::MemberEvent;
 use self::probe::Probing;
 use self::seeds::Seeds;
 use self::sync::Sync;
-use self::table::{Stand, Table};
+use self::table::{Entry, Stand, Table};
 use crate::links::{LinkEvent, Links};
 use crate::peer::{PeerIx, Peers};
 use crate::rng::Rng;
@@ -233,17 +233,17 @@ impl Members {
 
     /// The boot that a member's record names.
     pub(crate) fn boot(&self, peer: PeerIx) -> Option<Boot> {
-        self.table.get(peer).map(|entry| entry.boot)
+        self.record(peer).map(|view| view.fixed.boot)
     }
 
     /// The version of its subscription table that a member advertises.
     pub(crate) fn table_version(&self, peer: PeerIx) -> Option<u64> {
-        self.table.get(peer).map(|entry| entry.table)
+        self.record(peer).map(|view| view.fixed.table.get())
     }
 
     /// Whether a link to the member was ever up.
     pub(crate) fn is_reached(&self, peer: PeerIx) -> bool {
-        self.table.get(peer).is_some_and(|entry| entry.reached)
+        self.table.get(peer).is_some_and(Entry::is_reached)
     }
 
     /// Where to reach a member, best first.
@@ -385,15 +385,17 @@ impl Members {
         };
         let (addr, initiated) = (link.addr, link.sessions.used_ref().initiated);
         let known = self.table.get_mut(peer).map(|entry| {
-            entry.reached = true;
-            entry.last_addr = Some(addr);
-            (entry.state, entry.record.clone())
+            entry.met_at(addr);
+            (
+                entry.state,
+                (generation == 0).then(|| entry.record().to_vec()),
+            )
         });
         self.owed.push(peer);
         if self.own.generation().is_none() {
             self.timers.arm(Timer::Assume, ctx.now + ASSUME_NS);
         }
-        if let Some((_, record)) = known.as_ref().filter(|_| generation == 0) {
+        if let Some((_, Some(record))) = &known {
             // It lost its generation: its own old record tells it.
             ctx.links.push(peer, |writer| writer.put_encoded(record));
         }

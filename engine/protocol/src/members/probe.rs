@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::digest::{Ack, MemberState, Nack, Ping, PingReq};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use zerocopy::little_endian::U32;
 
 use super::{Ctx, Members, PIGGYBACK, Timer, rumour};
@@ -16,6 +17,10 @@ const INDIRECT: usize = 3;
 const HEALTH_MAX: u32 = 7;
 /// Probes that we run for others at once.
 const RELAYS_MAX: usize = 256;
+/// Members that a node probes, tells things and compares its view with: each is probed by about as many others, so that a death is
+/// seen as soon as if everybody probed everybody, and a node in a cluster of thousands needs links to twice as many, not to all. One of
+/// them is the next by id, so that nobody is probed by none. See docs/decisions/0010.
+pub(super) const PARTNERS: usize = 16;
 /// A relay reports after this share of its own timeout, so that its answer is there in time.
 const RELAY_TENTHS: u64 = 8;
 
@@ -42,6 +47,9 @@ struct Relay {
 pub(crate) struct Probing {
     order: Vec<PeerIx>,
     next: usize,
+    /// Of a view larger than `PARTNERS`: those that it was when they were chosen from so many.
+    partners: Vec<PeerIx>,
+    chosen_from: usize,
     last_no: u32,
     probes: BTreeMap<u32, Probe>,
     relays: BTreeMap<u32, Relay>,
@@ -72,12 +80,55 @@ impl Members {
         }
     }
 
-    /// The next of a shuffled round over all live members that was not heard within the last period anyway.
+    /// The members to deal with: all that are live, or some of very many; those may have died meanwhile.
+    pub(super) fn partners(&self) -> &[PeerIx] {
+        let live = self.table.live();
+        if live.len() > PARTNERS && !self.probing.partners.is_empty() {
+            &self.probing.partners
+        } else {
+            live
+        }
+    }
+
+    /// Of the live members the next by id, and those that rank first by a hash that no other node shares: it chooses others, and
+    /// whoever joins or dies changes little.
+    fn choose_partners(&mut self) {
+        let partners = &mut self.probing.partners;
+        partners.clear();
+        partners.extend_from_slice(self.table.live());
+        self.probing.chosen_from = partners.len();
+        if partners.len() > PARTNERS {
+            let id = |peer: &PeerIx| self.table.get(*peer).map(|entry| entry.id);
+            let me = Some(self.me);
+            // Behind the last comes the first.
+            let next = partners
+                .iter()
+                .copied()
+                .min_by_key(|peer| (id(peer) < me, id(peer)));
+            let seed = xxh3_64(&self.own.portrait().boot.0);
+            let rank = |peer: &PeerIx| {
+                let hash = id(peer).map(|id| xxh3_64_with_seed(&id.0, seed));
+                (Some(*peer) != next, hash)
+            };
+            partners.select_nth_unstable_by_key(PARTNERS - 1, rank);
+            partners.truncate(PARTNERS);
+            partners.sort_unstable();
+        }
+    }
+
+    /// The next of a shuffled round over the partners that was not heard within the last period anyway.
     fn next_target(&mut self, ctx: &mut Ctx<'_>) -> Option<PeerIx> {
-        for _ in 0..=self.table.live().len() {
+        let live = self.table.live().len();
+        let other = live.abs_diff(self.probing.chosen_from) > self.probing.chosen_from / 4;
+        if live > PARTNERS && other {
+            // A round over those of another view would take too long.
+            self.probing.next = self.probing.order.len();
+        }
+        for _ in 0..=live.min(PARTNERS) {
             if self.probing.next >= self.probing.order.len() {
+                self.choose_partners();
                 self.probing.order.clear();
-                self.probing.order.extend_from_slice(self.table.live());
+                self.probing.order.extend_from_slice(&self.probing.partners);
                 ctx.rng.shuffle(&mut self.probing.order);
                 self.probing.next = 0;
             }

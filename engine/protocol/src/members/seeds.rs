@@ -131,7 +131,7 @@ fn is_alive(table: &Table, seed: &Seed) -> bool {
         return entry.is_live();
     }
     let mut live = table.live().iter().filter_map(|peer| table.get(*peer));
-    live.any(|entry| entry.reached && entry.addrs.contains(&seed.addr))
+    live.any(|entry| entry.is_reached() && entry.states(seed.addr))
 }
 
 #[cfg(test)]

@@ -199,10 +199,6 @@ fn page(entry: &Entry, me: tidings_wire::NodeId) -> (&[u8], Option<Rumour>) {
     };
     let state = (entry.state != MemberState::Alive)
         .then(|| rumour(entry.id, entry.stand, entry.state, accuser, false));
-    let record = if entry.is_live() {
-        &entry.record[..]
-    } else {
-        &[]
-    };
+    let record = if entry.is_live() { entry.record() } else { &[] };
     (record, state)
 }

@@ -4,9 +4,9 @@
 
 use std::net::SocketAddr;
 
+use tidings_wire::NodeId;
 use tidings_wire::digest::{Digest, Digests, MemberState, MemberView, bucket_of, member_hash};
 use tidings_wire::limits::BUCKETS;
-use tidings_wire::{Boot, NodeId};
 
 use super::suspicion::Suspicion;
 use crate::peer::PeerIx;
@@ -23,37 +23,54 @@ pub(crate) struct Stand {
     pub(crate) incarnation: u64,
 }
 
-/// One member.
+/// One member. There are thousands: what its record says is read from it, and what few have at a time stands beside.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: NodeId,
     pub(crate) stand: Stand,
-    pub(crate) state: MemberState,
-    /// The record as its owner issued it, and where that stands; it may lag behind what was said of its owner since.
-    pub(crate) record: Vec<u8>,
-    pub(crate) record_stand: Stand,
-    pub(crate) boot: Boot,
-    /// Version of its subscription table.
-    pub(crate) table: u64,
-    pub(crate) addrs: Vec<SocketAddr>,
-    pub(crate) suspicion: Option<Suspicion>,
-    /// Who saw its port closed, at this stand.
-    pub(crate) observers: Vec<NodeId>,
-    /// A link to it was up, so that it is known by more than relays.
-    pub(crate) reached: bool,
-    /// Where its last link was.
-    pub(crate) last_addr: Option<SocketAddr>,
-    /// When it was last told that it is held dead.
-    pub(crate) told_at: Option<u64>,
+    /// The record as its owner issued it; it may lag behind what was said of its owner since.
+    record: Box<[u8]>,
     /// Since when it is in this state.
     pub(crate) since: u64,
-    live_at: usize,
+    rare: Option<Box<Rare>>,
+    live_at: u32,
+    pub(crate) state: MemberState,
+    /// A link to it was up, so that it is known by more than relays.
+    reached: bool,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 80);
+
+/// What is known of a member that is suspect, dead, or not where it says.
+#[derive(Debug, Default)]
+struct Rare {
+    suspicion: Option<Suspicion>,
+    /// Who saw its port closed, at this stand.
+    observers: Vec<NodeId>,
+    /// Where its last link was, if that is not the first address of its record.
+    elsewhere: Option<SocketAddr>,
+    /// When it was last told that it is held dead.
+    told_at: Option<u64>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.suspicion.is_none()
+            && self.observers.is_empty()
+            && self.elsewhere.is_none()
+            && self.told_at.is_none()
+    }
 }
 
 impl Entry {
     /// Alive or suspect.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.state, MemberState::Alive | MemberState::Suspect)
+    }
+
+    /// The record, encoded.
+    pub(crate) fn record(&self) -> &[u8] {
+        &self.record
     }
 
     /// The record, decoded.
@@ -64,37 +81,103 @@ impl Entry {
         }
     }
 
-    /// Takes over what a record says.
-    pub(crate) fn take_record(&mut self, view: &MemberView<'_>, encoded: Vec<u8>) {
-        self.record = encoded;
-        self.record_stand = stand_of(view);
-        self.boot = view.fixed.boot;
-        self.table = view.fixed.table.get();
-        self.addrs = view
-            .addrs
-            .iter()
-            .map(|addr| SocketAddr::from(*addr))
-            .collect();
+    /// Where the record stands.
+    pub(crate) fn record_stand(&self) -> Stand {
+        self.view().map_or(Stand::default(), |view| stand_of(&view))
+    }
+
+    /// Takes a newer record.
+    pub(crate) fn take_record(&mut self, encoded: &[u8]) {
+        let last = self.last_addr();
+        self.record = encoded.into();
+        if let Some(last) = last {
+            self.met_at(last);
+        }
+    }
+
+    /// Whether a link to it was ever up.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached
+    }
+
+    /// A link to it is up.
+    pub(crate) fn met_at(&mut self, addr: SocketAddr) {
+        self.reached = true;
+        let elsewhere = (self.stated().next() != Some(addr)).then_some(addr);
+        self.change_rare(|rare| rare.elsewhere = elsewhere);
+    }
+
+    /// Where its last link was.
+    fn last_addr(&self) -> Option<SocketAddr> {
+        if !self.reached {
+            return None;
+        }
+        let elsewhere = self.rare.as_ref().and_then(|rare| rare.elsewhere);
+        elsewhere.or_else(|| self.stated().next())
+    }
+
+    fn stated(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let view = self.view();
+        let addrs = view.into_iter().flat_map(|view| view.addrs);
+        addrs.map(|addr| SocketAddr::from(*addr))
+    }
+
+    /// Whether it says that it is there.
+    pub(crate) fn states(&self, addr: SocketAddr) -> bool {
+        self.stated().any(|stated| stated == addr)
     }
 
     /// Where to try it, best first: where it was, then where it says it is.
     pub(crate) fn places(&self) -> Vec<SocketAddr> {
-        let last = self.last_addr;
-        let stated = self
-            .addrs
-            .iter()
-            .copied()
-            .filter(|addr| Some(*addr) != last);
+        let last = self.last_addr();
+        let stated = self.stated().filter(|addr| Some(*addr) != last);
         last.into_iter().chain(stated).collect()
+    }
+
+    /// The suspicion that runs against it.
+    pub(crate) fn suspicion(&self) -> Option<&Suspicion> {
+        self.rare.as_ref()?.suspicion.as_ref()
+    }
+
+    /// The same, to change.
+    pub(crate) fn suspicion_mut(&mut self) -> Option<&mut Suspicion> {
+        self.rare.as_mut()?.suspicion.as_mut()
+    }
+
+    /// A suspicion begins.
+    pub(crate) fn suspect(&mut self, suspicion: Suspicion) {
+        self.change_rare(|rare| rare.suspicion = Some(suspicion));
+    }
+
+    /// Who saw its port closed, at this stand.
+    pub(crate) fn observers(&self) -> &[NodeId] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.observers)
     }
 
     /// Somebody saw its port closed. True if it is new that this one did.
     pub(crate) fn observe(&mut self, observer: NodeId) -> bool {
-        let new = self.observers.len() < OBSERVERS_MAX && !self.observers.contains(&observer);
+        let seen = self.observers();
+        let new = seen.len() < OBSERVERS_MAX && !seen.contains(&observer);
         if new {
-            self.observers.push(observer);
+            self.change_rare(|rare| rare.observers.push(observer));
         }
         new
+    }
+
+    /// When it was last told that it is held dead.
+    pub(crate) fn told_at(&self) -> Option<u64> {
+        self.rare.as_ref()?.told_at
+    }
+
+    /// It is told that it is held dead.
+    pub(crate) fn told(&mut self, now: u64) {
+        self.change_rare(|rare| rare.told_at = Some(now));
+    }
+
+    fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        change(&mut rare);
+        self.rare = Some(rare).filter(|rare| !rare.is_empty());
     }
 }
 
@@ -166,36 +249,22 @@ impl Table {
     }
 
     /// Adds a member that its record introduces as alive. False if the table is full.
-    pub(crate) fn insert(
-        &mut self,
-        now: u64,
-        peer: PeerIx,
-        view: &MemberView<'_>,
-        encoded: Vec<u8>,
-    ) -> bool {
+    pub(crate) fn insert(&mut self, now: u64, peer: PeerIx, view: &MemberView<'_>) -> bool {
         if self.len >= MEMBERS_MAX || self.get(peer).is_some() {
             return false;
         }
         self.entries
             .resize_with(self.entries.len().max(peer.at() + 1), || None);
-        let mut entry = Entry {
+        let entry = Entry {
             id: view.fixed.id,
             stand: stand_of(view),
-            state: MemberState::Alive,
-            record: Vec::new(),
-            record_stand: Stand::default(),
-            boot: view.fixed.boot,
-            table: 0,
-            addrs: Vec::new(),
-            suspicion: None,
-            observers: Vec::new(),
-            reached: false,
-            last_addr: None,
-            told_at: None,
+            record: view.encoded.into(),
             since: now,
-            live_at: self.live.len(),
+            rare: None,
+            live_at: self.live.len() as u32,
+            state: MemberState::Alive,
+            reached: false,
         };
-        entry.take_record(view, encoded);
         self.hashes[usize::from(bucket_of(&entry.id))] ^= hash_of(&entry);
         self.live.push(peer);
         self.len += 1;
@@ -213,11 +282,16 @@ impl Table {
     ) -> Option<MemberState> {
         let entry = self.entries.get_mut(peer.at())?.as_mut()?;
         let (before, was_live, old) = (entry.state, entry.is_live(), hash_of(entry));
-        if state != MemberState::Suspect || stand != entry.stand {
-            entry.suspicion = None;
-        }
-        if state == MemberState::Alive || stand != entry.stand {
-            entry.observers.clear();
+        let other = stand != entry.stand;
+        if entry.rare.is_some() {
+            entry.change_rare(|rare| {
+                if state != MemberState::Suspect || other {
+                    rare.suspicion = None;
+                }
+                if state == MemberState::Alive || other {
+                    rare.observers = Vec::new();
+                }
+            });
         }
         if before != state {
             entry.since = now;
@@ -261,19 +335,19 @@ impl Table {
         let at = self.live.len();
         self.live.push(peer);
         if let Some(entry) = self.get_mut(peer) {
-            entry.live_at = at;
+            entry.live_at = at as u32;
         }
     }
 
     fn unlist(&mut self, peer: PeerIx) {
-        let Some(at) = self.get(peer).map(|entry| entry.live_at) else {
+        let Some(at) = self.get(peer).map(|entry| entry.live_at as usize) else {
             return;
         };
         self.live.swap_remove(at);
         if let Some(moved) = self.live.get(at).copied()
             && let Some(entry) = self.get_mut(moved)
         {
-            entry.live_at = at;
+            entry.live_at = at as u32;
         }
     }
 }
@@ -297,6 +371,7 @@ fn hash_of(entry: &Entry) -> u64 {
 mod tests {
     use super::*;
     use crate::rng::Rng;
+    use tidings_wire::Boot;
     use tidings_wire::digest::{Member, Writer};
     use zerocopy::little_endian::U64;
 
@@ -317,7 +392,7 @@ mod tests {
     fn insert(table: &mut Table, peer: PeerIx) {
         let bytes = record(peer.0 as u8 + 1);
         match Digests::new(&bytes).next() {
-            Some(Ok(Digest::Member(view))) => table.insert(0, peer, &view, bytes.clone()),
+            Some(Ok(Digest::Member(view))) => table.insert(0, peer, &view),
             _ => panic!("a record"),
         };
     }
@@ -353,7 +428,42 @@ mod tests {
         }
         assert_eq!(&anew, table.hashes());
         for (at, peer) in table.live().iter().enumerate() {
-            assert_eq!(table.get(*peer).unwrap().live_at, at);
+            assert_eq!(table.get(*peer).unwrap().live_at, at as u32);
         }
+    }
+
+    #[test]
+    fn a_member_is_tried_where_it_was_and_then_where_it_says() {
+        let addr = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let record = |ports: &[u16]| {
+            let addrs: Vec<_> = ports.iter().map(|port| addr(*port).into()).collect();
+            let member = Member {
+                id: NodeId([1; 16]),
+                boot: Boot([1; 16]),
+                generation: U64::new(1),
+                state: MemberState::Alive as u8,
+                ..Default::default()
+            };
+            let mut bytes = [0; 200];
+            let mut writer = Writer::new(&mut bytes);
+            assert!(writer.put_member(&member, "name", "", &addrs, b""));
+            writer.as_bytes().to_vec()
+        };
+        let mut table = Table::default();
+        insert(&mut table, PeerIx(0));
+        let entry = table.get_mut(PeerIx(0)).unwrap();
+        entry.take_record(&record(&[1, 2]));
+        assert_eq!(entry.places(), [addr(1), addr(2)]);
+        entry.met_at(addr(1));
+        assert!(entry.rare.is_none(), "nothing but where it says that it is");
+        entry.take_record(&record(&[2, 3]));
+        assert_eq!(entry.places(), [addr(1), addr(2), addr(3)]);
+        entry.met_at(addr(3));
+        assert_eq!(entry.places(), [addr(3), addr(2)]);
+        entry.take_record(&record(&[3]));
+        assert_eq!(
+            (entry.places(), entry.rare.is_none()),
+            (vec![addr(3)], true)
+        );
     }
 }

@@ -46,7 +46,7 @@ impl Members {
                 state: MemberState::Alive,
                 accuser: entry.id,
             };
-            self.gossip.tell(about, &entry.record);
+            self.gossip.tell(about, entry.record());
             self.wake_gossip(ctx.now);
         }
     }
@@ -91,14 +91,18 @@ impl Members {
         }
     }
 
-    /// Up to `count` random live members that fit.
+    /// Up to `count` random live partners that fit.
     pub(super) fn pick(
         &self,
         rng: &mut Rng,
         count: usize,
         fits: impl Fn(PeerIx, &table::Entry) -> bool,
     ) -> Vec<PeerIx> {
-        let live = self.table.live();
+        let live = self.partners();
+        let fits = |peer: PeerIx| {
+            let entry = self.table.get(peer).filter(|entry| entry.is_live());
+            entry.is_some_and(|entry| fits(peer, entry))
+        };
         let mut out = Vec::with_capacity(count);
         // Random tries first; a sweep over a small or mostly unfit view then.
         for _ in 0..4 * count {
@@ -106,21 +110,13 @@ impl Members {
                 return out;
             }
             let peer = live[rng.below(live.len() as u64) as usize];
-            let fit = self.table.get(peer).is_some_and(|entry| fits(peer, entry));
-            if fit && !out.contains(&peer) {
+            if fits(peer) && !out.contains(&peer) {
                 out.push(peer);
             }
         }
-        if live.len() <= 64 {
-            let rest = live.iter().filter(|peer| {
-                self.table
-                    .get(**peer)
-                    .is_some_and(|entry| fits(**peer, entry))
-            });
-            for peer in rest {
-                if out.len() < count && !out.contains(peer) {
-                    out.push(*peer);
-                }
+        for peer in live {
+            if out.len() < count && !out.contains(peer) && fits(*peer) {
+                out.push(*peer);
             }
         }
         out

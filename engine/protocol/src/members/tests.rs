@@ -1056,6 +1056,25 @@ fn after_many_storms_there_is_one_view() {
 }
 
 #[test]
+fn of_a_hundred_members_each_deals_with_a_few_and_nobody_is_left_out() {
+    let mut world = World::new(100);
+    world.until(20 * SECOND, World::agrees).expect("all join");
+    world.run(200 * SECOND);
+    let mut observed = vec![0; 100];
+    for node in world.up() {
+        let partners = node.members.partners();
+        assert_eq!(partners.len(), super::probe::PARTNERS);
+        for peer in partners {
+            observed[usize::from(node.peers.id(*peer).0[7]) - 1] += 1;
+        }
+        // Those that others chose it for, and everybody of the time when few were there.
+        let links = node.links.known().count();
+        assert!(links <= 4 * super::probe::PARTNERS, "{links} links");
+    }
+    assert!(observed.iter().all(|count| *count > 0), "{observed:?}");
+}
+
+#[test]
 fn a_hundred_nodes_form_one_view_and_notice_one_death() {
     let mut world = World::new(100);
     let took = world.until(20 * SECOND, World::agrees).expect("all join");

@@ -36,10 +36,10 @@ impl Publish {
     /// A session with the node began.
     pub(crate) fn on_link_up(&mut self, peer: PeerIx, boot: Boot, now: u64) {
         self.leave_streams(peer, now);
-        let node = self
-            .nodes
-            .entry(peer)
-            .or_insert_with(|| Subscribing::new(now));
+        // Who never subscribed is nobody to publish to.
+        let Some(node) = self.nodes.get_mut(&peer) else {
+            return;
+        };
         node.phase = Phase::backlog(now);
         if mutant(Mutant::BacklogUntold) {
             node.phase = Phase::Ready;
@@ -518,6 +518,9 @@ impl Publish {
         mut f: impl FnMut(&Item<'_>) -> bool,
     ) -> Option<bool> {
         let stream = self.streams[at.stream as usize].as_mut()?;
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; limits::CHUNK].into();
+        }
         let body = stream.read_any(&self.store, at.counter, n, &mut self.scratch)?;
         Some(Items::new(body).flatten().all(|item| f(&item)))
     }

@@ -23,6 +23,7 @@ pub(crate) mod subscriber;
 
 pub(crate) use catchup::LocalCopy;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidings_wire::mutants::{Mutant, mutant};
@@ -146,7 +147,7 @@ pub(crate) struct Publish {
     store: Store,
     // Subscriber nodes, while a flush goes over them.
     peers: Vec<PeerIx>,
-    // Datagrams opened again.
+    // Datagrams opened again; made for the first of them.
     scratch: Box<[u8]>,
     // Nodes with messages in the local stream, and when the first of them was accepted; whether any topic goes there now.
     spilled: BTreeMap<PeerIx, u64>,
@@ -194,7 +195,7 @@ impl Publish {
             missing: BTreeSet::new(),
             nodes: BTreeMap::new(),
             store: Store::new(config.retain),
-            scratch: vec![0; limits::CHUNK].into(),
+            scratch: Box::default(),
             spilled: BTreeMap::new(),
             spills: false,
             blocked: 0,
@@ -298,14 +299,21 @@ impl Publish {
         self.missing.remove(&sub);
     }
 
-    /// A peer's subscription, as its table says.
-    pub(crate) fn on_remote_sub(&mut self, peer: PeerIx, sub: u32, entry: &RemoteSub, now: u64) {
+    /// A subscription of a peer with a link to this boot of it, as its table says.
+    pub(crate) fn on_remote_sub(
+        &mut self,
+        (peer, boot): (PeerIx, Boot),
+        sub: u32,
+        entry: &RemoteSub,
+        now: u64,
+    ) {
         let sub = SubRef { peer, sub };
         let is_back = self.subs.get(&sub).is_some_and(|s| !s.is_there());
         self.on_subscribed(sub, Subscriber::new(entry.policy, entry.redelivery));
-        self.nodes
-            .entry(peer)
-            .or_insert_with(|| Subscribing::new(now));
+        if let Entry::Vacant(node) = self.nodes.entry(peer) {
+            node.insert(Subscribing::new(now));
+            self.on_link_up(peer, boot, now);
+        }
         if is_back {
             self.offer_anew(sub);
         }

@@ -152,7 +152,8 @@ pub(crate) struct Undefined;
 pub(crate) struct Receive {
     subs: BTreeMap<u32, LocalSub>,
     index: TopicIndex,
-    origins: BTreeMap<PeerIx, Origin>,
+    // Boxed: most nodes have few, and a map makes room for eleven at once.
+    origins: BTreeMap<PeerIx, Box<Origin>>,
     held: Held,
     reassembly: Reassembly,
     // Who waits for room to put a large message together, in turn; one at a time fetches it.
@@ -269,7 +270,7 @@ impl Receive {
         for (&peer, origin) in &mut self.origins {
             let Origin {
                 handles, asking, ..
-            } = origin;
+            } = &mut **origin;
             for (&number, handle) in handles {
                 for intake in handle.intakes.iter_mut().filter(|i| i.sub == sub) {
                     intake.detach(&mut self.held);
@@ -361,9 +362,14 @@ impl Receive {
                     left: Vec::new(),
                     left_reports: false,
                 };
-                self.origins.insert(peer, origin);
+                self.origins.insert(peer, Box::new(origin));
             }
         }
+    }
+
+    /// Whether anything of the publisher node is kept.
+    pub(crate) fn knows(&self, peer: PeerIx) -> bool {
+        self.origins.contains_key(&peer)
     }
 
     /// The session ended: what it brought in parts comes as a whole in the next, and nobody waits for it.

@@ -188,12 +188,13 @@ impl Tables {
         }
     }
 
-    /// The peer asks for the table after `have`, because an increment did not fit.
+    /// The linked peer asks for the table after `have`: an increment did not fit, or it holds what an earlier boot subscribed to.
     pub(crate) fn on_ask(&mut self, ix: PeerIx, have: u64) {
-        if let Some(peer) = self.peers.get_mut(&ix) {
-            (peer.sent, peer.outgoing) = (Some(have.min(self.own.version())), None);
-            self.due.insert(ix);
-        }
+        let peer = self.peers.entry(ix).or_default();
+        // Who has nothing gets the whole table, be it empty.
+        let sent = (have > 0).then_some(have.min(self.own.version()));
+        (peer.linked, peer.sent, peer.outgoing) = (true, sent, None);
+        self.due.insert(ix);
     }
 
     /// Every peer that misses anything of the own table, and perhaps some that do not.
@@ -278,6 +279,18 @@ impl Tables {
         };
         self.index.remove(&entry.pattern, SubRef { peer, sub });
         self.epoch += 1;
+    }
+
+    /// Whether no subscription of a peer is known.
+    pub(crate) fn is_empty(&self, peer: PeerIx) -> bool {
+        let peer = self.peers.get(&peer);
+        peer.is_none_or(|peer| peer.table.subs().next().is_none())
+    }
+
+    /// Whether subscriptions are known of an earlier boot of a peer than this.
+    pub(crate) fn is_left(&self, peer: PeerIx, boot: Boot) -> bool {
+        let other = self.peers.get(&peer).is_some_and(|p| !p.table.is_of(boot));
+        other && !self.is_empty(peer)
     }
 
     /// Ids of a peer's subscriptions.

@@ -57,6 +57,11 @@ impl RemoteTable {
         }
     }
 
+    /// Whether this boot's table was applied.
+    pub(crate) fn is_of(&self, boot: Boot) -> bool {
+        self.boot == Some(boot)
+    }
+
     pub(crate) fn subs(&self) -> impl Iterator<Item = (u32, &RemoteSub)> {
         self.subs.iter().map(|(sub, s)| (*sub, s))
     }
