@@ -23,11 +23,14 @@ const COLOURS: [RGBColor; 5] = [
 ];
 const SIZE: (u32, u32) = (720, 400);
 
+/// A figure's name, and the figure.
+type Line = (&'static str, fn(&Figures) -> f64);
+type Draw = fn(&Plot<'_>, &[Figures]) -> Drawn;
 type Plot<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// Writes the page and its plots into a folder. `command` is what made them.
 pub fn write(folder: &Path, command: &str, all: &[Figures]) -> io::Result<()> {
-    let plots: [(&str, fn(&Plot<'_>, &[Figures]) -> Drawn); 3] = [
+    let plots: [(&str, Draw); 3] = [
         ("scale-traffic.svg", traffic),
         ("scale-memory.svg", memory),
         ("scale-detection.svg", detection),
@@ -154,7 +157,7 @@ fn count(value: f64) -> String {
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 fn traffic(area: &Plot<'_>, all: &[Figures]) -> Drawn {
-    let lines: [(&str, fn(&Figures) -> f64); 3] = [
+    let lines: [Line; 3] = [
         ("steady state", |f| f.steady.bytes),
         ("churn of 10 % an hour", |f| f.churn.bytes),
         ("while a tenth is lost", |f| f.loss.bytes),
@@ -163,7 +166,7 @@ fn traffic(area: &Plot<'_>, all: &[Figures]) -> Drawn {
 }
 
 fn memory(area: &Plot<'_>, all: &[Figures]) -> Drawn {
-    let lines: [(&str, fn(&Figures) -> f64); 2] = [
+    let lines: [Line; 2] = [
         ("bytes per member", |f| f.member_bytes),
         ("the most allowed", |_| MEMBER_BYTES_MAX),
     ];
@@ -171,12 +174,7 @@ fn memory(area: &Plot<'_>, all: &[Figures]) -> Drawn {
 }
 
 // One line for each figure, over the number of nodes.
-fn by_size(
-    area: &Plot<'_>,
-    name: &str,
-    all: &[Figures],
-    lines: &[(&str, fn(&Figures) -> f64)],
-) -> Drawn {
+fn by_size(area: &Plot<'_>, name: &str, all: &[Figures], lines: &[Line]) -> Drawn {
     let sizes = all.iter().map(|f| f.nodes as f64);
     let (least, most) = sizes.fold((f64::MAX, 1.0_f64), |(a, b), n| (a.min(n), b.max(n)));
     let figures = lines.iter().flat_map(|(_, of)| all.iter().map(of));

@@ -85,7 +85,7 @@ pub struct Figures {
 /// Measures one size. `tell` hears how far it is.
 pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
     let mut run = Run::new(seed, nodes);
-    let steps: [(&str, fn(&mut Run)); 4] = [
+    let steps: [Step; 4] = [
         ("join", Run::join),
         ("steady", Run::steady),
         ("churn", Run::churn),
@@ -110,6 +110,9 @@ pub fn measure_quiet(seed: u64, nodes: usize) -> Figures {
     run.figures.real = run.begun.elapsed();
     run.figures
 }
+
+/// One of the questions.
+type Step = (&'static str, fn(&mut Run));
 
 /// Who died, and when.
 type Deaths = BTreeMap<usize, Vec<u64>>;
@@ -249,8 +252,8 @@ impl Run {
             ..Knowing::default()
         };
         for sight in sights.iter().filter(told) {
-            let all = deaths.get(&sight.subject).into_iter().flatten();
-            let died = all.filter(|died| **died <= sight.at).next_back();
+            let mut all = deaths.get(&sight.subject).into_iter().flatten();
+            let died = all.rfind(|died| **died <= sight.at);
             match died.filter(|_| !sight.runs) {
                 Some(died) => knowing.delays.push((sight.at - died) as f64 / S as f64),
                 None => knowing.false_deaths += 1,
