@@ -374,7 +374,7 @@ fn a_client_that_comes_back_before_the_store_is_full_loses_nothing() {
 
 #[test]
 fn a_store_gives_up_at_once_what_a_client_needs_that_was_gone_before_the_link_was_begun_anew() {
-    let (mut net, sub, handle) = with_client(1, Rule::GOOD, 1, SlowPolicy::Detach);
+    let (mut net, sub, handle) = with_client(2, Rule::GOOD, 1, SlowPolicy::Detach);
     publish_unhindered(&mut net, handle, 1);
     assert!(net.settle(0, S));
     net.detach(1, sub);
