@@ -11,10 +11,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use common::{builder, config, log, wait_for};
-use tidings_engine::Seed;
 use tidings_engine::gateway::{Control, Gateway, GatewayConfig, Refused, Viewer};
+use tidings_engine::{Member, MemberState, PresenceKind, Seed};
 use tidings_wire::client::auth::Hello;
 use tidings_wire::client::frame::split;
 use tidings_wire::client::query::{Query, Topic};
@@ -38,6 +39,75 @@ fn a_panic_on_a_shard_aborts_the_process() {
         .status()
         .unwrap();
     assert_eq!(status.signal(), Some(libc::SIGABRT), "{status:?}");
+}
+
+/// Says that this process is the peer that panics when it is told to: whom to join, and where it keeps its state.
+const PEER: &str = "TIDINGS_TEST_PANICKING_PEER";
+
+fn be_a_peer(role: &str) {
+    let (join, dir) = role.split_once(' ').unwrap();
+    let engine = builder().data_dir(dir).start().unwrap();
+    let seed: Seed = join.parse().unwrap();
+    let overlay = engine
+        .add_overlay(config("crash", &[]).join([seed]))
+        .unwrap();
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+    let answer = engine.on_shard(overlay, |_| panic!("on purpose"));
+    unreachable!("the process lives on: {answer:?}");
+}
+
+#[test]
+fn peers_take_a_panic_for_a_crash_and_the_node_rejoins_when_it_is_started_again() {
+    if let Ok(role) = std::env::var(PEER) {
+        return be_a_peer(&role);
+    }
+    let name = "peers_take_a_panic_for_a_crash_and_the_node_rejoins_when_it_is_started_again";
+    let dir = tempfile::tempdir().unwrap();
+    let engine = builder().start().unwrap();
+    let overlay = engine.add_overlay(config("crash", &[])).unwrap();
+    let mut presence = engine.presence(overlay).unwrap();
+    let role = format!("{} {}", engine.local_addr(), dir.path().display());
+    let spawn = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(PEER, &role)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let boot = || {
+        let members = engine.members(overlay).unwrap();
+        let alive = |member: &&Member| member.state == MemberState::Alive;
+        let other = members.iter().skip(1).find(alive);
+        other.map(|member| member.boot)
+    };
+    let mut child = spawn();
+    wait_for("it joins", || boot().is_some());
+    let first = boot();
+    let began = Instant::now();
+    child.stdin.take().unwrap().write_all(b"!").unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{status:?}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let began = Instant::now();
+    let mut child = spawn();
+    wait_for("it is back", || {
+        boot().is_some_and(|boot| Some(boot) != first)
+    });
+    assert!(began.elapsed() < Duration::from_secs(5));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let brief = Duration::from_millis(10);
+    let told = std::iter::from_fn(|| presence.next_within(brief).map(|event| event.kind));
+    let told: Vec<PresenceKind> = told.collect();
+    assert!(told.contains(&PresenceKind::In), "{told:?}");
+    assert!(
+        !told.contains(&PresenceKind::Out),
+        "it did not leave: {told:?}"
+    );
 }
 
 #[test]
