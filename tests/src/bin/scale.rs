@@ -41,14 +41,14 @@ fn main() -> ExitCode {
         .iter()
         .map(|nodes| run::measure(options.seed, (*nodes).max(2), |far| eprintln!("{far}")));
     let figures: Vec<_> = measured.collect();
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let sizes: Vec<String> = options.nodes.iter().map(usize::to_string).collect();
     let command = format!(
-        "cargo run --release -p tidings-tests --bin scale -- {}",
-        words.join(" ")
+        "cargo run --release -p tidings-tests --bin scale -- {} --seed {}",
+        sizes.join(" "),
+        options.seed
     );
-    let command = command.trim_end_matches([' ', '-']);
-    print!("{}", page::text(command, &figures));
-    match page::write(&options.write, command, &figures) {
+    print!("{}", page::text(&command, &figures));
+    match page::write(&options.write, &command, &figures) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", options.write.display());

@@ -82,6 +82,13 @@ pub struct Figures {
     pub real: Duration,
 }
 
+impl Figures {
+    /// Bytes of the heap for each member that a node lists, without what it takes before it knows anybody.
+    pub fn state_bytes(&self) -> f64 {
+        self.member_bytes - self.alone_bytes / (self.nodes as f64 - 1.0)
+    }
+}
+
 /// Measures one size. `tell` hears how far it is.
 pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
     let mut run = Run::new(seed, nodes);

@@ -470,10 +470,10 @@ impl Links {
     // How long nothing must be said over a link before it is folded.
     fn rests_after(&self, peer: PeerIx) -> u64 {
         if self.wants.contains_key(&peer) {
-            REST_NS
-        } else {
-            PROBE_REST_NS
+            return REST_NS;
         }
+        let rtt = self.link(peer).map_or(0, |link| link.rtt.smoothed());
+        PROBE_REST_NS.max(2 * rtt).min(REST_NS)
     }
 
     /// Folds a link over which nothing was said for a while; false if something may be to be said.
