@@ -9,8 +9,9 @@ static HEAP: Heap = Heap;
 #[test]
 fn twice_the_members_cost_a_node_hardly_more_bytes_a_second_and_no_more_memory_each() {
     let (few, many) = (measure_quiet(1, 30), measure_quiet(1, 60));
-    assert!(few.join_view.is_some_and(|secs| secs < 1.0), "{few:?}");
-    assert!(many.join_view.is_some_and(|secs| secs < 1.0), "{many:?}");
+    // Most often a fifth of a second; who is missed by the first round of gossip is found by the rounds of seeds, every 2 s.
+    assert!(few.join_view.is_some_and(|secs| secs < 5.0), "{few:?}");
+    assert!(many.join_view.is_some_and(|secs| secs < 5.0), "{many:?}");
     // What grows with the members makes it two, what grows with their square four.
     assert!(
         many.steady.bytes < 1.3 * few.steady.bytes,
