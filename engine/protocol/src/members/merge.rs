@@ -9,8 +9,6 @@ use super::table::{Entry, Stand, stand_of};
 use super::{Ctx, GONE, MemberEvent, Members, SECOND, Timer, Via, about};
 use crate::peer::PeerIx;
 
-/// An incarnation may run ahead of the known one by this much; more is refused.
-const INCARNATION_JUMP: u64 = 1 << 20;
 /// No generation reaches this: one above it would be none.
 const GENERATION_END: u64 = 1 << 63;
 /// Another life of ours is outbid this often at the start; after that, or later, we are a copy.
@@ -37,7 +35,7 @@ impl Members {
             match view.state() {
                 MemberState::Alive => {
                     self.answer_outdated(ctx, from, view);
-                    self.on_alive(ctx, view, via);
+                    self.on_alive(ctx, from, view, via);
                 }
                 MemberState::Left => self.on_left(ctx, id, stand),
                 MemberState::Suspect | MemberState::Dead => self.tally.bad_statement += 1,
@@ -105,7 +103,8 @@ impl Members {
         self.on_accused(ctx.now, from, stand);
     }
 
-    /// Whether a statement about a known member is about something newer than what is held, within the allowed jump.
+    /// Whether a statement about a known member is about something newer than what is held, and may be true: one that is not
+    /// could never be refuted.
     pub(super) fn is_news(&mut self, peer: PeerIx, stand: Stand) -> bool {
         let Some(entry) = self.table.get(peer) else {
             return false;
@@ -113,13 +112,12 @@ impl Members {
         if stand <= entry.stand {
             return mutant(Mutant::OlderIsNews);
         }
-        let jump = stand.generation == entry.stand.generation
-            && stand.incarnation - entry.stand.incarnation > INCARNATION_JUMP;
-        self.tally.inc_jump += u64::from(jump);
-        !jump || mutant(Mutant::AnyIncarnation)
+        let jumps = stand.jumps(entry.stand);
+        self.tally.inc_jump += u64::from(jumps);
+        !jumps || mutant(Mutant::AnyIncarnation)
     }
 
-    fn on_alive(&mut self, ctx: &mut Ctx<'_>, view: &MemberView<'_>, via: Via) {
+    fn on_alive(&mut self, ctx: &mut Ctx<'_>, from: PeerIx, view: &MemberView<'_>, via: Via) {
         let stand = stand_of(view);
         let known = ctx
             .peers
@@ -134,7 +132,8 @@ impl Members {
             self.take_record(peer, view);
             return;
         }
-        if !self.is_news(peer, stand) {
+        let own = from == peer && self.table.get(peer).is_some_and(|e| stand > e.stand);
+        if !own && !self.is_news(peer, stand) {
             return;
         }
         let before = self.table.shift(ctx.now, peer, stand, MemberState::Alive);
@@ -208,9 +207,11 @@ impl Members {
             self.on_outlived(now, stand.generation);
             return;
         };
-        if stand.generation > own.generation {
+        if stand.jumps(own) {
+            self.tally.inc_jump += 1;
+        } else if stand.generation > own.generation {
             self.on_outlived(now, stand.generation);
-        } else if stand.generation == own.generation && stand.incarnation >= own.incarnation {
+        } else if stand >= own {
             self.refute(from, stand.incarnation);
         } else {
             // It speaks of what is long refuted: it has not heard.
@@ -219,25 +220,10 @@ impl Members {
     }
 
     fn refute(&mut self, from: PeerIx, incarnation: u64) {
-        if !self.outbid(incarnation) {
-            return;
-        }
+        self.own.rise_above(incarnation);
         self.tally.refutations += 1;
         self.probing.worsen(1);
         self.owed.push(from);
-    }
-
-    // Our next record stands above this incarnation of our generation. False if it is too far ahead to be true: one such
-    // statement must not use up all that are left.
-    fn outbid(&mut self, incarnation: u64) -> bool {
-        let own = self.own.stand().map_or(0, |own| own.incarnation);
-        let jumps = incarnation.saturating_sub(own) > INCARNATION_JUMP;
-        if jumps {
-            self.tally.inc_jump += 1;
-        } else {
-            self.own.rise_above(incarnation);
-        }
-        !jumps
     }
 
     /// Our own record came back, or that of another life or copy of ours.
@@ -249,7 +235,12 @@ impl Members {
             Some(ours) if stand.generation < ours => self.owed.push(from),
             // Another copy of us runs, or our disk is behind and this is of our last life.
             Some(ours) if stand.generation == ours && boot < self.own.portrait().boot => {
-                self.outbid(stand.incarnation);
+                // One statement must not use up all incarnations that are left.
+                if stand.jumps(self.own.stand().unwrap_or_default()) {
+                    self.tally.inc_jump += 1;
+                } else {
+                    self.own.rise_above(stand.incarnation);
+                }
             }
             _ => self.on_outlived(ctx.now, stand.generation),
         }

@@ -13,6 +13,8 @@ use crate::peer::PeerIx;
 
 /// Members in one table, dead ones included: 32 MiB of the largest records.
 pub(crate) const MEMBERS_MAX: usize = 32_768;
+/// An incarnation that others tell may run ahead of the known one by this much.
+const INCARNATION_JUMP: u64 = 1 << 20;
 /// Observers of a closed port that are kept: two decide.
 const OBSERVERS_MAX: usize = 4;
 
@@ -21,6 +23,19 @@ const OBSERVERS_MAX: usize = 4;
 pub(crate) struct Stand {
     pub(crate) generation: u64,
     pub(crate) incarnation: u64,
+}
+
+impl Stand {
+    /// Whether what is told of somebody is too far ahead of what is known to be true: a life that is not known yet begins at
+    /// incarnation 0. Believed, it could never be refuted.
+    pub(crate) fn jumps(self, known: Stand) -> bool {
+        let begin = if self.generation == known.generation {
+            known.incarnation
+        } else {
+            0
+        };
+        self.incarnation.saturating_sub(begin) > INCARNATION_JUMP
+    }
 }
 
 /// One member. There are thousands: what its record says is read from it, and what few have at a time stands beside.

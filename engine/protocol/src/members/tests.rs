@@ -698,17 +698,19 @@ fn a_node_stopped_for_three_seconds_is_never_dead_and_kills_nobody_when_it_wakes
 fn a_forged_accusation_at_the_end_of_numbers_is_refused_by_all() {
     let mut world = World::joined(4);
     let now = world.now;
-    let stand = Stand {
-        generation: 1,
-        incarnation: u64::MAX,
-    };
-    for at in [0, 1, 2] {
-        let forged = rumour(id(2), stand, MemberState::Suspect, id(3), false);
-        world.node(at).with(now, |members, ctx| {
-            let from = ctx.peers.intern(id(3));
-            members.on_rumour(ctx, from, &forged, Via::Gossip);
-        });
-        assert_eq!(world.node(at).members.tally.inc_jump, 1);
+    for (count, generation) in [(1, 1), (2, 2)] {
+        let stand = Stand {
+            generation,
+            incarnation: u64::MAX,
+        };
+        for at in [0, 1, 2] {
+            let forged = rumour(id(2), stand, MemberState::Suspect, id(3), false);
+            world.node(at).with(now, |members, ctx| {
+                let from = ctx.peers.intern(id(3));
+                members.on_rumour(ctx, from, &forged, Via::Gossip);
+            });
+            assert_eq!(world.node(at).members.tally.inc_jump, count);
+        }
     }
     world.run(5 * SECOND);
     assert!(world.agrees());
