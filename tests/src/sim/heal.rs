@@ -31,6 +31,9 @@ impl World {
         }
         let mut wrong = self.wrong();
         while let Some(what) = wrong {
+            if self.net.now >= begin + BOUND {
+                self.tell_peers();
+            }
             assert!(
                 self.net.now < begin + BOUND,
                 "not whole again after {} s: {what}",
@@ -48,6 +51,19 @@ impl World {
         let end = begin + self.plan.options.secs * S / 3;
         if self.net.now < end {
             self.run_until(end);
+        }
+    }
+
+    // How each stands to each, for the trace.
+    fn tell_peers(&self) {
+        for n in self.core_nodes() {
+            let Some(core) = &self.nodes[n].core else {
+                continue;
+            };
+            self.tell(n, || format!("refused {:?}", core.refusals()));
+            for (member, peer) in core.members().iter().skip(1).zip(core.peers()) {
+                self.tell(n, || format!("knows {member:?}, {peer:?}"));
+            }
         }
     }
 

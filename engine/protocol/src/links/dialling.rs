@@ -375,13 +375,22 @@ impl Links {
             return Err(Refusal::Unopened);
         };
         dial.measure(now);
-        dial.slot = None;
-        let answer = dial.take_answer().ok_or(Refusal::Unopened)?;
+        let (ours, answer) = (dial.link, dial.take_answer().ok_or(Refusal::Unopened)?);
+        let terms = opened_terms(opened, answer.boot);
+        let preferred = self.is_preferred(&answer.peer_id, true);
+        let held = self.open_link(peer);
+        if held.is_some_and(|link| link.is_crossed(now, &terms, Some(ours), preferred)) {
+            self.end_dial(now, no);
+            return Err(Refusal::Crossed);
+        }
+        if let Some(dial) = self.dials.get_mut(&no) {
+            dial.slot = None;
+        }
         let Some(dial) = self.end_dial(now, no) else {
             return Err(Refusal::Unopened);
         };
         let parts = Parts {
-            preferred: self.is_preferred(&answer.peer_id, true),
+            preferred,
             keys: answer.keys,
             key_slot: answer.key_slot,
             slot,
@@ -390,14 +399,7 @@ impl Links {
             id: answer.id,
             initiated: true,
         };
-        let terms = opened_terms(opened, answer.boot);
-        self.attach(
-            now,
-            (peer, answer.peer_id, addr),
-            &terms,
-            parts,
-            Some(dial.link),
-        );
+        self.attach(now, (peer, answer.peer_id, addr), &terms, parts, Some(ours));
         if let Some(link) = self.link_mut(peer) {
             link.loose.append(dial.pending);
             if let Some(rtt) = dial.rtt.filter(|_| !link.rtt.is_known()) {

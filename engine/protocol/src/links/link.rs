@@ -52,6 +52,8 @@ pub(super) const PROBE_REST_NS: u64 = 100_000_000;
 const IDLE_NS: u64 = 120_000_000_000;
 /// Between two dials to a peer that does not acknowledge: at first, and at most.
 const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
+/// A link that the preferred of two handshakes began within this time is not replaced by the other one.
+const CROSSING_NS: u64 = 3_000_000_000;
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 
@@ -108,6 +110,8 @@ pub(crate) struct Link {
     // Before this it is not dialled again for being stuck, and how long that rests after the next time.
     redial_at: u64,
     redial_wait: u64,
+    /// Until when handshakes that are not preferred may be answers to the state before this link.
+    crossing_until: u64,
     quotable: Quotable,
 }
 
@@ -161,12 +165,16 @@ impl Link {
                 ..PeerCounters::default()
             },
         };
-        Link::of(
-            known,
-            session,
-            path,
-            (Channel::new(CTL), Channel::new(BULK)),
-        )
+        let crossing_until = if session.preferred {
+            now + CROSSING_NS
+        } else {
+            0
+        };
+        let channels = (Channel::new(CTL), Channel::new(BULK));
+        Self {
+            crossing_until,
+            ..Link::of(known, session, path, channels)
+        }
     }
 
     fn of(known: Known, session: Session, path: Path, (ctl, bulk): (Channel, Channel)) -> Self {
@@ -184,8 +192,32 @@ impl Link {
             dialled: false,
             redial_at: 0,
             redial_wait: REDIAL_NS.0,
+            crossing_until: 0,
             quotable: Quotable::default(),
         }
+    }
+
+    /// Whether a handshake with these terms goes on with the state that is held here. `our_link` is the number that it stated for
+    /// us, None if it stated none yet (we responded).
+    pub(super) fn continues(&self, terms: &Terms, our_link: Option<u32>) -> bool {
+        self.boot == terms.boot
+            && self.peer_link == terms.link
+            && our_link.is_none_or(|ours| ours == self.our_link)
+    }
+
+    /// Whether the handshake crossed the preferred one that began this link: each end would answer it with a state that the
+    /// other end's next answer replaces, and so for ever. Both ends refuse it.
+    pub(super) fn is_crossed(
+        &self,
+        now: u64,
+        terms: &Terms,
+        our_link: Option<u32>,
+        preferred: bool,
+    ) -> bool {
+        !preferred
+            && now < self.crossing_until
+            && self.boot == terms.boot
+            && !self.continues(terms, our_link)
     }
 
     /// Whether nothing was said for a while and nothing waits: it may be folded.

@@ -570,11 +570,9 @@ impl Links {
         self.slots.hand_over(parts.slot, Owner::Link(peer));
         let initiated = parts.initiated;
         let session = Session::new(parts, now);
-        let continued = self.link_mut(peer).filter(|link| {
-            link.boot == terms.boot
-                && link.peer_link == terms.link
-                && our_link.is_none_or(|ours| ours == link.our_link)
-        });
+        let continued = self
+            .link_mut(peer)
+            .filter(|link| link.continues(terms, our_link));
         if let Some(link) = continued {
             link.renew(terms);
             link.addr = addr;

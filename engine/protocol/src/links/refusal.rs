@@ -31,6 +31,8 @@ pub(crate) enum Refusal {
     Nonce,
     /// H3 with a counter not above the installed one, or too many boots to remember.
     Replayed,
+    /// A handshake that crossed the preferred one.
+    Crossed,
     /// H3 of an earlier life.
     Generation,
     /// H3 of our own node id.
@@ -56,6 +58,7 @@ impl Refusal {
             Self::Unasked => "hello_unasked",
             Self::Nonce => "hello_nonce",
             Self::Replayed => "hello_replayed",
+            Self::Crossed => "hello_crossed",
             Self::Generation => "hello_generation",
             Self::Twin => "hello_twin",
             Self::NoSlot => "hello_no_slot",

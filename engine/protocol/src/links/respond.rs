@@ -201,11 +201,6 @@ impl Links {
             .map_err(|_| Refusal::Malformed)?;
         let body = open_inner(&mut keys, h3.inner)?;
         let peer = env.peers.intern(who.id);
-        let slot = self
-            .slots
-            .take(env.now, Owner::Link(peer))
-            .ok_or(Refusal::NoSlot)?;
-        self.installed.note(who.id, who.boot, id.hs, env.now);
         let (caps, link) = unpack_caps(who.caps);
         let terms = Terms {
             boot: who.boot,
@@ -214,6 +209,16 @@ impl Links {
             caps,
             link,
         };
+        let preferred = self.is_preferred(&who.id, false);
+        let held = self.open_link(peer);
+        if held.is_some_and(|link| link.is_crossed(env.now, &terms, None, preferred)) {
+            return Err(Refusal::Crossed);
+        }
+        let slot = self
+            .slots
+            .take(env.now, Owner::Link(peer))
+            .ok_or(Refusal::NoSlot)?;
+        self.installed.note(who.id, who.boot, id.hs, env.now);
         let parts = Parts {
             keys,
             key_slot: hello.key_slot,
@@ -222,7 +227,7 @@ impl Links {
             tx_steer: who.steer,
             id,
             initiated: false,
-            preferred: self.is_preferred(&who.id, false),
+            preferred,
         };
         self.attach(env.now, (peer, who.id, hello.from), &terms, parts, None);
         self.yield_dial(env.now, peer);

@@ -384,6 +384,28 @@ fn links_opened_from_both_ends_at_once_come_to_one_session_through_any_weather()
 }
 
 #[test]
+fn ends_that_disagree_and_dial_at_the_same_instant_come_to_one_state() {
+    for wrong in [0, 1] {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.run_clean(SECOND);
+        net.link(wrong, 1 - wrong).unwrap().peer_link = 99;
+        for at in [0, 1] {
+            let peer = net.nodes[at].peer(1 - at);
+            net.nodes[at].links.redial(peer, false);
+        }
+        net.run_clean(SECOND);
+        let numbers = |net: &mut Net, at: usize| {
+            let link = net.link(at, 1 - at).unwrap();
+            (link.our_link, link.peer_link)
+        };
+        let (there, back) = (numbers(&mut net, 0), numbers(&mut net, 1));
+        assert_eq!(there, (back.1, back.0), "{wrong} was wrong");
+        assert!(net.works(0, 1), "{wrong} was wrong");
+    }
+}
+
+#[test]
 fn a_replayed_h1_leaves_nothing_and_a_replayed_h3_installs_nothing() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);
