@@ -117,6 +117,35 @@ fn what_nobody_is_owed_any_more_is_not_sent() {
 }
 
 #[test]
+fn who_joins_while_a_large_message_waits_that_it_is_not_owed_goes_on() {
+    let mut net = mesh_with(6, 3, |_, c| {
+        c.max_message = 4 * MIB;
+        c.datagram_max = 1200;
+    });
+    for n in [1, 2] {
+        let sub = net.subscribe(n, "*", |_| {});
+        effective(&mut net, n, sub);
+    }
+    let [large, small] = ["large", "small"].map(|topic| net.publisher(0, topic));
+    net.publish_surely(0, small, b"the stream is open");
+    assert!(net.settle(0, 5 * S));
+    for n in [1, 2] {
+        net.link(0, n, SLOW);
+    }
+    net.publish_surely(0, large, &bytes(4 * MIB, 5));
+    net.run(20 * MS);
+    net.kill(2);
+    net.start(2);
+    let sub = net.subscribe(2, "*", |_| {});
+    assert!(net.run_till(S, |net| net.core(2).is_synced()));
+    net.run(60 * MS);
+    assert_eq!(net.core(0).owed("small"), 2);
+    net.publish_surely(0, small, b"after");
+    assert!(net.settle(0, 10 * S), "{:?}", net.outcomes(0));
+    assert_eq!(net.payloads(2, sub), [b"after"]);
+}
+
+#[test]
 fn large_messages_arrive_whatever_happens_to_a_node_meanwhile() {
     for seed in 0..12u64 {
         let mut net = mesh_with(seed, 4, |_, c| c.max_message = 4 * MIB);

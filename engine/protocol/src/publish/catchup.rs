@@ -40,6 +40,7 @@ impl Publish {
         let Some(node) = self.nodes.get_mut(&peer) else {
             return;
         };
+        node.take_back_gaps();
         node.phase = Phase::backlog(now);
         if mutant(Mutant::BacklogUntold) {
             node.phase = Phase::Ready;
@@ -110,6 +111,7 @@ impl Publish {
             if !matches!(node.phase, Phase::Down { .. }) {
                 node.phase = Phase::Down { since: now };
             }
+            node.take_back_gaps();
             node.jobs.clear();
         }
     }
@@ -163,7 +165,7 @@ impl Publish {
         self.nodes.get(&peer).is_some_and(|n| {
             matches!(n.phase, Phase::Backlog { .. })
                 || !n.jobs.is_empty()
-                || !n.untold.is_empty()
+                || n.has_gaps()
                 || !n.offers.is_empty()
                 || !n.closed.is_empty()
                 || !n.retired.is_empty()
@@ -236,6 +238,9 @@ impl Publish {
 
     // Tells the node what its subscriptions will not get; false if the channel is full.
     fn tell_gaps(&mut self, peer: PeerIx, link: &mut Link) -> bool {
+        if let Some(node) = self.nodes.get_mut(&peer) {
+            node.arrived(link.bulk.tx.arrived_to());
+        }
         let mut after = None;
         while let Some(gap) = self.next_gap(peer, after) {
             let key = (gap.sub, gap.handle, gap.from);
@@ -256,8 +261,10 @@ impl Publish {
                 return false;
             };
             node.untold.remove(&key);
-            if gap.to > gap.from + u64::from(count) {
-                let from = gap.from + u64::from(count);
+            let to = gap.from + u64::from(count);
+            node.queued(Untold { to, ..gap }, link.bulk.tx.pushed_to());
+            if gap.to > to {
+                let from = to;
                 node.untold
                     .insert((gap.sub, gap.handle, from), Untold { from, ..gap });
             }

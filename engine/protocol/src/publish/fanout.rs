@@ -227,13 +227,27 @@ impl Publish {
         for ix in 0..self.streams.len() {
             if let Some(mut stream) = self.streams[ix].take() {
                 if !stream.is_local() {
-                    let head = stream.head();
+                    let (head, epoch) = (stream.head(), stream.define_epoch);
                     all &= self.open_nodes(&mut stream, head, Some(peer), link_of, now);
+                    if stream.define_epoch != epoch {
+                        self.define_waiting(&mut stream);
+                    }
                 }
                 self.streams[ix] = Some(stream);
             }
         }
         all
+    }
+
+    // Fragments of large messages that come after a newcomer's floor may be of publishers that nothing else tells it of: its
+    // subscriptions are not owed these messages.
+    fn define_waiting(&mut self, stream: &mut Stream) {
+        let handles = &self.handles;
+        stream.define_again(&mut self.store, |number| {
+            let handle = handles.get(number)?;
+            let lowest = handle.out.as_ref().and_then(|out| out.lowest());
+            Some((lowest.unwrap_or(handle.next), &handle.topic))
+        });
     }
 
     fn flush_stream(&mut self, stream: &mut Stream, links: &mut Links, tx: &mut Tx, now: u64) {

@@ -29,6 +29,7 @@ pub(crate) enum Laid {
 
 #[derive(Debug, Default)]
 struct Large {
+    handle: u32,
     // (message, subscription) pairs not settled.
     owed: u32,
     // Datagrams taken in: first counter and one past the last.
@@ -70,6 +71,12 @@ impl Larges {
         self.waiting
     }
 
+    /// Publishers of messages that are not wholly taken in.
+    pub(super) fn publishers(&self) -> impl Iterator<Item = u32> {
+        let waiting = self.queue.iter().filter_map(|id| self.messages.get(id));
+        waiting.map(|large| large.handle)
+    }
+
     /// Lays a message into datagrams of at most `size` bytes; returns what stands for it.
     pub(super) fn lay(&mut self, store: &mut Store, size: usize, append: &Append<'_>) -> u64 {
         let (cut, total) = (
@@ -94,6 +101,7 @@ impl Larges {
         let id = LARGE | self.last;
         self.waiting += rest.len() as u64;
         let large = Large {
+            handle: append.handle,
             owed: append.owed,
             runs: Vec::new(),
             rest,

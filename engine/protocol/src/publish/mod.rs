@@ -349,7 +349,7 @@ impl Publish {
             }
         }
         if let Some(node) = self.nodes.get_mut(&sub.peer) {
-            node.untold.retain(|_, gap| gap.sub != sub.sub);
+            node.forget_gaps(sub.sub);
             node.jobs.retain(|job| job.sub != sub.sub);
         }
     }

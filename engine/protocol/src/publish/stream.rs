@@ -221,6 +221,24 @@ impl Stream {
         self.put_fragments(store, append)
     }
 
+    /// Defines topics of messages whose fragments are yet to come, in a datagram of their own.
+    pub(crate) fn define_again<'a>(
+        &mut self,
+        store: &mut Store,
+        mut topic: impl FnMut(u32) -> Option<(u64, &'a str)>,
+    ) {
+        let mut publishers: Vec<u32> = self.larges.publishers().collect();
+        publishers.sort_unstable();
+        publishers.dedup();
+        for handle in publishers {
+            if let Some((seq, topic)) = topic(handle) {
+                let record = Record::Define { handle, seq, topic };
+                self.put(store, &record, (handle, seq), 0);
+            }
+        }
+        self.close(store, false);
+    }
+
     fn put_message(&mut self, store: &mut Store, append: Append<'_>) -> Option<u64> {
         let Append {
             handle,

@@ -158,6 +158,8 @@ pub(crate) struct Subscribing {
     pub(crate) jobs: VecDeque<Job>,
     /// Gaps by (subscription, handle, first): told before anything else.
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
+    // Those that are queued for it, by the position in the channel at which they have arrived. With the link the queue would go.
+    telling: VecDeque<(u64, Untold)>,
     /// Subscriptions to offer again: (subscription, handle).
     pub(crate) offers: VecDeque<(u32, u32)>,
     /// Sessions of streams that are no more.
@@ -177,6 +179,7 @@ impl Subscribing {
             boot: None,
             jobs: VecDeque::new(),
             untold: BTreeMap::new(),
+            telling: VecDeque::new(),
             offers: VecDeque::new(),
             closed: VecDeque::new(),
             retired: RangeSet::default(),
@@ -198,8 +201,43 @@ impl Subscribing {
         self.closed.push_back(session);
     }
 
+    /// Whether the node has gaps to be told, or on their way.
+    pub(crate) fn has_gaps(&self) -> bool {
+        !self.untold.is_empty() || !self.telling.is_empty()
+    }
+
+    /// The gap is queued; it is told when the channel has arrived at `position`.
+    pub(crate) fn queued(&mut self, gap: Untold, position: u64) {
+        self.telling.push_back((position, gap));
+    }
+
+    /// The channel has arrived at `position`.
+    pub(crate) fn arrived(&mut self, position: u64) {
+        while self
+            .telling
+            .pop_front_if(|(at, _)| *at <= position)
+            .is_some()
+        {}
+    }
+
+    /// The link is gone, and what was queued for it: that is to be told again.
+    pub(crate) fn take_back_gaps(&mut self) {
+        for (_, gap) in std::mem::take(&mut self.telling) {
+            self.tell(gap);
+        }
+    }
+
+    /// The subscription is gone: it is told nothing.
+    pub(crate) fn forget_gaps(&mut self, sub: u32) {
+        self.untold.retain(|_, gap| gap.sub != sub);
+        self.telling.retain(|(_, gap)| gap.sub != sub);
+    }
+
     /// Whether the node is yet to hear of a gap of the publisher.
     pub(crate) fn owes_gap(&self, handle: u32) -> bool {
+        if self.telling.iter().any(|(_, gap)| gap.handle == handle) {
+            return true;
+        }
         let mut least = Some(0);
         while let Some(from) = least {
             let Some((&(sub, ..), _)) = self.untold.range((from, 0, 0)..).next() else {
