@@ -6,6 +6,7 @@ use tidings_wire::mutants::{Mutant, mutant};
 use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, Retired, StreamClose};
 use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
+use super::outstanding::{Owed, Span};
 use super::subscriber::Job;
 use super::*;
 use crate::encode::encode;
@@ -47,6 +48,7 @@ impl Publish {
         }
         node.probing_until = now + limits::PROBING;
         let reborn = node.boot.is_some_and(|known| known != boot);
+        node.reborn |= reborn;
         // A boot that is new knows nobody.
         node.retired = RangeSet::default();
         if node.boot == Some(boot) {
@@ -393,13 +395,7 @@ impl Publish {
         }
         let mut runs: Vec<(u64, u64, bool)> = Vec::new();
         for span in outstanding.spans(from, to).filter(|s| s.accepted >= since) {
-            let stream = self.streams[span.at.stream as usize].as_ref();
-            let had_earlier = stream.is_some_and(|s| {
-                let last = s.last_of(span.at.counter, span.datagrams);
-                let node = s.node(sub.peer);
-                node.zip(last).is_some_and(|(n, last)| n.had_earlier(last))
-            });
-            let again = owed.earlier > span.first || had_earlier;
+            let again = self.had_earlier(owed, span);
             owed.settled
                 .holes(
                     span.first.max(from),
@@ -418,6 +414,40 @@ impl Publish {
             .all(|run| push_run(link, sub.sub, number, run, &handle.topic))
     }
 
+    // Whether an earlier boot of the subscription's node may have had messages of the span.
+    fn had_earlier(&self, owed: &Owed, span: &Span) -> bool {
+        let stream = self.streams[span.at.stream as usize].as_ref();
+        let had_live = stream.is_some_and(|s| {
+            let last = s.last_of(span.at.counter, span.datagrams);
+            let node = s.node(owed.sub.peer);
+            node.zip(last).is_some_and(|(n, last)| n.had_earlier(last))
+        });
+        had_live || owed.earlier > span.first
+    }
+
+    // A node may ask before it was told what it is owed: the live stream named the publisher. What an earlier boot may have had
+    // of what it asks for, it hears first.
+    fn tell_earlier(&self, sub: SubRef, job: &Job, link: &mut Link) -> bool {
+        let reborn = self.nodes.get(&sub.peer).is_some_and(|n| n.reborn);
+        let Some(handle) = self.handle(job.handle).filter(|_| reborn) else {
+            return true;
+        };
+        let Some((outstanding, owed)) = handle.out.as_ref().and_then(|o| Some((o, o.owed(sub)?)))
+        else {
+            return true;
+        };
+        let mut earlier: Option<(u64, u64)> = None;
+        for span in outstanding.spans(job.from, job.to) {
+            if self.had_earlier(owed, span) {
+                let (from, to) = (span.first.max(job.from), span.end().min(job.to));
+                earlier = Some((earlier.map_or(from, |(first, _)| first), to));
+            }
+        }
+        earlier.is_none_or(|(from, to)| {
+            push_run(link, sub.sub, job.handle, (from, to, true), &handle.topic)
+        })
+    }
+
     // Works on the node's oldest FETCH; true if it is done.
     fn serve_job(&mut self, peer: PeerIx, link: &mut Link) -> bool {
         let Some(mut job) = self.nodes.get_mut(&peer).and_then(|n| n.jobs.pop_front()) else {
@@ -434,6 +464,9 @@ impl Publish {
 
     fn work(&mut self, peer: PeerIx, job: &mut Job, link: &mut Link) -> bool {
         let sub = SubRef { peer, sub: job.sub };
+        if (job.next, job.offset) == (job.from, 0) && !self.tell_earlier(sub, job, link) {
+            return false;
+        }
         // A message that was begun is sent whole: its rest alone would never come.
         while job.next < job.to && (job.bytes_left > 0 || job.offset > 0) {
             let settled = self.settled_upto(sub, job.handle, job.next, job.to);

@@ -155,6 +155,8 @@ pub(crate) struct Subscribing {
     pub(crate) phase: Phase,
     /// Boot of its latest session.
     pub(crate) boot: Option<Boot>,
+    /// It had another boot before.
+    pub(crate) reborn: bool,
     pub(crate) jobs: VecDeque<Job>,
     /// Gaps by (subscription, handle, first): told before anything else.
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
@@ -177,6 +179,7 @@ impl Subscribing {
         Subscribing {
             phase: Phase::Down { since: now },
             boot: None,
+            reborn: false,
             jobs: VecDeque::new(),
             untold: BTreeMap::new(),
             telling: VecDeque::new(),
