@@ -1,6 +1,6 @@
 //! Attempts, parking, and clients and nodes that are gone: sentences 2, 3 and 8.
 
-use tidings_protocol::{Outcome, Redelivery};
+use tidings_protocol::{Outcome, Redelivery, SubSpec};
 use tidings_tests::net::{MS, Manner, Net, Rule, S};
 use tidings_wire::Class;
 
@@ -300,6 +300,30 @@ fn a_named_client_s_subscription_outlives_it_for_the_grace_only() {
     assert!(net.settle(0, 20 * S));
     assert!(count(&net, 0, Outcome::Unsubscribed) == 21);
     assert!(net.publish(0, handle, b"x").unwrap().owed == 0);
+}
+
+#[test]
+fn who_comes_back_after_the_grace_that_the_publisher_did_not_hear_of_gets_copies_marked_so() {
+    let mut net = mesh_with(1, 3, |_, c| c.client_grace = 2 * S);
+    let named = |s: &mut SubSpec| s.client = "till".into();
+    let sub = net.subscribe(1, "t", named);
+    effective(&mut net, 1, sub);
+    net.behave(1, sub, Manner::Keep);
+    let handle = net.publisher(0, "t");
+    publish_all(&mut net, 0, handle, &lines(20));
+    net.run(S);
+    assert_eq!(got(&net, 1, sub).len(), 20);
+    island(&mut net, 1, 3, Rule::CUT);
+    net.detach(1, sub);
+    net.run(10 * S);
+    // The subscription ended meanwhile; this is another one, with the same number.
+    assert_eq!(net.subscribe(1, "t", named), sub);
+    net.behave(1, sub, Manner::Ack);
+    net.all_links(Rule::far(5));
+    assert!(net.settle(0, 30 * S), "{:?}", net.outcomes(0));
+    assert_eq!(count(&net, 0, Outcome::Delivered), 20);
+    let again = got(&net, 1, sub).iter().filter(|got| got.again).count();
+    assert_eq!(again, 20);
 }
 
 #[test]

@@ -474,6 +474,7 @@ impl Core {
         for &sub in &applied.missing {
             self.publish.on_missing(SubRef { peer, sub }, now);
         }
+        self.publish.on_table(peer);
         self.tell_reliably(peer, &table_ack(version));
         out.event(Event::Routes);
     }

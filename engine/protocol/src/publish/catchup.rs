@@ -49,6 +49,7 @@ impl Publish {
         node.probing_until = now + limits::PROBING;
         let reborn = node.boot.is_some_and(|known| known != boot);
         node.reborn |= reborn;
+        node.awaits_table |= reborn;
         // A boot that is new knows nobody.
         node.retired = RangeSet::default();
         if node.boot == Some(boot) {
@@ -64,6 +65,13 @@ impl Publish {
             .for_each(|subscriber| subscriber.resume(now));
         if reborn {
             self.on_reborn(peer);
+        }
+    }
+
+    /// The node's table was taken over.
+    pub(crate) fn on_table(&mut self, peer: PeerIx) {
+        if let Some(node) = self.nodes.get_mut(&peer) {
+            node.awaits_table = false;
         }
     }
 
@@ -187,7 +195,11 @@ impl Publish {
         {
             return;
         }
-        if self.tell_backlog(peer, link, now) && !self.join_streams(peer, links, now) {
+        let awaits_table = self.nodes.get(&peer).is_some_and(|n| n.awaits_table);
+        if !awaits_table
+            && self.tell_backlog(peer, link, now)
+            && !self.join_streams(peer, links, now)
+        {
             // The channel had no room for a STREAM_OPEN: what is accepted until it has must be told, too.
             if let Some(node) = self.nodes.get_mut(&peer) {
                 node.phase = Phase::Backlog {

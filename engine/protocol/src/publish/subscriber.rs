@@ -157,6 +157,9 @@ pub(crate) struct Subscribing {
     pub(crate) boot: Option<Boot>,
     /// It had another boot before.
     pub(crate) reborn: bool,
+    /// Which of its subscriptions are there again is not known yet: it has a new boot whose table has not come. Until then it
+    /// joins no stream, or its ordered subscriptions would see the new before the old.
+    pub(crate) awaits_table: bool,
     pub(crate) jobs: VecDeque<Job>,
     /// Gaps by (subscription, handle, first): told before anything else.
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
@@ -180,6 +183,7 @@ impl Subscribing {
             phase: Phase::Down { since: now },
             boot: None,
             reborn: false,
+            awaits_table: false,
             jobs: VecDeque::new(),
             untold: BTreeMap::new(),
             telling: VecDeque::new(),

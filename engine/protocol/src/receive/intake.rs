@@ -467,6 +467,11 @@ impl Intake {
         }
     }
 
+    /// This message may have been handed over before.
+    pub(crate) fn mark_again(&mut self, seq: u64) {
+        self.extra().again.insert(seq, seq + 1);
+    }
+
     /// Whether this message may have been handed over before.
     pub(crate) fn is_again(&self, seq: u64) -> bool {
         let flagged = self.extra.as_ref().is_some_and(|e| e.again.contains(seq));

@@ -57,6 +57,10 @@ struct LocalSub {
     policy: SlowPolicy,
     attached: bool,
     full: bool,
+    named: bool,
+    // One of the same client and pattern ended in this life of the node. A publisher that did not hear of that takes this one for
+    // it, and may send what that one had.
+    returned: bool,
     portion: Portion,
     // (publisher's node, handle) with something missed or held.
     behind: BTreeSet<(PeerIx, u32)>,
@@ -161,9 +165,13 @@ pub(crate) struct Receive {
     alone: Option<(PeerIx, Pair)>,
     // Intakes with empty memory, oldest first: (publisher's node, handle, local subscription).
     resting: VecDeque<(PeerIx, u32, u32)>,
+    // Named subscriptions that ended: one of the same client and pattern has the same number.
+    ended: BTreeSet<u32>,
     pub(crate) counters: ReceiveCounters,
 }
 
+/// Subscriptions that ended are remembered up to this many; beyond, every new one may have been there before.
+const ENDED_MAX: usize = 65_536;
 /// Messages of one publisher that may wait for a subscription that drops the oldest.
 const DROP_OLDEST_WAITING: u64 = 4096;
 
@@ -177,6 +185,7 @@ impl Receive {
                 sub,
             },
         );
+        let named = !spec.client.is_empty();
         let new = LocalSub {
             pattern: spec.pattern.as_str().into(),
             ordered: spec.ordered,
@@ -184,6 +193,8 @@ impl Receive {
             policy: spec.policy,
             attached: true,
             full: false,
+            named,
+            returned: named && (self.ended.contains(&sub) || self.ended.len() >= ENDED_MAX),
             portion: Portion::default(),
             behind: BTreeSet::new(),
         };
@@ -192,9 +203,11 @@ impl Receive {
                 let behind = std::mem::take(&mut old.behind);
                 // Whether its client is there is told by `attach` and `detach`.
                 let attached = old.attached;
+                let returned = old.returned;
                 *old = LocalSub {
                     behind,
                     attached,
+                    returned,
                     ..new
                 };
                 let handles = self
@@ -215,6 +228,9 @@ impl Receive {
     /// Ends a local subscription; `version` is the own table's without it. What it acknowledged is still reported.
     pub(crate) fn unsubscribe(&mut self, sub: u32, version: u64) {
         if let Some(old) = self.subs.remove(&sub) {
+            if old.named && self.ended.len() < ENDED_MAX {
+                self.ended.insert(sub);
+            }
             self.index.remove(
                 &old.pattern,
                 SubRef {
@@ -495,6 +511,9 @@ impl Receive {
                 out,
             };
             let live = only.is_none();
+            if !live && to.local.returned && intake.wants(m.seq) {
+                intake.mark_again(m.seq);
+            }
             let late = live && intake.begins_late(m.seq, seen);
             let taken = !live || intake.is_live(m.seq);
             let behind = taken
