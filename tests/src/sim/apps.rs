@@ -42,7 +42,23 @@ impl Apps {
         for _ in 0..apps.random.below(plan.load.subscriptions + 1) {
             apps.wish(plan);
         }
+        if n == 1 {
+            apps.wish_to_be_hit(plan);
+        }
         apps
+    }
+
+    // Somebody whom the faults of clients can happen to, whatever else is drawn.
+    fn wish_to_be_hit(&mut self, plan: &Plan) {
+        self.wish(plan);
+        self.named += 1;
+        let client = format!("client {}", self.named);
+        if let Some(wish) = self.wishes.last_mut() {
+            (wish.spec.pattern, wish.spec.client) = ("*".to_owned(), client);
+            if plan.has(Fault::SlowClient) {
+                wish.manner = Manner::Slow(1);
+            }
+        }
     }
 
     fn wish(&mut self, plan: &Plan) {
@@ -259,7 +275,23 @@ impl World {
         self.books.unsubscribed((id, sub));
     }
 
+    // At this node, or the next one that has any.
     fn client_dies(&mut self, n: usize) {
+        let has_any = |n: &usize| {
+            let node = &self.nodes[*n];
+            let named = node.apps.wishes.iter();
+            node.is_open()
+                && named
+                    .filter(|wish| !wish.spec.client.is_empty())
+                    .any(|wish| {
+                        let client = wish.sub.and_then(|sub| node.desk.clients.get(&sub));
+                        client.is_some_and(|client| client.attached)
+                    })
+        };
+        let mut nodes = (n..self.nodes.len()).chain(0..n);
+        let Some(n) = nodes.find(has_any) else {
+            return;
+        };
         let node = &mut self.nodes[n];
         let named = node
             .apps
