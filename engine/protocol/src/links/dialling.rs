@@ -143,6 +143,16 @@ impl Links {
         }
     }
 
+    /// The link state of this number is gone: the peer would take whoever states it for one that still has it.
+    pub(super) fn end_dials_of(&mut self, now: u64, peer: PeerIx, number: u32) {
+        let states = |dial: &Dial| dial.peer == Some(peer) && dial.link == number;
+        let dials = self.dials.iter().filter(|(_, dial)| states(dial));
+        let dials: Vec<u32> = dials.map(|(no, _)| *no).collect();
+        for no in dials {
+            self.end_dial(now, no);
+        }
+    }
+
     /// The peer opened a link to us while we dialled it: our dial goes on only if the peer may hold its session already.
     pub(super) fn yield_dial(&mut self, now: u64, peer: PeerIx) {
         let Some(no) = self.dial_of(peer) else {

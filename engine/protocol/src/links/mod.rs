@@ -553,7 +553,9 @@ impl Links {
             }
         };
         self.past.add(peer, &known.counters);
-        Some(known.boot)
+        let (boot, number) = (known.boot, known.our_link);
+        self.end_dials_of(now, peer, number);
+        Some(boot)
     }
 
     /// Files a session that a handshake opened: with the link that it continues, or as a new one.

@@ -406,6 +406,21 @@ fn ends_that_disagree_and_dial_at_the_same_instant_come_to_one_state() {
 }
 
 #[test]
+fn the_number_of_a_link_that_is_gone_is_not_stated_again() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    assert!(net.works(0, 1));
+    let (now, peer) = (net.now, net.nodes[1].peer(0));
+    net.nodes[1].links.redial(peer, false);
+    net.nodes[1].links.drop_idle(now, peer);
+    let peer = net.nodes[0].peer(1);
+    net.nodes[0].links.redial(peer, false);
+    net.run_clean(SECOND);
+    assert!(net.works(0, 1));
+}
+
+#[test]
 fn a_replayed_h1_leaves_nothing_and_a_replayed_h3_installs_nothing() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);
