@@ -42,7 +42,7 @@ impl Apps {
         for _ in 0..apps.random.below(plan.load.subscriptions + 1) {
             apps.wish(plan);
         }
-        if n == 1 {
+        if (1..4).contains(&n) {
             apps.wish_to_be_hit(plan);
         }
         apps
