@@ -82,6 +82,7 @@ pub(crate) struct Desk {
     /// A client whose subscription is being made: it may get messages before the call returns.
     pub(crate) coming: Option<Client>,
     pub(crate) said: Vec<Said>,
+    /// Times that a client had no room.
     pub(crate) full: u64,
 }
 

@@ -256,6 +256,9 @@ impl World {
             ..
         } = self;
         let node = &mut nodes[n];
+        if std::mem::take(&mut node.desk.full) > 0 {
+            coverage.fired(Fault::SlowClient);
+        }
         for said in node.desk.said.drain(..) {
             if self.plan.options.trace {
                 println!("{:>9} us n{n} {said:?}", (net.now - S) / 1000);

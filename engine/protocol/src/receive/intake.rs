@@ -467,6 +467,11 @@ impl Intake {
         }
     }
 
+    /// Whether anything was got.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.floor > self.start
+    }
+
     /// This message may have been handed over before.
     pub(crate) fn mark_again(&mut self, seq: u64) {
         self.extra().again.insert(seq, seq + 1);

@@ -630,6 +630,12 @@ impl Receive {
         if intake.is_full_of_gaps() {
             return;
         }
+        // What the publisher began to send for a subscription that had ended goes no further when it hears of that.
+        let reason = if local.returned && reason == Outcome::Delivered && intake.has_begun() {
+            Outcome::Unsubscribed
+        } else {
+            reason
+        };
         let gaps = intake.skip(from, to, reason);
         let mut toward = Toward {
             local,
