@@ -212,6 +212,8 @@ impl Links {
         let preferred = self.is_preferred(&who.id, false);
         let held = self.open_link(peer);
         if held.is_some_and(|link| link.is_crossed(env.now, &terms, None, preferred)) {
+            // Recorded and sent again later it would cross nothing.
+            self.installed.note(who.id, who.boot, id.hs, env.now);
             return Err(Refusal::Crossed);
         }
         let slot = self

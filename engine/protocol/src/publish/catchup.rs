@@ -295,15 +295,16 @@ impl Publish {
         rest.next().map(|(_, gap)| *gap)
     }
 
-    // A node that was reborn may not know the publisher, and a gap does not name the topic: a BACKLOG of one message does. It is
-    // the first that the subscription was owed, since what lies below the first BACKLOG never comes.
+    // A node that was reborn may not know the publisher, and a gap does not name the topic: a BACKLOG does. It begins with
+    // the first that the subscription is owed, since what lies below the first BACKLOG never comes, and spans the gap: what lies between
+    // a BACKLOG and what was known before is taken as not owed.
     fn define_gap(&self, sub: SubRef, gap: &Untold, link: &mut Link) -> bool {
         let Some(handle) = self.handle(gap.handle) else {
             return true;
         };
         let owed = handle.out.as_ref().and_then(|out| out.unsettled(sub));
         let from = owed.map_or(gap.from, |(oldest, _)| oldest.min(gap.from));
-        let run = (from, from + 1, false);
+        let run = (from, gap.to, false);
         push_run(link, sub.sub, gap.handle, run, &handle.topic)
     }
 
