@@ -352,7 +352,8 @@ impl Links {
             Ok(opened) => opened,
             Err(error) => {
                 link.counters.open_failed += 1;
-                self.fold(now, peer);
+                let rest = self.rests_after(peer);
+                self.fold(now, peer, rest);
                 return Err(error.into());
             }
         };
@@ -440,10 +441,10 @@ impl Links {
             self.drop_idle(now, peer);
             return;
         }
-        if self.fold(now, peer) {
+        let rest = self.rests_after(peer);
+        if self.fold(now, peer, rest) {
             return;
         }
-        let rest = self.rests_after(peer);
         let Some(Kept::Open(link)) = self.links.get_mut(peer.at()) else {
             return;
         };
@@ -476,9 +477,8 @@ impl Links {
         PROBE_REST_NS.max(2 * rtt).min(REST_NS)
     }
 
-    /// Folds a link over which nothing was said for a while; false if something may be to be said.
-    fn fold(&mut self, now: u64, peer: PeerIx) -> bool {
-        let rest = self.rests_after(peer);
+    /// Folds a link over which nothing was said for `rest`; false if something may be to be said.
+    fn fold(&mut self, now: u64, peer: PeerIx, rest: u64) -> bool {
         let Some(kept) = self.links.get_mut(peer.at()) else {
             return false;
         };

@@ -52,16 +52,11 @@ impl Nonces {
             if first != datagram {
                 let linked = matches!(class, Class::Pair | Class::Bulk);
                 let apart = linked && !self.same_key((sender, receiver), class, first, datagram);
-                if !apart {
-                    eprintln!(
-                        "{sender}->{receiver} life {life} {:?} counter {:?} len {} {}",
-                        &datagram[..8],
-                        &datagram[8..16],
-                        first.len(),
-                        datagram.len()
-                    );
-                }
-                assert!(apart, "a nonce of {class:?} sealed two datagrams");
+                assert!(
+                    apart,
+                    "a nonce of {class:?} sealed two datagrams from n{sender} to n{receiver}: {:?}",
+                    &datagram[..header]
+                );
             }
             return;
         }
@@ -82,15 +77,6 @@ impl Nonces {
         };
         assert!(hello.kind == HelloKind::H3, "H3 stands in an H3");
         let h3 = h3.fixed;
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "H3 {ends:?} hs {} nonce {:?} r {:?} idx {:x}",
-                h3.who.hs.get(),
-                &h3.who.nonce[..3],
-                &h3.nonce_r[..3],
-                h3.who.rx_index.get()
-            );
-        }
         self.sessions.entry(ends).or_default().push(PairIdentity {
             initiator: h3.who.id,
             initiator_boot: h3.who.boot,
