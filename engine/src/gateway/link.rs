@@ -1,12 +1,13 @@
 //! The two rings between a connection and its agent for an overlay on another shard: whole frames either way, no locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tidings_wire::client::frame::frame_size;
 
 use super::limits::{LINK_BYTES, LINK_RECORD};
 use super::wake::Wake;
+use crate::queue::bell::Flag;
 use crate::queue::ring::{Consumer, Producer, ring};
 use crate::shard::door::Door;
 
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
     /// An [`Ended`] as soon as either end is over, 0 before.
     ended: AtomicU8,
     /// The agent found its ring full and waits for a wake.
-    agent_blocked: AtomicBool,
+    agent_blocked: Flag,
 }
 
 /// One end: frames out, frames in.
@@ -55,7 +56,7 @@ pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
         consumed: AtomicU64::new(0),
         crossed: AtomicU64::new(0),
         ended: AtomicU8::new(0),
-        agent_blocked: AtomicBool::new(false),
+        agent_blocked: Flag::new(false),
     });
     let (out_tx, out_rx) = ring(LINK_BYTES);
     let (back_tx, back_rx) = ring(LINK_BYTES);
@@ -106,7 +107,7 @@ impl End {
         while sent < bytes.len() {
             let run = run_of_frames(&bytes[sent..]);
             if !self.tx.push(FRAMES, &[&bytes[sent..sent + run]]) {
-                self.shared.agent_blocked.store(true, Ordering::SeqCst);
+                self.shared.agent_blocked.raise();
                 // The other end may have made room before it could see the flag.
                 if !self.tx.push(FRAMES, &[&bytes[sent..sent + run]]) {
                     return sent;
@@ -130,7 +131,7 @@ impl End {
 
     /// By the connection, after it made room: an agent that waits for it is woken.
     pub(crate) fn wake_blocked_agent(&self) {
-        if self.shared.agent_blocked.swap(false, Ordering::SeqCst) {
+        if self.shared.agent_blocked.take() {
             self.shared.agent.call();
         }
     }

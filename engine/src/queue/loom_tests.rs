@@ -1,10 +1,14 @@
 //! Every interleaving of the lock-free parts: run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p tidings-engine --lib queue --release`.
 
+use std::task::{Wake, Waker};
+
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex};
 
 use super::bell::{Flag, Parker, Signal};
+use super::call::Call;
+use super::notify::Notify;
 use super::positions::{Positions, ReadEnd, WriteEnd};
 use super::sync::{AtomicU64, Ordering};
 
@@ -116,5 +120,95 @@ fn of_two_threads_that_ring_one_takes_the_flag_and_the_sleeper_sees_both_entries
         }
         assert_eq!(rung.load(Ordering::Relaxed), 1);
         assert_eq!(queue.load(Ordering::Relaxed), 2);
+    });
+}
+
+// What a ring's reader sees of it: a position that only grows, stored and loaded without a fence.
+fn add(written: &AtomicU64, upto: u64) {
+    written.store(upto, Ordering::Release);
+}
+
+#[test]
+fn a_session_looks_at_everything_that_was_added_before_a_call() {
+    loom::model(|| {
+        let shared = Arc::new((Call::new(), AtomicU64::new(0), Event::default()));
+        let theirs = Arc::clone(&shared);
+        let writer = loom::thread::spawn(move || {
+            let (call, written, event) = &*theirs;
+            for upto in 1..=2 {
+                add(written, upto);
+                if call.call().is_some() {
+                    event.signal();
+                }
+            }
+        });
+        let (call, written, event) = &*shared;
+        call.born(7);
+        loop {
+            call.answer();
+            if written.load(Ordering::Acquire) == 2 {
+                break;
+            }
+            event.sleep();
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn an_agent_whose_ring_was_full_hears_of_the_room_that_was_made() {
+    loom::model(|| {
+        let shared = Arc::new((Flag::new(false), AtomicU64::new(0), Event::default()));
+        let theirs = Arc::clone(&shared);
+        let home = loom::thread::spawn(move || {
+            let (blocked, read, event) = &*theirs;
+            add(read, 1);
+            if blocked.take() {
+                event.signal();
+            }
+        });
+        let (blocked, read, event) = &*shared;
+        while read.load(Ordering::Acquire) == 0 {
+            blocked.raise();
+            if read.load(Ordering::Acquire) == 0 {
+                event.sleep();
+            }
+        }
+        home.join().unwrap();
+    });
+}
+
+/// Signals an event: the waker of a thread that sleeps on it.
+struct Signals(Arc<Event>);
+
+impl Wake for Signals {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.signal();
+    }
+}
+
+#[test]
+fn a_reader_that_registered_is_woken_by_what_is_written_after_its_last_look() {
+    loom::model(|| {
+        let shared = Arc::new((Notify::new(), AtomicU64::new(0)));
+        let theirs = Arc::clone(&shared);
+        let writer = loom::thread::spawn(move || {
+            let (notify, written) = &*theirs;
+            for upto in 1..=2 {
+                add(written, upto);
+                notify.notify();
+            }
+        });
+        let event = Arc::new(Event::default());
+        let waker = Waker::from(std::sync::Arc::new(Signals(Arc::clone(&event))));
+        let (notify, written) = &*shared;
+        loop {
+            notify.register(&waker);
+            if written.load(Ordering::Acquire) == 2 {
+                break;
+            }
+            event.sleep();
+        }
+        writer.join().unwrap();
     });
 }

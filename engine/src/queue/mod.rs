@@ -2,11 +2,11 @@
 //! one thread replaces while all others read. Nothing here blocks a shard; every queue is bounded.
 
 pub(crate) mod bell;
+pub(crate) mod call;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(not(loom))]
 pub(crate) mod mesh;
-#[cfg(not(loom))]
 pub(crate) mod notify;
 pub(crate) mod positions;
 #[cfg(not(loom))]
