@@ -116,8 +116,12 @@ impl Books {
             acked: BTreeSet::new(),
             skipped: BTreeSet::new(),
         });
-        (sub.spec, sub.open) = (spec.clone(), true);
-        sub.session = Session::default();
+        // Made again by a client that never left, it goes on with other options, and what was handed over stays so.
+        match std::mem::replace(&mut sub.open, true) {
+            true => sub.session.next.clear(),
+            false => sub.session = Session::default(),
+        }
+        sub.spec = spec.clone();
     }
 
     /// The client of the subscription is another from now on.

@@ -81,6 +81,11 @@ impl World {
                     every_ms: 100 << (ways >> 4 & 3),
                 };
             });
+        if choice & 64 != 0 {
+            // Another connection of the client: what the older one did not acknowledge comes again.
+            self.net.detach(n, sub);
+            self.net.attach(n, sub);
+        }
         self.away.retain(|away| *away != (n, sub));
     }
 

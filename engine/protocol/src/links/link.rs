@@ -261,12 +261,12 @@ impl Link {
         self.bucket.level(now) > 0
     }
 
-    /// A valid datagram of the peer came on one of our slots.
-    pub(crate) fn heard(&mut self, now: u64, slot: u32, from: SocketAddr) {
+    /// A valid datagram of `len` bytes of the peer came on one of our slots.
+    pub(crate) fn heard(&mut self, now: u64, slot: u32, from: SocketAddr, len: usize) {
         self.last_heard = now;
         self.last_used = now;
         self.sessions.heard(slot, now);
-        self.path.heard(now, from, self.addr);
+        self.path.heard(now, from, len, self.addr);
         if mutant(Mutant::AddressBelieved) {
             self.addr = from;
         }

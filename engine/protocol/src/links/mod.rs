@@ -347,7 +347,7 @@ impl Links {
         } else {
             &mut session.keys.bulk_rx
         };
-        let len = datagram.len() as u64;
+        let len = datagram.len();
         let opened = match rx.open(datagram) {
             Ok(opened) => opened,
             Err(error) => {
@@ -375,9 +375,9 @@ impl Links {
         }
         rx.mark(opened.counter);
         link.counters.datagrams_in += 1;
-        link.counters.bytes_in += len;
+        link.counters.bytes_in += len as u64;
         let body = opened.body;
-        link.heard(now, slot, from);
+        link.heard(now, slot, from, len);
         let dialled = link.dialled;
         self.mark(peer);
         if dialled {

@@ -1,5 +1,6 @@
 //! Writing the datagrams of one link: what is owed to the peer, in the order of its urgency, each sealed once.
 
+use std::mem::size_of;
 use std::net::SocketAddr;
 
 use tidings_wire::digest::{BulkAck, CtlAck, LinkOpened, PathAck, PathProbe, Writer};
@@ -9,6 +10,7 @@ use zerocopy::little_endian::{U32, U64};
 
 use super::handshake::{Local, pack_caps};
 use super::link::Link;
+use super::path::PROBE_LEN;
 use super::session::Session;
 use crate::tx::Tx;
 
@@ -69,14 +71,21 @@ impl Link {
         let unconfirmed = self.sessions.used_ref().needs_opened();
         while let Some(probe) = self.path.take_probe(now) {
             let size = probe.size.max(MIN_DATAGRAM_SIZE);
+            let (to, room) = match probe.to {
+                None => (self.known.addr, size),
+                Some(other) => (other, probe.size.min(MIN_DATAGRAM_SIZE)),
+            };
+            let opened_len = usize::from(unconfirmed) * size_of::<LinkOpened>();
+            if room < opened_len + PROBE_LEN {
+                continue;
+            }
             let digest = PathProbe {
                 no: U32::new(probe.no),
                 size: U32::new(size as u32),
                 ..Default::default()
             };
             let opened = opened(local, self.known.our_link, self.sessions.used_ref());
-            let to = probe.to.unwrap_or(self.known.addr);
-            pair(tx, to, size, self.sessions.used(), |writer| {
+            pair(tx, to, room, self.sessions.used(), |writer| {
                 let _fits = (!unconfirmed || writer.put(&opened)) && writer.put(&digest);
                 if probe.to.is_none() {
                     let _fits = writer.pad_to(size - PAIR_HEADER - TAG);

@@ -1,7 +1,11 @@
 //! Where the peer is and how large a datagram gets there: a new source address must echo before it is believed, and a
 //! larger size must be acknowledged before it is used (RFC 8899, PLPMTUD).
 
+use std::mem::size_of;
 use std::net::SocketAddr;
+
+use tidings_wire::digest::PathProbe;
+use tidings_wire::{PAIR_HEADER, TAG};
 
 /// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames. Records are padded
 /// to 8 bytes, so sizes are multiples of it: 1,448 is the last below 1500 - 40 - 8, and 8,952 = 9000 - 40 - 8.
@@ -16,6 +20,8 @@ const SIZE_PROBE_NS: u64 = 1_000_000_000;
 const SIZE_RAISE_NS: u64 = 600_000_000_000;
 /// Between two probes of a new address.
 const ADDR_PROBE_NS: u64 = 200_000_000;
+/// Bytes of a datagram with a probe and nothing else.
+pub(crate) const PROBE_LEN: usize = PAIR_HEADER + size_of::<PathProbe>() + TAG;
 /// An address is left only if nothing came from it for this long: one who forwards faster than the peer's own route
 /// moves nothing.
 const HOME_SILENT_NS: u64 = 500_000_000;
@@ -36,6 +42,7 @@ pub(crate) struct Probe {
     /// Another address than the link's, or None for the link's.
     pub(crate) to: Option<SocketAddr>,
     pub(crate) no: u32,
+    /// The size under test; for another address the most that may go there.
     pub(crate) size: usize,
 }
 
@@ -52,6 +59,8 @@ pub(crate) enum Verdict {
 
 struct Candidate {
     addr: SocketAddr,
+    // Of the datagram that came from there: no more goes there before an echo.
+    len: usize,
     no: u32,
     sent_at: Option<u64>,
 }
@@ -108,18 +117,20 @@ impl Path {
         self.least
     }
 
-    /// A valid datagram came from `from`, where `home` is the link's address.
-    pub(crate) fn heard(&mut self, now: u64, from: SocketAddr, home: SocketAddr) {
+    /// A valid datagram of `len` bytes came from `from`, where `home` is the link's address.
+    pub(crate) fn heard(&mut self, now: u64, from: SocketAddr, len: usize, home: SocketAddr) {
         if from == home {
             self.home_heard_at = now;
-        } else if self
-            .candidate
-            .as_ref()
-            .is_none_or(|candidate| candidate.addr != from && !candidate.is_busy(now))
+        } else if len >= PROBE_LEN
+            && self
+                .candidate
+                .as_ref()
+                .is_none_or(|candidate| candidate.addr != from && !candidate.is_busy(now))
         {
             let no = self.number();
             self.candidate = Some(Candidate {
                 addr: from,
+                len,
                 no,
                 sent_at: None,
             });
@@ -146,7 +157,7 @@ impl Path {
                 return Some(Probe {
                     to: Some(candidate.addr),
                     no: candidate.no,
-                    size: 0,
+                    size: candidate.len,
                 });
             }
             if !candidate.is_busy(now) {
@@ -264,7 +275,7 @@ mod tests {
     #[test]
     fn a_new_address_is_believed_only_after_its_echo_and_when_the_old_one_is_silent() {
         let mut path = Path::new(0, 1200, 1200);
-        path.heard(0, addr(2), addr(1));
+        path.heard(0, addr(2), PROBE_LEN, addr(1));
         let probe = path.take_probe(0).unwrap();
         assert_eq!(probe.to, Some(addr(2)));
         assert_eq!(path.take_probe(1), None);
@@ -272,13 +283,22 @@ mod tests {
         assert_eq!(path.on_echo(10, probe.no + 7, addr(2)), Verdict::Nothing);
         assert_eq!(path.on_echo(10, probe.no, addr(2)), Verdict::Nothing);
         let later = HOME_SILENT_NS;
-        path.heard(later, addr(2), addr(1));
+        path.heard(later, addr(2), PROBE_LEN, addr(1));
         let probe = path.take_probe(later).unwrap();
         assert_eq!(
             path.on_echo(later, probe.no, addr(2)),
             Verdict::Moved(addr(2))
         );
         assert_eq!(path.on_echo(later, probe.no, addr(2)), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_datagram_shorter_than_a_probe_is_not_answered_with_one() {
+        let mut path = Path::new(0, 1200, 1200);
+        path.heard(0, addr(2), PROBE_LEN - 1, addr(1));
+        assert_eq!(path.take_probe(0), None);
+        path.heard(1, addr(2), PROBE_LEN + 7, addr(1));
+        assert_eq!(path.take_probe(1).unwrap().size, PROBE_LEN + 7);
     }
 
     #[test]
