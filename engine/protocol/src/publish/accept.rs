@@ -184,6 +184,7 @@ impl Publish {
             store,
             active,
             counters,
+            nodes,
             spilled,
             ..
         } = self;
@@ -196,7 +197,7 @@ impl Publish {
         let owed = route.subs.len() as u32;
         let epoch = (route.stream, stream.define_epoch);
         let define = (handle.defined != epoch && !stream.is_local()).then(|| {
-            let known = handle.out.as_ref().and_then(|out| out.lowest());
+            let known = handle.owed_from(number, &route.subs, nodes);
             (&*handle.topic, known.map_or(seq, |from| from.min(seq)))
         });
         let append = Append {

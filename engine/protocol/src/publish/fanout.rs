@@ -242,10 +242,11 @@ impl Publish {
     // Fragments of large messages that come after a newcomer's floor may be of publishers that nothing else tells it of: its
     // subscriptions are not owed these messages.
     fn define_waiting(&mut self, stream: &mut Stream) {
-        let handles = &self.handles;
+        let Self { handles, nodes, .. } = self;
         stream.define_again(&mut self.store, |number| {
             let handle = handles.get(number)?;
-            let lowest = handle.out.as_ref().and_then(|out| out.lowest());
+            let subs = handle.route.as_ref().map_or(&[][..], |(_, r)| &r.subs);
+            let lowest = handle.owed_from(number, subs, nodes);
             Some((lowest.unwrap_or(handle.next), &handle.topic))
         });
     }

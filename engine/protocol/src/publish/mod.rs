@@ -103,6 +103,22 @@ impl Handle {
             looked_at: 0,
         }
     }
+
+    // The lowest number that a subscription may be owed, or yet be told as a gap, whose node learns of the publisher now: an
+    // ordered one sees nothing above before that.
+    fn owed_from(
+        &self,
+        number: u32,
+        subs: &[SubRef],
+        nodes: &BTreeMap<PeerIx, Subscribing>,
+    ) -> Option<u64> {
+        let lowest = self.out.as_ref().and_then(|out| out.lowest());
+        let gaps = subs.iter().filter_map(|sub| {
+            let node = nodes.get(&sub.peer)?;
+            node.oldest_gap(sub.sub, number)
+        });
+        lowest.into_iter().chain(gaps).min()
+    }
 }
 
 /// What sealing needs besides the streams.

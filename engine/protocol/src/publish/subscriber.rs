@@ -259,6 +259,15 @@ impl Subscribing {
         false
     }
 
+    /// The lowest number of the publisher in a gap that the subscription is yet to hear of.
+    pub(crate) fn oldest_gap(&self, sub: u32, handle: u32) -> Option<u64> {
+        let of_handle = (sub, handle, 0)..=(sub, handle, u64::MAX);
+        let untold = self.untold.range(of_handle).next().map(|(key, _)| key.2);
+        let telling = self.telling.iter().map(|(_, gap)| gap);
+        let telling = telling.filter(|gap| (gap.sub, gap.handle) == (sub, handle));
+        untold.into_iter().chain(telling.map(|gap| gap.from)).min()
+    }
+
     /// Notes a gap, joined to its neighbour.
     pub(crate) fn tell(&mut self, gap: Untold) {
         let below = self
