@@ -24,6 +24,7 @@ reassembly    10000000 512
 handshake      1000000 512
 insider        1000000 1024
 cores          1000000 512
+config       100000000 512
 "
 
 sanitizer=${SANITIZER:-none}
@@ -32,6 +33,9 @@ while read -r target runs len; do
     [[ $# -eq 0 || " $* " == *" $target "* ]] || continue
     mkdir -p "found/$target"
     echo "== $target: ${RUNS:-$runs} executions, $(git rev-parse --short HEAD)"
-    cargo +nightly fuzz run --fuzz-dir . -O -s "$sanitizer" "$target" "found/$target" "corpus/$target" -- \
+    # The daemon's own files need most of the workspace.
+    features=()
+    [[ $target != config ]] || features=(--features daemon)
+    cargo +nightly fuzz run --fuzz-dir . "${features[@]}" -O -a -s "$sanitizer" "$target" "found/$target" "corpus/$target" -- \
         -runs="${RUNS:-$runs}" -max_total_time="${SECONDS_MAX:-1200}" -max_len="$len" -print_final_stats=1 </dev/null
 done <<<"$table"

@@ -44,7 +44,11 @@ pub fn read_clients(path: &Path) -> Result<Vec<ClientGrant>, Problems> {
     parse_clients(&source, &text, path.parent().unwrap_or(Path::new("")))
 }
 
-fn parse_clients(source: &str, text: &str, base: &Path) -> Result<Vec<ClientGrant>, Problems> {
+pub(super) fn parse_clients(
+    source: &str,
+    text: &str,
+    base: &Path,
+) -> Result<Vec<ClientGrant>, Problems> {
     let document = Document::new(source, text);
     let mut problems = Problems::default();
     let Some(table) = document.parse(&mut problems) else {

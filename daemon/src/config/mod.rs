@@ -6,6 +6,8 @@
 mod check;
 pub mod clients;
 mod problem;
+#[cfg(any(test, fuzzing))]
+pub mod props;
 mod raw;
 mod read;
 mod settings;
