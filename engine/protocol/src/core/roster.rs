@@ -38,7 +38,7 @@ pub struct Member {
     pub app_version: u32,
     /// Version of its subscription table that it advertises, and the one held here.
     pub table: (u64, u64),
-    /// Smoothed round-trip time of the link to it, in ns, if there is one.
+    /// Smoothed round-trip time of the link to this start of it, in ns, if there is one.
     pub rtt: Option<u64>,
     /// It is this node.
     pub is_self: bool,
@@ -125,7 +125,7 @@ impl Core {
             rtt: self
                 .links
                 .link(peer)
-                .filter(|link| link.rtt.is_known())
+                .filter(|link| link.boot == boot && link.rtt.is_known())
                 .map(|link| link.rtt.smoothed()),
             is_self: false,
         })

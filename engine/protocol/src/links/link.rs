@@ -54,6 +54,8 @@ const IDLE_NS: u64 = 120_000_000_000;
 const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
 /// A link that the preferred of two handshakes began within this time is not replaced by the other one.
 const CROSSING_NS: u64 = 3_000_000_000;
+/// A peer that was not heard for this long may not have heard us either.
+const SILENCE_NS: u64 = 2_000_000_000;
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 
@@ -263,6 +265,10 @@ impl Link {
 
     /// A valid datagram of `len` bytes of the peer came on one of our slots.
     pub(crate) fn heard(&mut self, now: u64, slot: u32, from: SocketAddr, len: usize) {
+        if now >= self.last_heard + SILENCE_NS {
+            self.ctl.tx.revive();
+            self.bulk.tx.revive();
+        }
         self.last_heard = now;
         self.last_used = now;
         self.sessions.heard(slot, now);

@@ -6,6 +6,8 @@ const MS: u64 = 1_000_000;
 const UNKNOWN_NS: u64 = 250 * MS;
 /// Below this a retransmission timer would race the peer's scheduler.
 const RTO_NS_MIN: u64 = 10 * MS;
+/// A sample longer than this and than the timeout is not the path's: this node stood still, or its clock jumped.
+const SAMPLE_NS_MAX: u64 = 1_000 * MS;
 /// Above this waiting longer helps nobody.
 const RTO_NS_MAX: u64 = 10_000 * MS;
 
@@ -19,9 +21,10 @@ pub(crate) struct Rtt {
 }
 
 impl Rtt {
-    /// Takes one measurement; 0 counts as 1 ns, so that a sample always leaves the estimate known.
+    /// Takes one measurement; 0 counts as 1 ns, so that a sample always leaves the estimate known. One that is far longer than
+    /// expected raises the estimate step by step.
     pub(crate) fn sample(&mut self, rtt: u64) {
-        let rtt = rtt.max(1);
+        let rtt = rtt.clamp(1, self.rto().max(SAMPLE_NS_MAX));
         self.latest = rtt;
         if self.smoothed == 0 {
             *self = Self {
@@ -93,6 +96,16 @@ mod tests {
         rtt.sample(60 * MS);
         assert!(rtt.rto() > 60 * MS);
         assert_eq!(rtt.min(), Some(20 * MS));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_does_not_make_the_path_slow() {
+        let mut rtt = Rtt::default();
+        for _ in 0..50 {
+            rtt.sample(MS);
+        }
+        rtt.sample(3_600_000 * MS);
+        assert!(rtt.rto() < 1_500 * MS, "{}", rtt.rto());
     }
 
     #[test]

@@ -299,6 +299,22 @@ impl Net {
 }
 
 #[test]
+fn what_a_silent_peer_did_not_acknowledge_is_sent_again_as_soon_as_it_speaks() {
+    for span in 0..10 {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.run_clean(SECOND);
+        assert!(net.works(0, 1));
+        net.nodes[1].got.clear();
+        net.talk(0, 1, false, 0..1);
+        net.run(net.now + (200 + 5 * span) * SECOND / 10, &mut |_| vec![]);
+        net.talk(1, 0, false, 7..8);
+        net.run_clean(20 * DELAY);
+        assert_eq!(net.nodes[1].got, [0], "after {span} half seconds more");
+    }
+}
+
+#[test]
 fn a_wanted_peer_is_linked_in_two_round_trips_and_the_first_digests_travel_with_h3() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);

@@ -282,6 +282,15 @@ impl Sender {
         }
     }
 
+    /// The peer speaks again after a silence: what it did not acknowledge is sent again now, not when the last, long timeout ends.
+    pub(crate) fn revive(&mut self) {
+        if self.timeouts > 0 {
+            // Not none: what is acknowledged next may have been sent before the silence and measures nothing.
+            self.timeouts = 1;
+            self.timer_start = 0;
+        }
+    }
+
     /// Timeouts in a row without any acknowledgement.
     pub(crate) fn timeouts(&self) -> u32 {
         self.timeouts
