@@ -225,6 +225,9 @@ impl World {
             let Some(late) = late else {
                 break;
             };
+            if self.net.now >= end {
+                self.tell_peers();
+            }
             assert!(
                 self.net.now < end,
                 "{late} was not delivered in {} s",

@@ -161,7 +161,37 @@ fn a_publisher_that_restarts_is_another_and_its_subscribers_go_on() {
 }
 
 #[test]
+fn what_an_earlier_life_subscribed_to_ends_though_both_dial_at_once() {
+    for seed in 0..300 {
+        let mut net = mesh_with(seed, 3, |_, c| c.client_grace = 2 * S);
+        net.all_links(Rule::far(20 + seed % 30));
+        let sub = net.subscribe(1, "t", |s| s.client = "who does not come back".into());
+        effective(&mut net, 1, sub);
+        let other = net.subscribe(0, "other", |_| {});
+        effective(&mut net, 0, other);
+        let handle = net.publisher(0, "t");
+        net.kill(1);
+        for _ in 0..3 {
+            net.publish_surely(0, handle, b"for whoever comes back");
+            net.run(MS * (100 + 30 * (seed % 97)));
+        }
+        net.start(1);
+        assert!(net.settle(0, 20 * S), "seed {seed}: {}", net.owing(0));
+    }
+}
+
+#[test]
 fn what_an_earlier_life_published_is_refused_after_it_though_it_is_news() {
+    earlier_life_is_refused(0);
+}
+
+#[test]
+fn what_an_earlier_life_published_is_refused_though_its_link_had_ended() {
+    earlier_life_is_refused(150 * S);
+}
+
+// Datagrams kept back from a node that was down for so long are heard by its subscriber after it is back.
+fn earlier_life_is_refused(down: u64) {
     for seed in 0..3 {
         let mut net = mesh(seed, 2);
         let sub = net.subscribe(1, "file", |_| {});
@@ -183,6 +213,7 @@ fn what_an_earlier_life_published_is_refused_after_it_though_it_is_news() {
             .collect();
         assert!(!back.is_empty(), "seed {seed}");
         net.kill(0);
+        net.run(down);
         net.start(0);
         net.all_links(Rule::GOOD);
         net.run(2 * S);

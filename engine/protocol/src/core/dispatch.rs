@@ -126,7 +126,10 @@ impl Core {
 
     fn on_pair(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8], out: &mut dyn Outlet) {
         match self.links.open(now, from, datagram) {
-            Ok((peer, body)) => self.on_pair_body(now, from, peer, body, out),
+            Ok((peer, body)) => {
+                self.settle_links(now);
+                self.on_pair_body(now, from, peer, body, out);
+            }
             Err(refusal) => self.refusals.count(refusal.label()),
         }
         self.settle_down(now, out);
@@ -324,6 +327,7 @@ impl Core {
         let result = self
             .streams
             .on_open(peer, self.peers.id(peer), boot, open, &self.keyring);
+        self.receive.on_stream_open(peer);
         if !link.ctl.push(ready(open.session.get(), result).bytes()) {
             self.refusals.count("ctl_full");
         }

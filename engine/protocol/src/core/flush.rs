@@ -271,9 +271,7 @@ impl Core {
 
     // Draws the conclusions of what just happened: sessions, members, waits.
     pub(super) fn settle_down(&mut self, now: u64, out: &mut dyn Outlet) {
-        while let Some(event) = self.links.poll_event() {
-            self.on_link_event(now, event);
-        }
+        self.settle_links(now);
         while let Some(event) = self.members.poll_event() {
             self.on_member_event(now, event, out);
         }
@@ -306,6 +304,13 @@ impl Core {
         }
     }
 
+    // Before anything that came over a link is taken: what an earlier link leaves behind ends with it.
+    pub(super) fn settle_links(&mut self, now: u64) {
+        while let Some(event) = self.links.poll_event() {
+            self.on_link_event(now, event);
+        }
+    }
+
     fn holds_every_table(&self) -> bool {
         self.members.alive().all(|peer| {
             let (boot, version) = (
@@ -318,9 +323,7 @@ impl Core {
 
     fn on_link_event(&mut self, now: u64, event: LinkEvent) {
         match event {
-            LinkEvent::Up { peer, boot, .. } => self.on_session(now, peer, boot),
-            LinkEvent::Reborn { peer, boot, .. } => {
-                self.streams.forget(peer);
+            LinkEvent::Up { peer, boot, .. } | LinkEvent::Reborn { peer, boot, .. } => {
                 self.on_session(now, peer, boot);
             }
             LinkEvent::Down { peer } => {
@@ -342,6 +345,7 @@ impl Core {
 
     fn on_session(&mut self, now: u64, peer: PeerIx, boot: Boot) {
         self.sync.on_met(now);
+        self.streams.keep_life(peer, boot);
         // A node without subscriptions has nothing to tell and nothing to receive; of thousands of such links nothing is kept.
         if self.tables.own.version() > 0 {
             self.tables.on_link_up(peer);

@@ -75,7 +75,7 @@ impl Streams {
         ) {
             Ok(keys) => {
                 self.open
-                    .insert(session, StreamRx::new(peer, session, keys));
+                    .insert(session, StreamRx::new(peer, boot, session, keys));
                 StreamReady::READY
             }
             Err(_) => StreamReady::REFUSED,
@@ -117,11 +117,16 @@ impl Streams {
         }
     }
 
-    /// The publisher restarted or is gone: its keys are no longer valid.
-    pub(crate) fn forget(&mut self, peer: PeerIx) {
-        if mutant(Mutant::OldStreamsHeard) {
-            return;
+    /// The publisher is met in this life: the keys of an earlier one are no longer valid.
+    pub(crate) fn keep_life(&mut self, peer: PeerIx, boot: Boot) {
+        if !mutant(Mutant::OldStreamsHeard) {
+            let is_valid = |stream: &StreamRx| stream.peer != peer || stream.boot == boot;
+            self.open.retain(|_, stream| is_valid(stream));
         }
+    }
+
+    /// The publisher is gone.
+    pub(crate) fn forget(&mut self, peer: PeerIx) {
         self.open.retain(|_, stream| stream.peer != peer);
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Intake {
     ordered: bool,
     // A message found no room: those that come live leave it to what is fetched until a FETCH is answered.
     yields: bool,
+    // How often its publisher node had opened streams when the last message came live.
+    opened: u16,
     // Nothing below was ever thought to be owed.
     start: u64,
     // The first number that came on the live path: what is below may not be owed and is taken only by catch-up.
@@ -78,6 +80,7 @@ impl Intake {
             sub,
             ordered,
             yields: false,
+            opened: 0,
             start,
             live_from: u64::MAX,
             floor: start,
@@ -110,15 +113,33 @@ impl Intake {
                 .is_none_or(|e| !e.hold.contains_key(&seq) && !e.is_gap(seq))
     }
 
-    /// A message comes on the live path when all below `seen` may have come. True if it is the first and others came before it:
-    /// the publisher is asked which of them are owed.
-    pub(crate) fn begins_late(&mut self, seq: u64, seen: u64) -> bool {
-        if self.live_from != u64::MAX {
+    /// A message comes on the live path when all below `seen` may have come, and the publisher node opened streams so often. True
+    /// if others came before it and it is the first: the publisher is asked which of them are owed.
+    pub(crate) fn begins_late(&mut self, seq: u64, seen: u64, opened: u16) -> bool {
+        let anew = opened != self.opened;
+        self.opened = opened;
+        let first = seq.max(seen);
+        if self.live_from == u64::MAX {
+            self.live_from = first;
+        } else if !anew || !self.ordered {
             return false;
         }
-        self.live_from = seq.max(seen);
-        self.miss(self.floor, self.live_from);
-        self.live_from > self.floor
+        self.ask_below(first)
+    }
+
+    /// What is missing below may never come by itself: a subscription is not told what it is not owed, and one that is ordered
+    /// would wait for it. True if there is any.
+    pub(crate) fn ask_below(&mut self, seq: u64) -> bool {
+        self.miss(self.floor, seq);
+        seq > self.floor
+    }
+
+    /// The same for what is held back.
+    pub(crate) fn ask_for_held(&mut self) {
+        let held = |e: &Extra| e.hold.last_key_value().map(|(seq, _)| *seq);
+        if let Some(last) = self.extra.as_deref().and_then(held) {
+            self.ask_below(last);
+        }
     }
 
     /// A message on the live path found no room. Messages that come live would take whatever room there is from then on, and

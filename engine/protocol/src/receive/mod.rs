@@ -89,11 +89,24 @@ struct Origin {
     handles: BTreeMap<u32, Handle>,
     dirty: BTreeSet<u32>,
     asking: Asking,
+    // How often it opened streams to here, counted round.
+    opened: u16,
     // Handles of publishers that are gone: of what still comes of them nothing is taken.
     retired: RangeSet,
     // What subscriptions had that ended, until the publisher knows the table without them; whether any of it is to report.
     left: Vec<Left>,
     left_reports: bool,
+}
+
+/// How a whole message came.
+#[derive(Clone, Copy)]
+enum Way {
+    /// On a stream, for everyone.
+    Live,
+    /// Fetched, for this subscription.
+    Fetched(u32),
+    /// Put together of parts that another subscription fetched, and maybe of live ones, which do not come again.
+    Beside,
 }
 
 /// What an ended subscription had of one publisher: its acknowledgements must reach that before the end does.
@@ -374,11 +387,32 @@ impl Receive {
                     handles: BTreeMap::new(),
                     dirty: BTreeSet::new(),
                     asking: Asking::default(),
+                    opened: 0,
                     retired: RangeSet::default(),
                     left: Vec::new(),
                     left_reports: false,
                 };
                 self.origins.insert(peer, Box::new(origin));
+            }
+        }
+    }
+
+    /// The publisher opened a stream: what it sent live meanwhile will not come of itself.
+    pub(crate) fn on_stream_open(&mut self, peer: PeerIx) {
+        let Some(origin) = self.origins.get_mut(&peer) else {
+            return;
+        };
+        origin.opened = origin.opened.wrapping_add(1);
+        for (&sub, local) in self.subs.iter_mut().filter(|(_, local)| local.ordered) {
+            let behind = local.behind.range((peer, 0)..=(peer, u32::MAX));
+            let behind: Vec<(PeerIx, u32)> = behind.copied().collect();
+            for at in behind {
+                let handle = origin.handles.get_mut(&at.1);
+                let intakes = handle.into_iter().flat_map(|h| &mut h.intakes);
+                for intake in intakes.filter(|intake| intake.sub == sub) {
+                    intake.ask_for_held();
+                    note_behind(local, &mut origin.asking, at, intake);
+                }
             }
         }
     }
@@ -450,7 +484,7 @@ impl Receive {
         message: Incoming<'_>,
         out: &mut dyn Outlet,
     ) -> Result<u32, Undefined> {
-        self.hand_over(message, None, out)
+        self.hand_over(message, Way::Live, out)
     }
 
     /// A whole message by catch-up, for one subscription.
@@ -465,15 +499,19 @@ impl Receive {
             origin.asking.on_part(now);
             origin.asking.on_fetched_message(message.payload.len());
         }
-        self.hand_over(message, Some(sub), out)
+        self.hand_over(message, Way::Fetched(sub), out)
     }
 
     fn hand_over(
         &mut self,
         m: Incoming<'_>,
-        only: Option<u32>,
+        way: Way,
         out: &mut dyn Outlet,
     ) -> Result<u32, Undefined> {
+        let only = match way {
+            Way::Fetched(sub) => Some(sub),
+            Way::Live | Way::Beside => None,
+        };
         let Self {
             subs,
             origins,
@@ -493,6 +531,7 @@ impl Receive {
             boot: origin.boot,
             handle: m.handle,
         };
+        let opened = origin.opened;
         let Handle { topic, intakes, .. } = handle;
         let (mut reports, mut unsettled) = (false, 0);
         for intake in intakes
@@ -514,7 +553,11 @@ impl Receive {
             if !live && to.local.returned && intake.wants(m.seq) {
                 intake.mark_again(m.seq);
             }
-            let late = live && intake.begins_late(m.seq, seen);
+            let late = match way {
+                Way::Live => intake.begins_late(m.seq, seen, opened),
+                Way::Beside => to.local.ordered && intake.wants(m.seq) && intake.ask_below(m.seq),
+                Way::Fetched(_) => false,
+            };
             let taken = !live || intake.is_live(m.seq);
             let behind = taken
                 && if live && intake.yields() {

@@ -43,10 +43,11 @@ impl Receive {
                     payload: &payload,
                     ..part
                 };
-                if let Some(sub) = only {
-                    self.on_catchup(whole, sub, now, out)?;
-                }
-                self.hand_over(whole, None, out).map(|_| ())
+                let Some(sub) = only else {
+                    return self.hand_over(whole, Way::Live, out).map(|_| ());
+                };
+                self.on_catchup(whole, sub, now, out)?;
+                self.hand_over(whole, Way::Beside, out).map(|_| ())
             }
             Part::NoRoom => {
                 self.put_off(key, lay, only);
@@ -61,6 +62,7 @@ impl Receive {
         // What was missed is fetched whole: to begin it by a part that came live would only take room.
         let begins = only.is_none() && !self.reassembly.has_begun(key);
         let origin = self.origins.get_mut(&key.peer).ok_or(Undefined)?;
+        let opened = origin.opened;
         let Some(handle) = origin.handles.get_mut(&key.handle) else {
             return origin.unknown(key.handle).map(|()| false);
         };
@@ -72,7 +74,7 @@ impl Receive {
                 continue;
             }
             if only.is_none()
-                && intake.begins_late(key.seq, seen)
+                && intake.begins_late(key.seq, seen, opened)
                 && let Some(local) = self.subs.get_mut(&intake.sub)
             {
                 note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);

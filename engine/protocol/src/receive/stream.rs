@@ -1,6 +1,6 @@
 //! One stream of a publisher as a subscriber node receives it: window, and when to acknowledge.
 
-use tidings_wire::FanRx;
+use tidings_wire::{Boot, FanRx};
 
 use crate::limits;
 use crate::peer::PeerIx;
@@ -8,6 +8,8 @@ use crate::peer::PeerIx;
 /// The receiver's end of one stream.
 pub(crate) struct StreamRx {
     pub(crate) peer: PeerIx,
+    // The start of the publisher node that it is of.
+    pub(crate) boot: Boot,
     pub(crate) session: u64,
     pub(crate) keys: FanRx,
     // Bytes of distinct datagrams since opening.
@@ -62,10 +64,11 @@ const BATCH: u32 = (limits::CREDIT / 4 / 1200) as u32;
 const DELAY: (u64, u64) = (200_000, 25_000_000);
 
 impl StreamRx {
-    pub(crate) fn new(peer: PeerIx, session: u64, keys: FanRx) -> Self {
+    pub(crate) fn new(peer: PeerIx, boot: Boot, session: u64, keys: FanRx) -> Self {
         let expected = keys.floor();
         StreamRx {
             peer,
+            boot,
             session,
             keys,
             received: 0,

@@ -181,3 +181,56 @@ fn who_waits_for_room_does_not_wait_for_a_publisher_whose_link_is_down() {
     receive.on_link_down(PeerIx(4));
     assert!(receive.next_fetch(PeerIx(5), 0).is_some());
 }
+
+#[test]
+fn what_lies_before_a_stream_that_was_opened_again_is_asked_for_by_those_who_want_order() {
+    let (mut receive, mut out) = (subscribed(2, true), Got::default());
+    for seq in 0..3 {
+        receive.on_message(message(seq, b"x"), &mut out).unwrap();
+    }
+    // The publisher took the node for dead meanwhile: it sends the rest to the subscriptions that it knows, if to any.
+    receive.on_stream_open(P);
+    receive.on_message(message(9, b"x"), &mut out).unwrap();
+    let asked = fetches(&mut receive, 0);
+    let asked: Vec<(u64, u32)> = asked.iter().map(|f| (f.from, f.count)).collect();
+    assert_eq!(asked, [(3, 6); 2]);
+    // A hole on the same stream is repaired there.
+    let (mut receive, mut out) = (subscribed(2, true), Got::default());
+    for seq in [0, 1, 2, 9] {
+        receive.on_message(message(seq, b"x"), &mut out).unwrap();
+    }
+    assert!(fetches(&mut receive, 0).is_empty());
+    // Unless the stream is opened anew before that.
+    receive.on_stream_open(P);
+    assert_eq!(fetches(&mut receive, 0).len(), 2);
+}
+
+#[test]
+fn what_another_fetched_in_parts_is_not_held_back_for_what_never_comes() {
+    let (mut receive, mut out) = (subscribed(2, true), Got::default());
+    for seq in 0..3 {
+        receive.on_message(message(seq, b"x"), &mut out).unwrap();
+    }
+    // Only the first is owed what came meanwhile.
+    receive.on_backlog(P, 0, 1, (3, 6), false, "t");
+    assert_eq!(fetches(&mut receive, 0).len(), 1);
+    for seq in 3..5 {
+        let fetched = receive.on_catchup(message(seq, b"x"), 0, 0, &mut out);
+        fetched.unwrap();
+    }
+    let (one, two) = ([1; KIB], [2; KIB]);
+    let total = 2 * KIB as u32;
+    for (offset, part) in [(0, &one), (KIB as u32, &two)] {
+        let part = message(5, part);
+        receive
+            .on_part(part, (offset, total), Some(0), 0, &mut out)
+            .unwrap();
+    }
+    assert!(receive.bytes() > 0, "the other one holds it back");
+    receive.on_fetched(P, 0, 1, 3);
+    let asked = fetches(&mut receive, 0);
+    let asked: Vec<(u32, u64, u32)> = asked.iter().map(|f| (f.sub, f.from, f.count)).collect();
+    assert_eq!(asked, [(1, 3, 2)]);
+    receive.on_gap(P, 1, 1, (3, 5), Outcome::Delivered, &mut out);
+    assert_eq!((receive.bytes(), out.count), (0, 10));
+}
