@@ -15,13 +15,28 @@ mod paths;
 mod verbs;
 
 use args::Verb;
+use tidings_engine::memory;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Before anything is allocated, because what lies in a huge page by then stays there. A node at rest has a few pages in many places,
+/// and huge pages would make 16 MiB of them; one that is busy allows them.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static FIRST: extern "C" fn() = first;
+
+extern "C" fn first() {
+    memory::huge_pages(false);
+}
+
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    let result = match cli.verb.unwrap_or(Verb::Run(cli.run)) {
+    let verb = cli.verb.unwrap_or(Verb::Run(cli.run));
+    if !matches!(verb, Verb::Run(_)) {
+        memory::huge_pages(true);
+    }
+    let result = match verb {
         Verb::Run(args) => verbs::run::run(args),
         Verb::Keygen(args) => verbs::keygen::keygen(args),
         Verb::Validate(args) => verbs::validate::validate(args),

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::StartError;
 use crate::limits::SHARDS_MAX;
 use crate::resolver::Lookup;
+use crate::shard::load::LoadHandler;
 use crate::shard::notice::Notice;
 use crate::tuning::Tuning;
 use crate::wait::polling::Poll;
@@ -34,6 +35,7 @@ pub struct EngineBuilder {
     pub(crate) poll: Option<Poll>,
     pub(crate) force_epoll: bool,
     pub(crate) on_notice: Option<NoticeHandler>,
+    pub(crate) on_load: Option<LoadHandler>,
     /// How join names are resolved, if not by the system.
     pub(crate) lookup: Option<Lookup>,
 }
@@ -55,6 +57,7 @@ impl Default for EngineBuilder {
             poll: None,
             force_epoll: false,
             on_notice: None,
+            on_load: None,
             lookup: None,
         }
     }
@@ -145,6 +148,13 @@ impl EngineBuilder {
         handler: impl Fn(OverlayId, &Notice) + Send + Sync + 'static,
     ) -> Self {
         self.on_notice = Some(Box::new(handler));
+        self
+    }
+
+    /// What to do when the node begins to move more than 4 MiB/s over the network (`true`), and when it no longer does. Called on
+    /// a shard, which waits for it.
+    pub fn on_load(mut self, handler: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.on_load = Some(Box::new(handler));
         self
     }
 

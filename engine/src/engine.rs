@@ -26,6 +26,7 @@ use crate::queue::rcu::Rcu;
 use crate::resolver::{self, Lookup, Resolver};
 use crate::routes::{OverlayShared, Routes};
 use crate::shard::door::Door;
+use crate::shard::load::Load;
 use crate::shard::notice::Notices;
 use crate::shard::overlay::ShardOverlay;
 use crate::shard::{Shard, ShardParts, WaitingCell};
@@ -104,6 +105,7 @@ impl Engine {
             doors.push(Arc::new(Door::new(Arc::new(ShardParker::new(wake)))));
         }
         let on_notice = builder.on_notice.take();
+        let load = Arc::new(Load::new(builder.on_load.take()));
         let lookup = builder.lookup.take();
         let (resolver, mail) = channel();
         let inner = Arc::new(Inner {
@@ -129,7 +131,7 @@ impl Engine {
             inner,
             threads: Mutex::new(Vec::new()),
         };
-        engine.start_shards(group.shards, cores)?;
+        engine.start_shards(group.shards, cores, &load)?;
         let keeper =
             keeper::start(Arc::clone(&engine.inner), on_notice).map_err(StartError::Shard)?;
         engine.threads().push(keeper);
@@ -148,6 +150,7 @@ impl Engine {
         &self,
         sockets: Vec<crate::sys::group::ShardSockets>,
         cores: usize,
+        load: &Arc<Load>,
     ) -> Result<(), StartError> {
         let inner = &self.inner;
         let ends = mesh(sockets.len());
@@ -163,6 +166,7 @@ impl Engine {
                 doors: inner.doors.clone(),
                 poll: inner.builder.poll_on(cores),
                 shrinks: inner.builder.tuning.shrinks(),
+                load: Arc::clone(load),
                 waiting: Arc::clone(&inner.waiting[index]),
                 begun: begun.clone(),
             };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidings_wire::OverlayId;
 
@@ -53,8 +53,7 @@ impl Keeper {
         let inner = Arc::clone(&self.inner);
         let stopped = || inner.stopped.load(Ordering::Acquire);
         while !stopped() {
-            let wake_at = self.keep_at.min(Instant::now() + Duration::from_secs(1));
-            let notice = block_until(&inner.notices.notify, Some(wake_at), || {
+            let notice = block_until(&inner.notices.notify, Some(self.keep_at), || {
                 inner
                     .notices
                     .pop()

@@ -73,6 +73,9 @@ mod tuning;
 mod wait;
 
 #[cfg(not(loom))]
+pub use sys::memory;
+
+#[cfg(not(loom))]
 pub use crate::{
     builder::EngineBuilder,
     engine::Engine,

@@ -24,6 +24,11 @@ pub const BATCHES_PER_TURN_MAX: usize = 4;
 /// How often a shard whose receive pools have grown looks whether they may shrink.
 pub const RELAX_NS: u64 = SECOND_NS;
 
+/// A shard that moves so many bytes ...
+pub const BUSY_BYTES: u64 = 4 << 20;
+/// ... within this time is busy. Joining a cluster of a thousand takes a quarter of it.
+pub const BUSY_NS: u64 = SECOND_NS;
+
 /// Messages of one `sendmmsg`.
 pub const SEND_BATCH_MAX: usize = 64;
 /// Segments of one GSO send. Kernels before 6.9 stop at 64.
@@ -61,6 +66,14 @@ pub const MESH_RING_BYTES: usize = 256 << 10;
 pub const BLOCKS: usize = 4_096;
 /// Entries of a shard's ring: it waits for one descriptor and cancels one.
 pub const URING_DEPTH: usize = 8;
+/// A shard is quiet until so many sleeps in a row were shorter than this: with less than 100 wake-ups a second it is, and a question
+/// with its answer does not count. A quiet shard sleeps in the set of descriptors itself, which costs one system call where the
+/// executor makes eight.
+pub const SHORT_NS: u64 = 10_000_000;
+/// See [`SHORT_NS`].
+pub const SHORTS_MAX: u32 = 8;
+/// A quiet shard waits for deadlines at least this far away to the next whole millisecond, without the timer.
+pub const FAR_NS: u64 = 20_000_000;
 /// How long adaptive polling looks after activity, in ns: twice the 20 us that a wake-up costs, and some.
 pub const POLL_ADAPTIVE_NS: u64 = 50_000;
 /// Idle times that adaptive polling remembers.
@@ -101,6 +114,8 @@ pub const RELEASE_PARTS: u64 = 16;
 pub const RING_BYTES_DEFAULT: usize = 4 << 20;
 /// Ring of acknowledgements of a subscriber: 1,800 records.
 pub const ACK_RING_BYTES: usize = 128 << 10;
+/// Ring of a watcher: 200 changes of members, more wait at the shard.
+pub const WATCH_RING_BYTES: usize = 8 << 10;
 /// Ring of outcomes of a publisher: 2,700 ranges.
 pub const OUTCOME_RING_BYTES: usize = 128 << 10;
 /// Outcome ranges that may wait for a full ring before its publisher must wait; each is 48 bytes.
@@ -151,6 +166,8 @@ pub const SUBSCRIBE_WAIT: std::time::Duration = std::time::Duration::from_secs(4
 
 /// One second in the unit of all times here.
 pub const SECOND_NS: u64 = 1_000_000_000;
+/// One millisecond in it.
+pub const MILLISECOND_NS: u64 = 1_000_000;
 
 /// Instructions that Linux takes in one classic BPF program (`BPF_MAXINSNS`).
 pub const BPF_INSTRUCTIONS_MAX: usize = 4_096;
@@ -158,6 +175,8 @@ pub const BPF_INSTRUCTIONS_MAX: usize = 4_096;
 const _: () = assert!(SLOTS_MIN <= SLOTS_CONTROL_MAX && SLOTS_CONTROL_MAX <= SLOTS_DATA_MAX);
 const _: () = assert!(SLOTS_HELLO <= SEND_BATCH_MAX && SLOTS_DATA_MAX <= SEND_BATCH_MAX);
 const _: () = assert!(SHARDS_MAX <= STEERS);
+// What is near is waited for by the timer, which knows nanoseconds.
+const _: () = assert!(FAR_NS >= 10 * MILLISECOND_NS);
 // A bell carries overlay slot and port in 16 bits each.
 const _: () = assert!(PORTS_MAX <= 1 << 16);
 const _: () = assert!(POLL_HISTORY <= 32 && BLOCKS << 8 == 1 << 20);

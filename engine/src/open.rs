@@ -10,7 +10,7 @@ use tidings_wire::OverlayId;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::limits::{ACK_RING_BYTES, OUTCOME_RING_BYTES, SUBSCRIBE_WAIT};
+use crate::limits::{ACK_RING_BYTES, OUTCOME_RING_BYTES, SUBSCRIBE_WAIT, WATCH_RING_BYTES};
 use crate::on_shard::{Desk, Resident, ResidentSession};
 use crate::presence::Presence;
 use crate::publisher::{Publisher, PublisherOptions, PublisherParts, PublisherShared};
@@ -132,7 +132,7 @@ impl Engine {
         let running = self.inner.running(overlay)?;
         let shared = Arc::new(SubscriberShared::new());
         let for_shard = Arc::clone(&shared);
-        let (events, ring_end) = ring(ACK_RING_BYTES);
+        let (events, ring_end) = ring(WATCH_RING_BYTES);
         let (end, consumer) = ring(0);
         let opened = self.inner.ask(overlay, move |_, overlay| {
             let port = overlay.free_port()?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tidings_protocol::{Member, PresenceKind};
@@ -57,6 +58,15 @@ impl Presence {
         block_until(&shared.notify, Some(Instant::now() + timeout), || {
             self.try_next()
         })
+    }
+
+    /// The next change, for any async runtime, or for a thread that watches several overlays.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<PresenceEvent> {
+        if let Some(event) = self.try_next() {
+            return Poll::Ready(event);
+        }
+        self.shared.notify.register(context.waker());
+        self.try_next().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

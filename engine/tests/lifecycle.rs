@@ -6,12 +6,41 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::{builder, config, pair, wait_for};
 use tidings_engine::{MemberState, Notice, PresenceKind, StartError, StorageError};
 
 const WAIT: Duration = Duration::from_secs(10);
+
+/// Notes that it was woken.
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_watcher_that_polls_is_woken_by_the_next_change() {
+    let (a, b, overlay) = pair("woken", builder);
+    wait_for("a sees b", || a.members(overlay).unwrap().len() == 2);
+    let mut presence = a.presence(overlay).unwrap();
+    let woken = Arc::new(Woken(AtomicU32::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+    while presence.poll_next(&mut context).is_ready() {}
+    let before = woken.0.load(Ordering::SeqCst);
+    let node = b.node();
+    b.shutdown();
+    wait_for("it is woken", || woken.0.load(Ordering::SeqCst) > before);
+    let Poll::Ready(event) = presence.poll_next(&mut context) else {
+        panic!("woken for nothing");
+    };
+    assert_eq!((event.kind, event.node), (PresenceKind::Out, node));
+}
 
 #[test]
 fn presence_tells_of_those_who_come_and_leave() {

@@ -2,55 +2,92 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
-use tidings_engine::{Engine, Presence, PresenceEvent, PresenceKind};
+use tidings_engine::{Engine, OverlayEntry, Presence, PresenceEvent, PresenceKind};
 
-/// How often changes are looked for. A line in the log may be that late.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How late a line in the log may be: changes that come one after the other are looked up together.
+const LATE: Duration = Duration::from_millis(100);
 
-/// Tells the changes of every overlay until `stopping`.
-pub fn tell(engine: &Arc<Engine>, stopping: &Arc<AtomicBool>) {
-    let (engine, stopping) = (Arc::downgrade(engine), Arc::clone(stopping));
-    let Some(strong) = engine.upgrade() else {
-        return;
-    };
-    let mut watches: Vec<_> = strong
-        .overlays()
-        .into_iter()
-        .filter_map(|entry| {
-            strong
-                .presence(entry.id)
-                .ok()
-                .map(|presence| (entry, presence))
-        })
-        .collect();
-    drop(strong);
-    let told = thread::Builder::new()
-        .name("tidings-roster".to_owned())
-        .spawn(move || {
-            while !stopping.load(Ordering::Acquire) {
-                thread::sleep(LOOK_EVERY);
-                let Some(engine) = engine.upgrade() else {
-                    return;
-                };
-                for (entry, presence) in &mut watches {
-                    changes(&engine, entry, presence);
-                }
-            }
-        });
-    if let Err(error) = told {
-        tracing::warn!(%error, "changes of members will not be told here");
+/// The thread that tells, asleep until something changes.
+pub struct Telling {
+    stopping: Arc<AtomicBool>,
+    /// None if it could not be started.
+    thread: Option<Thread>,
+}
+
+impl Telling {
+    /// What happens from now on is not told.
+    pub fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Some(thread) = self.thread {
+            thread.unpark();
+        }
     }
 }
 
-fn changes(engine: &Engine, entry: &tidings_engine::OverlayEntry, presence: &mut Presence) {
-    let mut events: Vec<PresenceEvent> = std::iter::from_fn(|| presence.try_next()).collect();
+/// Wakes the thread that it was made on.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Tells the changes of every overlay until stopped.
+pub fn tell(engine: &Arc<Engine>) -> Telling {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let watches = engine.overlays().into_iter().filter_map(|entry| {
+        let presence = engine.presence(entry.id).ok()?;
+        Some((entry, presence))
+    });
+    let mut watches: Vec<_> = watches.collect();
+    let (engine, over) = (Arc::downgrade(engine), Arc::clone(&stopping));
+    let told = thread::Builder::new()
+        .name("tidings-roster".to_owned())
+        .spawn(move || {
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            while !over.load(Ordering::Acquire) {
+                for (entry, presence) in &mut watches {
+                    let events = take(presence, &waker);
+                    let Some(engine) = engine.upgrade() else {
+                        return;
+                    };
+                    changes(&engine, entry, events);
+                }
+                // Whoever wakes it between the look and this does not wake it for nothing: the next park returns at once.
+                thread::park();
+                thread::sleep(LATE);
+            }
+        });
+    let thread = match told {
+        Ok(handle) => Some(handle.thread().clone()),
+        Err(error) => {
+            tracing::warn!(%error, "changes of members will not be told here");
+            None
+        }
+    };
+    Telling { stopping, thread }
+}
+
+/// All changes so far; `waker` is woken by the next.
+fn take(presence: &mut Presence, waker: &Waker) -> Vec<PresenceEvent> {
+    let mut context = Context::from_waker(waker);
+    let mut events = Vec::new();
+    while let Poll::Ready(event) = presence.poll_next(&mut context) {
+        events.push(event);
+    }
+    events
+}
+
+fn changes(engine: &Engine, entry: &OverlayEntry, mut events: Vec<PresenceEvent>) {
+    events.retain(|event| event.node != engine.node());
     if events.is_empty() {
         return;
     }
-    events.retain(|event| event.node != engine.node());
     let members = engine.members(entry.id).unwrap_or_default();
     for event in events {
         let member = members.iter().find(|member| member.node == event.node);

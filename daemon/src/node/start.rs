@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
     Engine, EngineBuilder, Keyring, Notice, OverlayConfig, Poll, Profile, Redelivery, StartError,
-    StorageError, Suite,
+    StorageError, Suite, Tuning, memory,
 };
 use tidings_wire::Pattern;
 
@@ -25,6 +24,8 @@ use crate::config::{self, Key, NodeSettings, OverlaySettings, Settings};
 use crate::load::{Loaded, generate_key};
 use crate::output::Failure;
 
+/// A node has started and joined by then: what only that needs of the program need not stay in memory.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How long the answer to a client's `leave` may take to reach it before its connection goes.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -46,12 +47,11 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         suites.push((overlay.name.clone(), suite));
     }
     let gateway = open_door(&engine, &settings, clients, suites, stop)?;
-    let stopping = Arc::new(AtomicBool::new(false));
-    roster::tell(&engine, &stopping);
+    let telling = roster::tell(&engine);
     // Whoever started the node may have closed its standard output: it runs all the same.
     let _ = writeln!(std::io::stdout(), "{}", banner(&engine, &settings));
-    let is_twin = wait(&stopped);
-    stopping.store(true, Ordering::Release);
+    let is_twin = wait(&stopped, settings.node.tuning);
+    telling.stop();
     drop(gateway);
     leave(engine);
     tracing::info!("left and stopped");
@@ -62,8 +62,14 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
 }
 
 /// Waits until the node is to stop; whether that is because another has its id.
-fn wait(stopped: &Receiver<Stop>) -> bool {
-    let stop = stopped.recv();
+fn wait(stopped: &Receiver<Stop>, tuning: Tuning) -> bool {
+    let mut stop = stopped.recv_timeout(SETTLED);
+    if stop == Err(RecvTimeoutError::Timeout) {
+        if tuning != Tuning::Latency {
+            memory::let_go_of_program();
+        }
+        stop = stopped.recv().map_err(RecvTimeoutError::from);
+    }
     match stop {
         Ok(Stop::Command) => {
             tracing::info!("leaving, as a client asked");
@@ -113,6 +119,14 @@ fn start_engine(node: &NodeSettings, stop: SyncSender<Stop>) -> Result<Engine, F
                 let _ = stop.try_send(Stop::Twin);
             }
         });
+    builder = match node.tuning {
+        Tuning::LowPower => builder,
+        Tuning::Balanced => builder.on_load(memory::huge_pages),
+        Tuning::Latency => {
+            memory::huge_pages(true);
+            builder
+        }
+    };
     builder = with_poll(builder, node.poll);
     if let Some(shards) = node.shards {
         builder = builder.shards(shards);

@@ -4,6 +4,7 @@
 
 pub(crate) mod dispatch;
 pub(crate) mod door;
+pub(crate) mod load;
 pub(crate) mod net;
 pub(crate) mod notice;
 pub(crate) mod outlet;
@@ -23,6 +24,7 @@ use tidings_wire::OverlayId;
 
 use self::dispatch::Yard;
 use self::door::Door;
+use self::load::{Load, Meter};
 use self::net::Net;
 use self::sessions::Sessions;
 use crate::clock;
@@ -48,6 +50,8 @@ pub(crate) struct ShardParts {
     pub(crate) poll: Poll,
     /// Whether receive pools that grew are given back when it is quiet.
     pub(crate) shrinks: bool,
+    /// Where the shard says that it is busy.
+    pub(crate) load: Arc<Load>,
     /// Where the shard says how it waits.
     pub(crate) waiting: Arc<WaitingCell>,
     /// Where the shard says, once, that it is there or why not.
@@ -87,6 +91,12 @@ pub(crate) struct Shard {
     shrinks: bool,
     /// When the receive pools are looked at again, while they are larger than at start.
     relax_at: Option<u64>,
+    meter: Meter,
+    load: Arc<Load>,
+    /// When the shard went to sleep, until the turn after that.
+    slept_at: Option<u64>,
+    /// Short sleeps since the last long one.
+    shorts: u32,
     stopping: bool,
 }
 
@@ -112,6 +122,10 @@ impl Shard {
             poller: Poller::new(parts.poll),
             shrinks: parts.shrinks,
             relax_at: None,
+            meter: Meter::default(),
+            load: parts.load,
+            slept_at: None,
+            shorts: 0,
             stopping: false,
         })
     }

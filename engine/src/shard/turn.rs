@@ -5,7 +5,10 @@ use std::io;
 
 use super::Shard;
 use crate::clock;
-use crate::limits::{BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, RELAX_NS};
+use crate::limits::{
+    BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, RELAX_NS, SHORT_NS,
+    SHORTS_MAX,
+};
 use crate::queue::mesh;
 use crate::wait::{Input, Ready, Sleep};
 
@@ -205,7 +208,7 @@ impl Shard {
         }
     }
 
-    /// Once a second while receive pools are larger than they must be, and shall not stay so.
+    /// Once a second while receive pools are larger than they must be, and shall not stay so; and whether there is much to do.
     fn keep_house(&mut self) {
         match self.relax_at {
             None if self.shrinks && self.net.is_grown() => {
@@ -216,6 +219,10 @@ impl Shard {
                 self.relax_at = more.then_some(self.now + RELAX_NS);
             }
             _ => {}
+        }
+        let moved = self.yard.counters.recv_bytes + self.yard.counters.send_bytes;
+        if let Some(is_busy) = self.meter.look(self.now, moved) {
+            self.load.change(is_busy);
         }
     }
 
@@ -229,7 +236,20 @@ impl Shard {
         if busy {
             self.poller.on_busy(self.now);
         }
-        self.set.look(ready)?;
+        let slept_at = self.slept_at.take();
+        if let Some(at) = slept_at {
+            let is_short = self.now < at + SHORT_NS;
+            self.shorts = if is_short {
+                self.shorts.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        let quiet = self.shorts < SHORTS_MAX;
+        // After a sleep there is rarely more then, and the next sleep ends at once if there is.
+        if !quiet || slept_at.is_none() {
+            self.set.look(ready)?;
+        }
         if ready.any() || self.has_work() || self.stopping {
             return Ok(());
         }
@@ -245,7 +265,9 @@ impl Shard {
         self.yard.counters.parks += 1;
         // What was left of an earlier wake does not count.
         ready.woken = false;
-        self.set.wait(sleep, clock::now(), deadline, ready).await?;
+        let now = clock::now();
+        self.slept_at = Some(now);
+        self.set.wait(sleep, now, deadline, quiet, ready).await?;
         self.yard.counters.wakes_by_thread += u64::from(ready.woken);
         self.door.parker().awake();
         Ok(())

@@ -1,11 +1,12 @@
 //! The only place where a shard sleeps: `wait(deadline) -> ready`. What it sleeps for is one set of descriptors (sockets,
 //! the wake-up of other threads, a timer, local sessions); who puts the thread to sleep is io_uring through glommio's
-//! executor, or, where the system refuses io_uring, the thread itself.
+//! executor, or, where the system refuses io_uring or the shard is quiet, the thread itself.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use crate::limits::{FAR_NS, MILLISECOND_NS};
 use crate::queue::bell::Parker;
 use crate::sys::epoll::{Epoll, Interest};
 use crate::sys::eventfd::EventFd;
@@ -121,18 +122,34 @@ impl WaitSet {
     }
 
     /// Sleeps until something is ready or `deadline` (ns) comes. The caller has announced the sleep to the parker and
-    /// found its queues empty.
+    /// found its queues empty. `quiet`: sleeps have been long, this one shall cost little.
     pub(crate) async fn wait(
         &mut self,
         sleep: &mut impl Sleep,
         now: u64,
         deadline: Option<u64>,
+        quiet: bool,
         ready: &mut Ready,
     ) -> io::Result<()> {
-        self.timer.arm(now, deadline);
-        sleep.sleep(&mut self.epoll).await?;
+        if quiet {
+            let timeout_ms = self.timeout(now, deadline);
+            self.epoll.wait(timeout_ms)?;
+        } else {
+            self.timer.arm(now, deadline);
+            sleep.sleep(&mut self.epoll).await?;
+        }
         self.collect(ready);
         Ok(())
+    }
+
+    /// For a sleep in the set itself: milliseconds until the deadline, -1 where the timer ends it.
+    fn timeout(&mut self, now: u64, deadline: Option<u64>) -> libc::c_int {
+        let far = deadline.filter(|deadline| *deadline >= now + FAR_NS);
+        self.timer.arm(now, deadline.filter(|_| far.is_none()));
+        far.map_or(-1, |deadline| {
+            let left_ms = (deadline - now).div_ceil(MILLISECOND_NS);
+            libc::c_int::try_from(left_ms).unwrap_or(libc::c_int::MAX)
+        })
     }
 
     /// Looks without sleeping: what is ready now.

@@ -26,6 +26,12 @@ struct Options {
     /// How long all cores are hogged, seconds
     #[arg(long, default_value_t = 60)]
     hog: u64,
+    /// How long idle nodes are looked at, seconds
+    #[arg(long, default_value_t = 20)]
+    idle: u64,
+    /// Ask only how soon they join and what they cost
+    #[arg(long)]
+    no_faults: bool,
     /// Leave Serf out
     #[arg(long)]
     no_serf: bool,
@@ -96,9 +102,10 @@ fn main() -> ExitCode {
     let plan = Plan {
         nodes: options.nodes,
         victims: options.victims,
-        messages: 20,
+        messages: if options.no_faults { 0 } else { 20 },
+        faults: !options.no_faults,
         hog: Duration::from_secs(options.hog),
-        idle: Duration::from_secs(20),
+        idle: Duration::from_secs(options.idle),
     };
     let (mut tidings, mut serf) = (Vec::new(), Vec::new());
     let mut serf_name = String::from("Serf");

@@ -21,6 +21,8 @@ pub struct Plan {
     pub victims: usize,
     /// Messages.
     pub messages: usize,
+    /// Whether anything is done to nodes at all.
+    pub faults: bool,
     /// How long the cores are hogged.
     pub hog: Duration,
     /// How long idle nodes are looked at.
@@ -89,6 +91,9 @@ pub fn measure(herd: &dyn Herd, plan: Plan) -> Answers {
     std::thread::sleep(2 * REST);
     say("idle");
     crowd.idle(&mut answers);
+    if !plan.faults {
+        return answers;
+    }
     say("messages");
     answers.message = crowd.messages();
     say("kill -9");
