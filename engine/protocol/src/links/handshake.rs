@@ -104,11 +104,14 @@ impl Secret {
         }
     }
 
-    fn nonce(&self, who: &Introduction, from: SocketAddr) -> [u8; 16] {
-        // The keyed hash of the address is folded into the counter's place: a MAC over both.
+    fn nonce(&self, who: &Introduction, from: SocketAddr, before: Boot) -> [u8; 16] {
+        // The keyed hash of the address is folded into the counter's place, and half of the boot, which is random: a MAC over all.
         let mut place = who.hs.get() ^ address_cookie(&self.cookie, from);
         if mutant(Mutant::AddressUnbound) {
             place = who.hs.get();
+        }
+        for (at, byte) in before.0.iter().take(8).enumerate() {
+            place ^= u64::from(*byte) << (8 * at);
         }
         responder_nonce(&self.nonce, &who.id, &who.boot, &who.nonce, place)
     }
@@ -139,14 +142,23 @@ impl Secrets {
         self.rotated_at = now;
     }
 
-    /// The nonce that answers an H1.
-    pub(crate) fn nonce(&self, who: &Introduction, from: SocketAddr) -> [u8; 16] {
-        self.current.nonce(who, from)
+    /// The nonce that answers an H1. `before` is the other boot of that node to which there was a link last, zero if none.
+    pub(crate) fn nonce(&self, who: &Introduction, from: SocketAddr, before: Boot) -> [u8; 16] {
+        self.current.nonce(who, from, before)
     }
 
-    /// Whether the nonce in an H3 is one that we gave to this introduction at this address, lately.
-    pub(crate) fn gave(&self, nonce: &[u8; 16], who: &Introduction, from: SocketAddr) -> bool {
-        self.current.nonce(who, from) == *nonce || self.previous.nonce(who, from) == *nonce
+    /// Whether the nonce in an H3 is one that we gave to this introduction at this address, lately, and since when there was no
+    /// link to yet another boot.
+    pub(crate) fn gave(
+        &self,
+        nonce: &[u8; 16],
+        who: &Introduction,
+        from: SocketAddr,
+        before: Boot,
+    ) -> bool {
+        [&self.current, &self.previous]
+            .into_iter()
+            .any(|secret| secret.nonce(who, from, before) == *nonce)
     }
 
     /// The cookie of an address.
@@ -179,17 +191,17 @@ mod tests {
             hs: U64::new(8),
             ..who
         };
-        let nonce = secrets.nonce(&who, here);
-        assert!(secrets.gave(&nonce, &who, here));
-        assert!(!secrets.gave(&nonce, &who, there));
-        assert!(!secrets.gave(&nonce, &later, here));
+        let nonce = secrets.nonce(&who, here, Boot([1; 16]));
+        assert!(secrets.gave(&nonce, &who, here, Boot([1; 16])));
+        assert!(!secrets.gave(&nonce, &who, there, Boot([1; 16])));
+        assert!(!secrets.gave(&nonce, &later, here, Boot([1; 16])));
         secrets.rotate(SECRET_NS, &mut rng);
-        assert!(secrets.gave(&nonce, &who, here));
+        assert!(secrets.gave(&nonce, &who, here, Boot([1; 16])));
         secrets.rotate(2 * SECRET_NS, &mut rng);
-        assert!(!secrets.gave(&nonce, &who, here));
-        let nonce = secrets.nonce(&who, here);
+        assert!(!secrets.gave(&nonce, &who, here, Boot([1; 16])));
+        let nonce = secrets.nonce(&who, here, Boot([1; 16]));
         secrets.rotate(5 * SECRET_NS, &mut rng);
-        assert!(!secrets.gave(&nonce, &who, here));
+        assert!(!secrets.gave(&nonce, &who, here, Boot([1; 16])));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(crate) struct Known {
     pub(crate) peer: PeerIx,
     pub(crate) id: NodeId,
     pub(crate) boot: Boot,
+    /// The boot to which the link before it was that was to another; zero if there was none.
+    pub(crate) boot_before: Boot,
     pub(crate) generation: u64,
     pub(crate) addr: SocketAddr,
     pub(crate) rtt: Rtt,
@@ -152,6 +154,7 @@ impl Link {
             peer,
             id,
             boot: terms.boot,
+            boot_before: Boot::ZERO,
             generation: terms.generation,
             addr,
             rtt: Rtt::default(),

@@ -588,6 +588,10 @@ impl Links {
         let path = Path::new(now, self.local.datagram_min, self.local.datagram_max);
         let mut link = Box::new(Link::new(now, who, our_link, terms, session, path));
         link.owes_sign = initiated;
+        if let Some(old) = self.link(peer) {
+            let is_same = old.boot == terms.boot;
+            link.known.boot_before = if is_same { old.boot_before } else { old.boot };
+        }
         let old = self.take_link(now, peer);
         self.announce(peer, terms, old);
         self.links

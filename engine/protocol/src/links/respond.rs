@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tidings_wire::digest::{Cookie, Digest, Digests, H2, H3View, Introduction, Layout, Writer};
 use tidings_wire::{
-    Class, HELLO_HEADER, Header, HelloKind, NodeId, PairIdentity, PairKeys, TAG, hello_gate,
+    Boot, Class, HELLO_HEADER, Header, HelloKind, NodeId, PairIdentity, PairKeys, TAG, hello_gate,
     hello_hash, hello_open, hello_seal,
 };
 use zerocopy::little_endian::U64;
@@ -105,7 +105,9 @@ impl Links {
             id: self.local.id,
             boot: self.local.boot,
             nonce_i: who.nonce,
-            nonce_r: self.secrets.nonce(who, hello.from),
+            nonce_r: self
+                .secrets
+                .nonce(who, hello.from, self.boot_before(env.peers, who)),
             h1_hash: hello.hash,
             known_generation: U64::new(known),
             caps: pack_caps(self.local.caps, 0),
@@ -147,7 +149,11 @@ impl Links {
             self.note_twin(who);
             return Err(Refusal::Twin);
         }
-        if !self.secrets.gave(&h3.fixed.nonce_r, who, hello.from) {
+        let before = self.boot_before(env.peers, who);
+        if !self
+            .secrets
+            .gave(&h3.fixed.nonce_r, who, hello.from, before)
+        {
             return Err(Refusal::Nonce);
         }
         let id = HandshakeId {
@@ -165,6 +171,17 @@ impl Links {
             return Err(Refusal::Generation);
         }
         self.install(env, hello, h3, id).map(Some)
+    }
+
+    // The other boot of the node to which there is a link, or was before that to this boot. An H3 that was recorded in an earlier
+    // life of the node, and whose H1 came before the present one began, names none or another.
+    fn boot_before(&self, peers: &Peers, who: &Introduction) -> Boot {
+        let known = peers.find(&who.id).and_then(|peer| self.link(peer));
+        match known {
+            Some(known) if known.boot == who.boot => known.boot_before,
+            Some(known) => known.boot,
+            None => Boot::ZERO,
+        }
     }
 
     /// Whether this H3 made a session that we still hold: then it only wants to hear OPENED again.
