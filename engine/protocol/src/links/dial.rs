@@ -153,6 +153,11 @@ impl Dial {
         matches!(self.phase, Phase::Confirming { .. })
     }
 
+    /// The same for this boot of the peer.
+    pub(crate) fn is_confirming_with(&self, boot: Boot) -> bool {
+        matches!(&self.phase, Phase::Confirming { answer, .. } if answer.boot == boot)
+    }
+
     /// The current try's nonce.
     pub(crate) fn nonce(&self) -> &[u8; 16] {
         &self.try_.nonce

@@ -7,6 +7,7 @@ use tidings_wire::digest::{Digest, Digests, H2};
 use tidings_wire::{Class, NodeId};
 
 use super::dial::{Dial, Goal, Next, Pen, opened_terms};
+use super::link::Terms;
 use super::session::Parts;
 use super::{Env, Kept, LinkEvent, Links, Owner, Refusal, Timer};
 use crate::peer::PeerIx;
@@ -151,6 +152,17 @@ impl Links {
         for no in dials {
             self.end_dial(now, no);
         }
+    }
+
+    /// Whether a handshake with these terms would end the link state that a dial of ours states, of which the peer may hold the
+    /// session already: it would go on with a state that is gone.
+    pub(super) fn would_end_dial(&self, peer: PeerIx, terms: &Terms) -> bool {
+        let Some(held) = self.link(peer) else {
+            return false;
+        };
+        let continues = held.boot == terms.boot && held.peer_link == terms.link;
+        let mut dials = self.dials.values().filter(|d| d.peer == Some(peer));
+        !continues && dials.any(|d| d.link == held.our_link && d.is_confirming_with(terms.boot))
     }
 
     /// The peer opened a link to us while we dialled it: our dial goes on only if the peer may hold its session already.

@@ -228,7 +228,9 @@ impl Links {
         };
         let preferred = self.is_preferred(&who.id, false);
         let held = self.open_link(peer);
-        if held.is_some_and(|link| link.is_crossed(env.now, &terms, None, preferred)) {
+        let crossed = held.is_some_and(|link| link.is_crossed(env.now, &terms, None, preferred))
+            || (!preferred && self.would_end_dial(peer, &terms));
+        if crossed {
             // Recorded and sent again later it would cross nothing.
             self.installed.note(who.id, who.boot, id.hs, env.now);
             return Err(Refusal::Crossed);

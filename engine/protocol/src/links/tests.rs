@@ -422,6 +422,33 @@ fn ends_that_disagree_and_dial_at_the_same_instant_come_to_one_state() {
 }
 
 #[test]
+fn an_end_that_forgot_and_one_that_did_not_come_to_one_state_whoever_dials_first() {
+    for (forgets, ahead) in (0..16u64).map(|n| (n as usize % 2, n / 2)) {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.nodes[1].want(0);
+        net.run_clean(4 * SECOND);
+        let (now, peer) = (net.now, net.nodes[forgets].peer(1 - forgets));
+        net.nodes[forgets].links.forget(now, peer);
+        for (at, wait) in [(forgets, ahead % 4), (1 - forgets, 0)] {
+            let at = if ahead < 4 { at } else { 1 - at };
+            let peer = net.nodes[at].peer(1 - at);
+            net.nodes[at].want(1 - at);
+            net.nodes[at].links.redial(peer, false);
+            net.run_clean(wait * DELAY / 2 + 1);
+        }
+        net.run_clean(SECOND);
+        let numbers = |net: &mut Net, at: usize| {
+            let link = net.link(at, 1 - at).unwrap();
+            (link.our_link, link.peer_link)
+        };
+        let (there, back) = (numbers(&mut net, 0), numbers(&mut net, 1));
+        assert_eq!(there, (back.1, back.0), "{forgets} forgot, {ahead}");
+        assert!(net.works(0, 1), "{forgets} forgot, {ahead}");
+    }
+}
+
+#[test]
 fn the_number_of_a_link_that_is_gone_is_not_stated_again() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);
