@@ -56,6 +56,8 @@ const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
 const CROSSING_NS: u64 = 3_000_000_000;
 /// A peer that was not heard for this long may not have heard us either.
 const SILENCE_NS: u64 = 2_000_000_000;
+/// One that is heard, but does not acknowledge, is tried this often: the path to it may be good again any time.
+const RETRY_NS: u64 = 1_000_000_000;
 /// How far back an ICMP error may quote.
 const QUOTE_NS: u64 = 2_000_000_000;
 
@@ -268,10 +270,13 @@ impl Link {
 
     /// A valid datagram of `len` bytes of the peer came on one of our slots.
     pub(crate) fn heard(&mut self, now: u64, slot: u32, from: SocketAddr, len: usize) {
-        if now >= self.last_heard + SILENCE_NS {
-            self.ctl.tx.revive();
-            self.bulk.tx.revive();
-        }
+        let wait = if now >= self.last_heard + SILENCE_NS {
+            0
+        } else {
+            self.rtt.rto().max(RETRY_NS)
+        };
+        self.ctl.tx.retry(now, wait);
+        self.bulk.tx.retry(now, wait);
         self.last_heard = now;
         self.last_used = now;
         self.sessions.heard(slot, now);

@@ -315,6 +315,40 @@ fn what_a_silent_peer_did_not_acknowledge_is_sent_again_as_soon_as_it_speaks() {
 }
 
 #[test]
+fn what_a_peer_that_is_heard_does_not_acknowledge_is_sent_again_every_second() {
+    for span in 0..10 {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.run_clean(SECOND);
+        assert!(net.works(0, 1));
+        net.nodes[1].got.clear();
+        net.talk(0, 1, false, 0..1);
+        let own = net.nodes[0].addr;
+        for no in 0..150 + span {
+            net.talk(1, 0, false, no..no + 1);
+            let deaf = &mut |packet: &Packet| {
+                if packet.from == own {
+                    vec![]
+                } else {
+                    vec![DELAY]
+                }
+            };
+            net.run(net.now + SECOND / 8, deaf);
+        }
+        assert!(net.nodes[1].got.is_empty());
+        for no in 0..10 {
+            net.talk(1, 0, false, no..no + 1);
+            net.run_clean(SECOND / 8);
+        }
+        assert_eq!(
+            net.nodes[1].got,
+            [0],
+            "after {span} eighths of a second more"
+        );
+    }
+}
+
+#[test]
 fn a_wanted_peer_is_linked_in_two_round_trips_and_the_first_digests_travel_with_h3() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);

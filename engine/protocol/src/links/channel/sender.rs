@@ -282,11 +282,10 @@ impl Sender {
         }
     }
 
-    /// The peer speaks again after a silence: what it did not acknowledge is sent again now, not when the last, long timeout ends.
-    pub(crate) fn revive(&mut self) {
-        if self.timeouts > 0 {
-            // Not none: what is acknowledged next may have been sent before the silence and measures nothing.
-            self.timeouts = 1;
+    /// The peer speaks: what it did not acknowledge is sent again now if the last try was so long ago, not when a timeout ends that
+    /// grew while it could not answer.
+    pub(crate) fn retry(&mut self, now: u64, wait: u64) {
+        if self.timeouts > 0 && now >= self.timer_start + wait {
             self.timer_start = 0;
         }
     }
