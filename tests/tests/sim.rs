@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidings_tests::sim::{self, Fault, Options};
+use tidings_tests::sim::{self, Fault, Options, SCENARIOS};
 
 fn options(seed: u64) -> Options {
     Options {
@@ -81,6 +81,21 @@ fn each_fault_alone_breaks_nothing() {
             });
         }
     });
+}
+
+#[test]
+fn each_scenario_breaks_nothing() {
+    for scenario in SCENARIOS {
+        for seed in 0..6 {
+            let options = Options {
+                only: scenario.faults.to_vec(),
+                ..Options::new(seed)
+            };
+            if let Err(failure) = sim::run(&options) {
+                panic!("{}: sim {options}: {failure}", scenario.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Runs seeds of the simulator: `sim --seed N`, `sim --seeds A..B`.
+//! Runs seeds of the simulator: `sim --seed N`, `sim --seeds A..B`, `sim --scenario NAME`.
 //!
 //! Prints one line per range of seeds, and for each failure the one command that replays it, shrunk as far as that goes.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use tidings_tests::sim::{self, Coverage, Failure, Fault, Options};
+use tidings_tests::sim::{self, Coverage, Failure, Fault, Options, SCENARIOS, Scenario};
 
 /// Deterministic simulation of many nodes under many faults.
 #[derive(Parser)]
@@ -20,6 +20,9 @@ struct Args {
     /// Seeds from A up to but without B.
     #[arg(long, value_name = "A..B", value_parser = range)]
     seeds: Option<(u64, u64)>,
+    /// The faults of this name, all of them and no others; of seeds 0 to 31 if none are given.
+    #[arg(long, value_parser = scenario, conflicts_with = "only")]
+    scenario: Option<&'static Scenario>,
     /// Nodes.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(2..=64))]
     nodes: u8,
@@ -29,6 +32,9 @@ struct Args {
     /// Threads; as many as there are cores if not given.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Fault classes that happen, all of them and no others.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    only: Vec<Fault>,
     /// Fault classes that do not happen.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     without: Vec<Fault>,
@@ -59,21 +65,33 @@ fn fault(name: &str) -> Result<Fault, String> {
     Fault::named(name).ok_or_else(|| format!("one of {}", names.join(", ")))
 }
 
+fn scenario(name: &str) -> Result<&'static Scenario, String> {
+    let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    let only = match args.scenario {
+        Some(scenario) => scenario.faults.to_vec(),
+        None => args.only.clone(),
+    };
     let options = Options {
         seed: args.seed.unwrap_or(0),
         nodes: usize::from(args.nodes),
         secs: args.secs,
+        only,
         without: args.without.clone(),
         skip: args.skip.clone(),
         trace: args.trace,
     };
-    match (args.seed, args.seeds) {
+    let seeds = args.seeds.or(args.scenario.map(|_| (0, 32)));
+    match (args.seed, seeds) {
         (Some(_), _) => one(&options, args.raw),
         (None, Some(seeds)) => many(&options, seeds, &args),
         (None, None) => {
-            eprintln!("give --seed or --seeds");
+            eprintln!("give --seed, --seeds or --scenario");
             ExitCode::from(2)
         }
     }

@@ -19,12 +19,14 @@ mod random;
 mod recorder;
 mod report;
 mod run;
+mod scenario;
 mod shrink;
 mod world;
 
 pub use plan::{Fault, Options};
 pub use report::Coverage;
 pub use run::{Failure, Report, run};
+pub use scenario::{SCENARIOS, Scenario};
 pub use shrink::shrink;
 
 /// A millisecond of virtual time in ns.

@@ -102,7 +102,9 @@ pub struct Options {
     pub nodes: usize,
     /// Virtual seconds: two thirds with faults, the rest to heal in, if that is enough.
     pub secs: u64,
-    /// Fault classes that do not happen, whatever the seed says.
+    /// If any: fault classes that happen, and no others, whatever the seed says.
+    pub only: Vec<Fault>,
+    /// Fault classes that do not happen, whatever else says so.
     pub without: Vec<Fault>,
     /// Numbers of scheduled faults that do not happen.
     pub skip: Vec<usize>,
@@ -117,6 +119,7 @@ impl Options {
             seed,
             nodes: 16,
             secs: 60,
+            only: Vec::new(),
             without: Vec::new(),
             skip: Vec::new(),
             trace: false,
@@ -131,9 +134,11 @@ impl fmt::Display for Options {
             "--seed {} --nodes {} --secs {}",
             self.seed, self.nodes, self.secs
         )?;
-        if !self.without.is_empty() {
-            let names: Vec<_> = self.without.iter().map(|fault| fault.name()).collect();
-            write!(f, " --without {}", names.join(","))?;
+        for (option, faults) in [("only", &self.only), ("without", &self.without)] {
+            if !faults.is_empty() {
+                let names: Vec<_> = faults.iter().map(|fault| fault.name()).collect();
+                write!(f, " --{option} {}", names.join(","))?;
+            }
         }
         if !self.skip.is_empty() {
             let numbers: Vec<_> = self.skip.iter().map(usize::to_string).collect();
@@ -268,11 +273,16 @@ impl Plan {
         for fault in Fault::ALL {
             // Each class in half of the seeds, and one seed in sixteen is calm.
             let drawn = swarm.coin();
-            if drawn && !options.without.contains(fault) {
+            let chosen = if options.only.is_empty() {
+                drawn
+            } else {
+                options.only.contains(fault)
+            };
+            if chosen && !options.without.contains(fault) {
                 on |= fault.bit();
             }
         }
-        if swarm.below(16) == 0 {
+        if swarm.below(16) == 0 && options.only.is_empty() {
             on = 0;
         }
         let mut plan = Plan {
