@@ -673,12 +673,7 @@ impl Receive {
         if intake.is_full_of_gaps() {
             return;
         }
-        // What the publisher began to send for a subscription that had ended goes no further when it hears of that.
-        let reason = if local.returned && reason == Outcome::Delivered && intake.has_begun() {
-            Outcome::Unsubscribed
-        } else {
-            reason
-        };
+        let begun = intake.has_begun();
         let gaps = intake.skip(from, to, reason);
         let mut toward = Toward {
             local,
@@ -689,7 +684,7 @@ impl Receive {
             out,
         };
         gaps.into_iter()
-            .for_each(|gap| toward.tell(intake.sub, gap));
+            .for_each(|gap| toward.tell(intake.sub, gap, begun));
         toward.drain(intake);
         note_behind(local, &mut origin.asking, (peer, number), intake);
         reassembly.discard(peer, number, (from, to), intakes);

@@ -7,10 +7,11 @@ const P: PeerIx = PeerIx(1);
 const KIB: usize = 1 << 10;
 const MAX: u32 = limits::MAX_MESSAGE_CAP as u32;
 
-/// Counts what subscriptions get.
+/// Counts what subscriptions get, and notes what they are told not to get.
 #[derive(Default)]
 struct Got {
     count: usize,
+    gaps: Vec<(u64, u64)>,
 }
 
 impl Outlet for Got {
@@ -19,7 +20,11 @@ impl Outlet for Got {
         Taken::Acked
     }
 
-    fn event(&mut self, _: Event<'_>) {}
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Gap { from, to, .. } = event {
+            self.gaps.push((from, to));
+        }
+    }
 }
 
 // A publisher node with one topic, to which this node subscribes so often.
@@ -233,4 +238,23 @@ fn what_another_fetched_in_parts_is_not_held_back_for_what_never_comes() {
     assert_eq!(asked, [(1, 3, 2)]);
     receive.on_gap(P, 1, 1, (3, 5), Outcome::Delivered, &mut out);
     assert_eq!((receive.bytes(), out.count), (0, 10));
+}
+
+#[test]
+fn what_a_subscription_that_had_ended_was_owed_is_told_as_a_hole_whatever_came_first() {
+    let (mut receive, mut out) = (Receive::default(), Got::default());
+    receive.on_session(P, NodeId([1; 16]), Boot([1; 16]));
+    let mut spec = SubSpec::new("t");
+    (spec.client, spec.ordered) = ("back".into(), true);
+    receive.subscribe(7, &spec);
+    receive.unsubscribe(7, 2);
+    receive.subscribe(7, &spec);
+    // The publisher, which takes it for the earlier one, begins to send and then hears of the end.
+    receive.on_backlog(P, 7, 1, (0, 6), true, "t");
+    receive.on_gap(P, 7, 1, (2, 5), Outcome::Delivered, &mut out);
+    for seq in [0, 1, 5] {
+        let fetched = receive.on_catchup(message(seq, b"x"), 7, 0, &mut out);
+        fetched.unwrap();
+    }
+    assert_eq!((out.count, out.gaps.as_slice()), (3, &[(2, 5)][..]));
 }

@@ -150,8 +150,9 @@ impl Toward<'_> {
     // grows until there is room.
     pub(super) fn drain(&mut self, intake: &mut Intake) {
         while self.local.attached && !self.sheds_oldest() {
+            let begun = intake.has_begun();
             if let Some(gap) = intake.next_gap() {
-                self.tell(intake.sub, gap);
+                self.tell(intake.sub, gap, begun);
                 continue;
             }
             let drops = self.local.policy == SlowPolicy::DropNewest;
@@ -173,13 +174,20 @@ impl Toward<'_> {
         }
     }
 
-    pub(super) fn tell(&mut self, sub: u32, gap: Gap) {
-        if gap.reason == Outcome::Delivered || mutant(Mutant::HoleUntold) {
+    // Tells a gap of a subscription that had got something before it, or not.
+    pub(super) fn tell(&mut self, sub: u32, gap: Gap, begun: bool) {
+        let Gap { from, to, reason } = gap;
+        let reason = match reason {
+            // What the publisher began to send for a subscription that had ended goes no further when it hears of that.
+            Outcome::Delivered if begun && self.local.returned => Outcome::Unsubscribed,
             // Settled in an earlier session: nothing is missing.
+            Outcome::Delivered => return,
+            reason => reason,
+        };
+        if mutant(Mutant::HoleUntold) {
             return;
         }
-        self.counters.gaps += gap.to - gap.from;
-        let Gap { from, to, reason } = gap;
+        self.counters.gaps += to - from;
         self.out.event(Event::Gap {
             sub,
             publisher: self.id,
