@@ -160,9 +160,9 @@ impl Links {
         let Some(held) = self.link(peer) else {
             return false;
         };
-        let continues = held.boot == terms.boot && held.peer_link == terms.link;
         let mut dials = self.dials.values().filter(|d| d.peer == Some(peer));
-        !continues && dials.any(|d| d.link == held.our_link && d.is_confirming_with(terms.boot))
+        !held.continues(terms, None)
+            && dials.any(|d| d.link == held.our_link && d.is_confirming_with(terms.boot))
     }
 
     /// The peer opened a link to us while we dialled it: our dial goes on only if the peer may hold its session already.

@@ -204,14 +204,6 @@ impl Link {
         }
     }
 
-    /// Whether a handshake with these terms goes on with the state that is held here. `our_link` is the number that it stated for
-    /// us, None if it stated none yet (we responded).
-    pub(super) fn continues(&self, terms: &Terms, our_link: Option<u32>) -> bool {
-        self.boot == terms.boot
-            && self.peer_link == terms.link
-            && our_link.is_none_or(|ours| ours == self.our_link)
-    }
-
     /// Whether the handshake crossed the preferred one that began this link: each end would answer it with a state that the
     /// other end's next answer replaces, and so for ever. Both ends refuse it.
     pub(super) fn is_crossed(
@@ -466,6 +458,14 @@ impl Folded {
 }
 
 impl Known {
+    /// Whether a handshake with these terms goes on with the state that is held here. `our_link` is the number that it stated for
+    /// us, None if it stated none yet (we responded).
+    pub(super) fn continues(&self, terms: &Terms, our_link: Option<u32>) -> bool {
+        self.boot == terms.boot
+            && self.peer_link == terms.link
+            && our_link.is_none_or(|ours| ours == self.our_link)
+    }
+
     /// Whether it carried nothing for so long that it is dropped unless somebody wants it.
     pub(super) fn is_idle(&self, now: u64) -> bool {
         now >= self.last_used + IDLE_NS

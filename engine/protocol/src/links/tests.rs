@@ -298,15 +298,21 @@ impl Net {
     }
 }
 
+// Two that are linked, of which the first has something to say that is yet to be sent.
+fn unheard() -> Net {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.run_clean(SECOND);
+    assert!(net.works(0, 1));
+    net.nodes[1].got.clear();
+    net.talk(0, 1, false, 0..1);
+    net
+}
+
 #[test]
 fn what_a_silent_peer_did_not_acknowledge_is_sent_again_as_soon_as_it_speaks() {
     for span in 0..10 {
-        let mut net = Net::new(2);
-        net.nodes[0].want(1);
-        net.run_clean(SECOND);
-        assert!(net.works(0, 1));
-        net.nodes[1].got.clear();
-        net.talk(0, 1, false, 0..1);
+        let mut net = unheard();
         net.run(net.now + (200 + 5 * span) * SECOND / 10, &mut |_| vec![]);
         net.talk(1, 0, false, 7..8);
         net.run_clean(20 * DELAY);
@@ -317,12 +323,7 @@ fn what_a_silent_peer_did_not_acknowledge_is_sent_again_as_soon_as_it_speaks() {
 #[test]
 fn what_a_peer_that_is_heard_does_not_acknowledge_is_sent_again_every_second() {
     for span in 0..10 {
-        let mut net = Net::new(2);
-        net.nodes[0].want(1);
-        net.run_clean(SECOND);
-        assert!(net.works(0, 1));
-        net.nodes[1].got.clear();
-        net.talk(0, 1, false, 0..1);
+        let mut net = unheard();
         let own = net.nodes[0].addr;
         for no in 0..150 + span {
             net.talk(1, 0, false, no..no + 1);
