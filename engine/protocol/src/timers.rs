@@ -1,4 +1,5 @@
-//! Deadlines as values: a binary heap of (time, key) in which a key that was armed anew or disarmed fires only once.
+//! Deadlines as values: a binary heap of (time, key) in which a key that was armed anew or disarmed fires only once. One that
+//! need not be punctual has a span of time: a node wakes up for its end only if nothing else woke it within the span.
 //!
 //! Each layer has its own key type. Nothing here reads a clock.
 
@@ -14,7 +15,8 @@ pub(crate) struct Timers<K: Copy + Ord> {
 
 #[derive(Clone, Copy)]
 struct Armed {
-    at: u64,
+    from: u64,
+    until: u64,
     generation: u64,
 }
 
@@ -31,13 +33,24 @@ impl<K: Copy + Ord> Default for Timers<K> {
 impl<K: Copy + Ord> Timers<K> {
     /// Sets the key's one deadline; an earlier setting is forgotten.
     pub(crate) fn arm(&mut self, key: K, at: u64) {
-        if self.armed.get(&key).is_some_and(|armed| armed.at == at) {
+        self.arm_within(key, at, at);
+    }
+
+    /// The same for a key that may fire at any time from `from` on: whenever the node is awake, but at `until` at the latest.
+    pub(crate) fn arm_within(&mut self, key: K, from: u64, until: u64) {
+        let is_set = |armed: &Armed| (armed.from, armed.until) == (from, until);
+        if self.armed.get(&key).is_some_and(is_set) {
             return;
         }
         self.generation += 1;
         let generation = self.generation;
-        self.armed.insert(key, Armed { at, generation });
-        self.heap.push(Reverse((at, generation, key)));
+        let armed = Armed {
+            from,
+            until,
+            generation,
+        };
+        self.armed.insert(key, armed);
+        self.heap.push(Reverse((until, generation, key)));
         self.drop_stale();
     }
 
@@ -48,19 +61,26 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// The next key whose deadline is at or before `now`, disarmed.
+    /// Whether [`Self::pop_due`] has a key.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        let armed = |key| self.armed.get(key);
+        let first = self.heap.peek().and_then(|Reverse((.., key))| armed(key));
+        first.is_some_and(|first| first.from <= now)
+    }
+
+    /// The next key that may fire at `now`, disarmed. Of two, the one that must fire first comes first; behind one that may not
+    /// fire yet others wait, though they might.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<K> {
-        let &Reverse((at, _, key)) = self.heap.peek()?;
-        if at > now {
+        if !self.is_due(now) {
             return None;
         }
-        self.heap.pop();
+        let Reverse((.., key)) = self.heap.pop()?;
         self.armed.remove(&key);
         self.drop_stale();
         Some(key)
     }
 
-    /// The earliest deadline.
+    /// When the first must fire.
     pub(crate) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, ..))| *at)
     }
@@ -114,6 +134,24 @@ mod tests {
         assert_eq!(timers.pop_due(49), None);
         assert_eq!(timers.pop_due(50), Some(1));
         assert_eq!(timers.pop_due(50), None);
+    }
+
+    #[test]
+    fn one_that_need_not_be_punctual_fires_with_another_or_at_its_end() {
+        let mut timers = Timers::default();
+        timers.arm_within('a', 10, 50);
+        assert_eq!(timers.next(), Some(50));
+        assert!(!timers.is_due(9));
+        assert_eq!(timers.pop_due(9), None);
+        assert!(timers.is_due(10));
+        assert_eq!(timers.pop_due(10), Some('a'));
+        timers.arm_within('a', 60, 100);
+        timers.arm('b', 80);
+        assert_eq!(timers.next(), Some(80));
+        assert_eq!(timers.pop_due(79), None);
+        assert_eq!(timers.pop_due(80), Some('b'));
+        assert_eq!(timers.pop_due(80), Some('a'));
+        assert_eq!(timers.next(), None);
     }
 
     #[test]

@@ -75,6 +75,10 @@ impl Core {
 
     /// Plans what is to be sent now: see [`Core::transmits`].
     pub fn flush(&mut self, now: u64, out: &mut dyn Outlet) {
+        // The node is awake: what might wait a little for that need not wait longer.
+        if self.links.is_due(now) || self.members.is_due(now) {
+            self.handle_timeout(now, out);
+        }
         self.report_locally(now, out);
         // Before the tables: a record that tells of a version goes ahead of it.
         let (mut ctx, members) = self.ctx(now);

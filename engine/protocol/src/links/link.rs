@@ -401,8 +401,14 @@ impl Link {
         due
     }
 
-    /// When the link wants to be flushed again; it is folded after `rest` without a word.
-    pub(crate) fn deadline(&mut self, now: u64, rest: u64) -> u64 {
+    /// When to look whether it can be folded, which it is after `rest` without a word; what does not rest by then is looked at
+    /// again.
+    pub(super) fn looked_at(&self, now: u64, rest: u64) -> u64 {
+        (self.last_used + rest).max(now + rest / 4)
+    }
+
+    /// When the link wants to be flushed again.
+    pub(super) fn deadline(&mut self, now: u64) -> Option<u64> {
         let paced = self
             .bulk
             .tx
@@ -421,9 +427,7 @@ impl Link {
             paced,
             capped,
         ];
-        // What does not rest by then is looked at again.
-        let rest = (self.last_used + rest).max(now + rest / 4);
-        all.into_iter().flatten().fold(rest, u64::min)
+        all.into_iter().flatten().min()
     }
 }
 

@@ -108,6 +108,8 @@ enum Owner {
 
 /// How often folded links are looked through for those that nobody needs any more.
 const SWEEP_NS: u64 = 60_000_000_000;
+/// How late a link is folded, so that a node which wakes up for something else does it then.
+const LATE_NS: u64 = 500_000_000;
 
 /// The link to one peer.
 enum Kept {
@@ -133,7 +135,10 @@ pub(crate) struct Links {
     greeting: Vec<u8>,
     links: Vec<Kept>,
     dirty: Vec<PeerIx>,
-    marked: Vec<bool>,
+    /// Those that somebody may have changed since [`Links::take_changed`].
+    changed: Vec<PeerIx>,
+    /// By peer: whether it is in `dirty`, and in `changed`.
+    marked: Vec<(bool, bool)>,
     slots: Slots<Owner>,
     dials: BTreeMap<u32, Dial>,
     due_dials: Vec<u32>,
@@ -164,6 +169,7 @@ impl Links {
             greeting: Vec::new(),
             links: Vec::new(),
             dirty: Vec::new(),
+            changed: Vec::new(),
             marked: Vec::new(),
             slots: Slots::default(),
             dials: BTreeMap::new(),
@@ -298,6 +304,11 @@ impl Links {
         self.timers.next()
     }
 
+    /// Whether it has something to do that could wait.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        self.timers.is_due(now)
+    }
+
     /// Notes what is due; `flush` does it.
     pub(crate) fn on_timeout(&mut self, now: u64) {
         self.now = now;
@@ -403,15 +414,22 @@ impl Links {
 
     /// The host's interface refused a datagram of so many bytes to `to`.
     pub(crate) fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
+        let mut narrower = Vec::new();
         for kept in &mut self.links {
-            match kept {
-                Kept::Open(link) if link.addr == to && bytes <= link.datagram => link.shrink(now),
+            let known = match kept {
+                Kept::Open(link) if link.addr == to && bytes <= link.datagram => {
+                    link.shrink(now);
+                    &link.known
+                }
                 Kept::Folded(folded) if folded.known.addr == to => {
                     folded.known.datagram = self.local.datagram_min;
+                    &folded.known
                 }
-                _ => {}
-            }
+                _ => continue,
+            };
+            narrower.push(known.peer);
         }
+        narrower.into_iter().for_each(|peer| self.mark(peer));
     }
 
     /// Plans everything that is due: handshakes, then the links that changed.
@@ -422,7 +440,7 @@ impl Links {
             self.run_dial(env, no);
         }
         while let Some(peer) = self.dirty.pop() {
-            self.marked[peer.at()] = false;
+            self.marked[peer.at()].0 = false;
             self.flush_link(env.now, peer, env.tx);
         }
         while let Some(no) = self.due_dials.pop() {
@@ -453,9 +471,12 @@ impl Links {
         let after = tx.written();
         link.counters.datagrams_out += after.datagrams - before.datagrams;
         link.counters.bytes_out += after.bytes - before.bytes;
-        let at = link.deadline(now, rest).max(now + 1);
+        let due = link.deadline(now).map(|at| at.max(now + 1));
+        let rest = link.looked_at(now, rest);
         let redials = link.redials(now);
-        self.timers.arm(Timer::Link(peer), at);
+        let until = due.unwrap_or(u64::MAX).min(rest + LATE_NS);
+        self.timers
+            .arm_within(Timer::Link(peer), rest.min(until), until);
         if redials {
             self.redial(peer, false);
         }
@@ -495,9 +516,14 @@ impl Links {
         self.budget.rest(now);
         if !self.sweeps {
             self.sweeps = true;
-            self.timers.arm(Timer::Folded, now + SWEEP_NS);
+            self.sweep_late(now);
         }
         true
+    }
+
+    fn sweep_late(&mut self, now: u64) {
+        let at = now + SWEEP_NS;
+        self.timers.arm_within(Timer::Folded, at, at + LATE_NS);
     }
 
     fn sweep(&mut self, now: u64) {
@@ -513,7 +539,7 @@ impl Links {
             }
         }
         if self.sweeps {
-            self.timers.arm(Timer::Folded, now + SWEEP_NS);
+            self.sweep_late(now);
         }
         gone.into_iter().for_each(|peer| self.drop_idle(now, peer));
     }
@@ -554,6 +580,7 @@ impl Links {
         };
         self.past.add(peer, &known.counters);
         let (boot, number) = (known.boot, known.our_link);
+        self.mark(peer);
         self.end_dials_of(now, peer, number);
         Some(boot)
     }
@@ -642,12 +669,23 @@ impl Links {
 
     fn mark(&mut self, peer: PeerIx) {
         if self.marked.len() <= peer.at() {
-            self.marked.resize(peer.at() + 1, false);
+            self.marked.resize(peer.at() + 1, (false, false));
         }
-        if !self.marked[peer.at()] {
-            self.marked[peer.at()] = true;
+        let (dirty, changed) = &mut self.marked[peer.at()];
+        if !std::mem::replace(dirty, true) {
             self.dirty.push(peer);
         }
+        if !std::mem::replace(changed, true) {
+            self.changed.push(peer);
+        }
+    }
+
+    /// Moves the peers to `peers` whose links came, went or may have changed since the last call.
+    pub(crate) fn take_changed(&mut self, peers: &mut Vec<PeerIx>) {
+        for &peer in &self.changed {
+            self.marked[peer.at()].1 = false;
+        }
+        peers.append(&mut self.changed);
     }
 
     /// Whether the session opened by us is the one that the smaller node id opened.

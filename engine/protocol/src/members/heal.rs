@@ -28,8 +28,12 @@ pub(super) fn wait(rng: &mut Rng) -> u64 {
 impl Members {
     /// Tries the seeds that are not alive members.
     pub(super) fn on_seeds(&mut self, ctx: &mut Ctx<'_>) {
-        self.timers
-            .arm(Timer::Seeds, ctx.now + self.seeds.wait(ctx.now, ctx.rng));
+        let at = ctx.now + self.seeds.wait(ctx.now, ctx.rng);
+        if self.table.live().is_empty() {
+            self.timers.arm(Timer::Seeds, at);
+        } else {
+            self.arm_late(Timer::Seeds, at);
+        }
         if self.leaving_since.is_none() {
             for addr in self.seeds.round(&self.table) {
                 ctx.links.want_addr(addr);
@@ -39,7 +43,7 @@ impl Members {
 
     /// Tries some dead members: so many that each gets about two tries per period from all nodes together.
     pub(super) fn on_reconnect(&mut self, ctx: &mut Ctx<'_>) {
-        self.timers.arm(Timer::Reconnect, ctx.now + wait(ctx.rng));
+        self.arm_late(Timer::Reconnect, ctx.now + wait(ctx.rng));
         if self.leaving_since.is_some() {
             return;
         }
@@ -82,8 +86,7 @@ impl Members {
 
     /// Forgets who has been dead or gone for three days.
     pub(super) fn on_tombstones(&mut self, ctx: &mut Ctx<'_>) {
-        self.timers
-            .arm(Timer::Tombstones, ctx.now + TOMBSTONE_SCAN_NS);
+        self.arm_late(Timer::Tombstones, ctx.now + TOMBSTONE_SCAN_NS);
         let expired: Vec<PeerIx> = self
             .table
             .iter()

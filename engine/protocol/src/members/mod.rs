@@ -48,6 +48,8 @@ const LEAVE_NS: u64 = SECOND;
 const ASSUME_NS: u64 = SECOND;
 /// A timer that is looked at this late shows that we were stopped, not that others are silent.
 const ASLEEP_NS: u64 = SECOND;
+/// How late what happens every few seconds may be, so that a node which is awake for a probe does it then.
+const LATE_NS: u64 = 500 * MS;
 /// Head flag of RUMOUR: the accuser saw the member's port closed.
 const GONE: u8 = 1;
 
@@ -151,9 +153,13 @@ impl Members {
         let mut timers = Timers::default();
         timers.arm(Timer::Seeds, now);
         timers.arm(Timer::Period, now + rng.below(timing.period));
-        timers.arm(Timer::Sync, now + sync::wait(rng));
-        timers.arm(Timer::Reconnect, now + heal::wait(rng));
-        timers.arm(Timer::Tombstones, now + heal::TOMBSTONE_SCAN_NS);
+        for (timer, at) in [
+            (Timer::Sync, now + sync::wait(rng)),
+            (Timer::Reconnect, now + heal::wait(rng)),
+            (Timer::Tombstones, now + heal::TOMBSTONE_SCAN_NS),
+        ] {
+            timers.arm_within(timer, at, at + LATE_NS);
+        }
         Self {
             me: portrait.id,
             own: Own::new(portrait, generation),
@@ -288,6 +294,16 @@ impl Members {
     /// When `on_timeout` has something to do.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.timers.next()
+    }
+
+    /// Whether it has something to do that could wait.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        self.timers.is_due(now)
+    }
+
+    /// Sets a timer that may be a little late: a node that nothing else wakes for so long wakes for it.
+    fn arm_late(&mut self, timer: Timer, at: u64) {
+        self.timers.arm_within(timer, at, at + LATE_NS);
     }
 
     /// Does what is due.

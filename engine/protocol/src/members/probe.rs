@@ -69,10 +69,12 @@ impl Probing {
 }
 
 impl Members {
-    /// A period is over: the next member is probed.
+    /// A period is over, give or take a quarter: the next member is probed.
     pub(super) fn on_period(&mut self, ctx: &mut Ctx<'_>) {
         let period = self.timing.period * u64::from(self.probing.health + 1);
-        self.timers.arm(Timer::Period, ctx.now + period);
+        // Others' probes and answers wake a node seven times a second: most of its own leave together with one of those.
+        let (from, until) = (ctx.now + period * 3 / 4, ctx.now + period * 5 / 4);
+        self.timers.arm_within(Timer::Period, from, until);
         if self.leaving_since.is_none()
             && let Some(peer) = self.next_target(ctx)
         {

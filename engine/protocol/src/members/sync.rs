@@ -80,7 +80,7 @@ fn has(bitmap: &Bitmap, bucket: u8) -> bool {
 
 impl Members {
     pub(super) fn on_sync(&mut self, ctx: &mut Ctx<'_>) {
-        self.timers.arm(Timer::Sync, ctx.now + wait(ctx.rng));
+        self.arm_late(Timer::Sync, ctx.now + wait(ctx.rng));
         let links = &*ctx.links;
         let linked = self.pick(ctx.rng, 1, |peer, _| links.is_up(peer));
         if let Some(peer) = linked.first() {

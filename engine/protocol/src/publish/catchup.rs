@@ -170,23 +170,8 @@ impl Publish {
         }
     }
 
-    /// Whether a flush has something to tell the node.
-    pub(crate) fn owes(&self, peer: PeerIx) -> bool {
-        self.nodes.get(&peer).is_some_and(|n| {
-            matches!(n.phase, Phase::Backlog { .. })
-                || !n.jobs.is_empty()
-                || n.has_gaps()
-                || !n.offers.is_empty()
-                || !n.closed.is_empty()
-                || !n.retired.is_empty()
-        })
-    }
-
-    // Tells the node all that there is room for: gaps first, then what it is owed, then what it asked for.
+    // Tells a node that is owed something all that there is room for: gaps first, then what it is owed, then what it asked for.
     pub(super) fn serve(&mut self, peer: PeerIx, links: &mut Links, now: u64) {
-        if !self.owes(peer) {
-            return;
-        }
         let Some(link) = links.link_mut(peer) else {
             return;
         };

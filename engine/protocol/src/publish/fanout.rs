@@ -130,8 +130,12 @@ impl Publish {
         }
         let mut peers = std::mem::take(&mut self.peers);
         peers.clear();
-        peers.extend(self.nodes.keys());
+        links.take_changed(&mut peers);
+        peers.append(&mut self.unfollowed);
         self.follow_paths(&peers, links, now);
+        peers.clear();
+        let owed = self.nodes.iter().filter(|(_, node)| node.is_owed());
+        peers.extend(owed.map(|(&peer, _)| peer));
         for &peer in &peers {
             self.serve(peer, links, now);
         }

@@ -16,7 +16,8 @@ impl Publish {
             .unwrap_or(MIN_DATAGRAM_SIZE)
     }
 
-    /// Notes what the paths carry now. A node whose path carries less leaves the streams that are too large for it.
+    /// Notes what the paths to these carry now; those to all others carry what they did. A node whose path carries less leaves the
+    /// streams that are too large for it.
     pub(super) fn follow_paths(&mut self, peers: &[PeerIx], links: &mut Links, now: u64) {
         for &peer in peers {
             let carried = links.link(peer).map_or(0, |link| link.datagram);

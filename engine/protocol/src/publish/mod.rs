@@ -161,8 +161,10 @@ pub(crate) struct Publish {
     missing: BTreeSet<SubRef>,
     nodes: BTreeMap<PeerIx, Subscribing>,
     store: Store,
-    // Subscriber nodes, while a flush goes over them.
+    // Nodes that a flush deals with, while it does.
     peers: Vec<PeerIx>,
+    // Subscriber nodes that no flush has seen yet.
+    unfollowed: Vec<PeerIx>,
     // Datagrams opened again; made for the first of them.
     scratch: Box<[u8]>,
     // Nodes with messages in the local stream, and when the first of them was accepted; whether any topic goes there now.
@@ -201,6 +203,7 @@ impl Publish {
             active: BTreeSet::new(),
             resting: Vec::new(),
             peers: Vec::new(),
+            unfollowed: Vec::new(),
             routes: BTreeMap::new(),
             routes_made: 0,
             streams: Vec::new(),
@@ -328,6 +331,7 @@ impl Publish {
         self.on_subscribed(sub, Subscriber::new(entry.policy, entry.redelivery));
         if let Entry::Vacant(node) = self.nodes.entry(peer) {
             node.insert(Subscribing::new(now));
+            self.unfollowed.push(peer);
             self.on_link_up(peer, boot, now);
         }
         if is_back {

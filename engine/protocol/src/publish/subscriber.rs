@@ -200,6 +200,16 @@ impl Subscribing {
         !matches!(self.phase, Phase::Down { .. })
     }
 
+    /// Whether a flush has something to tell the node.
+    pub(crate) fn is_owed(&self) -> bool {
+        matches!(self.phase, Phase::Backlog { .. })
+            || !self.jobs.is_empty()
+            || self.has_gaps()
+            || !self.offers.is_empty()
+            || !self.closed.is_empty()
+            || !self.retired.is_empty()
+    }
+
     /// Notes that a stream is no more. A node that hears of too few of them drops its quietest itself.
     pub(crate) fn close_stream(&mut self, session: u64) {
         if self.closed.len() >= limits::MAX_STREAMS_PER_PEER {

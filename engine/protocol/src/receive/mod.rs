@@ -109,6 +109,13 @@ enum Way {
     Beside,
 }
 
+impl Origin {
+    /// Whether the publisher node is to be told something.
+    fn has_reports(&self) -> bool {
+        self.left_reports || !self.dirty.is_empty() || !self.asking.notices.is_empty()
+    }
+}
+
 /// What an ended subscription had of one publisher: its acknowledgements must reach that before the end does.
 struct Left {
     handle: u32,

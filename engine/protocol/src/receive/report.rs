@@ -38,16 +38,22 @@ impl Receive {
 
     /// Publisher nodes that are to be told something, or asked; this node itself needs no link for that.
     pub(crate) fn owing(&self, now: u64) -> impl Iterator<Item = PeerIx> {
-        let peers = self.origins.keys().copied();
-        let others = peers.filter(|peer| *peer != PeerIx::LOCAL);
-        others.filter(move |&peer| self.has_reports(peer) || self.may_fetch(peer, now))
+        let others = self
+            .origins
+            .iter()
+            .filter(|(peer, _)| **peer != PeerIx::LOCAL);
+        let crowded = self.crowd.front().map(|crowded| crowded.peer);
+        let owed = others.filter(move |(peer, origin)| {
+            origin.has_reports() || origin.asking.is_due(now) || crowded == Some(**peer)
+        });
+        owed.map(|(&peer, _)| peer)
     }
 
     /// Whether a publisher node is to be told something.
     pub(crate) fn has_reports(&self, peer: PeerIx) -> bool {
         self.origins
             .get(&peer)
-            .is_some_and(|o| o.left_reports || !o.dirty.is_empty() || !o.asking.notices.is_empty())
+            .is_some_and(|origin| origin.has_reports())
     }
 
     /// Whether a subscription ended that the publisher node may not know the end of.
