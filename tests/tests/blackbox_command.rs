@@ -330,7 +330,9 @@ fn a_client_whose_daemon_dies_says_so_and_attaches_again() {
     needs_lab!();
     let _turn = beside_others();
     let cluster = Cluster::builder().nodes(2).start();
-    let subscriber = cluster.node(2).subscribe(&[OVERLAY, "t", "--ordered"]);
+    // Under a name: the publisher's node may not know yet that the earlier subscription is gone, which a message to it would tell.
+    let args = [OVERLAY, "t", "--ordered", "--as", "steady"];
+    let subscriber = cluster.node(2).subscribe(&args);
     for round in 1..=2 {
         cluster.node(2).kill9();
         let lost = |text: &str| text.matches("the daemon is lost").count();

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidings_tests::sim::{self, Fault, Options, SCENARIOS};
 
@@ -18,23 +18,20 @@ fn options(seed: u64) -> Options {
 
 /// Seeds of [`Options::new`]: 16 nodes for a minute, every class of faults.
 const SEEDS: u64 = 300;
-/// What these find is open: see docs/acceptance.md.
-const OPEN: &[u64] = &[];
+/// Seeds beyond those that failed once: what they found is mended.
+const FOUND: &[u64] = &[5526, 5672, 5792, 6090, 6634, 7690, 7863];
 
 #[test]
 fn what_must_hold_holds_under_faults() {
-    let (next, failed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(seed) = (0..SEEDS).chain(FOUND.iter().copied()).nth(at) else {
                         return;
-                    }
-                    if OPEN.contains(&seed) {
-                        continue;
-                    }
+                    };
                     let options = Options::new(seed);
                     if let Err(failure) = sim::run(&options) {
                         let told = format!("sim {options}: {failure}");

@@ -114,6 +114,30 @@ fn subscriptions_that_come_and_go_without_end_do_not_keep_the_table_from_its_pub
 }
 
 #[test]
+fn what_was_acknowledged_before_the_node_leaves_is_delivered() {
+    for seed in 1..=20 {
+        let mut net = mesh(seed, 2);
+        net.all_links(Rule::HOSTILE);
+        let sub = holding(&mut net, 1, "t");
+        publish_and_let_arrive(&mut net, 1, sub);
+        net.link(
+            0,
+            1,
+            Rule {
+                loss: 200,
+                ..Rule::HOSTILE
+            },
+        );
+        net.acknowledge_all(1, sub);
+        net.drive(1, |core, now, _| core.leave(now));
+        let left = |net: &Net| net.core(1).has_left(net.now());
+        assert!(net.run_till(2 * S, left), "seed {seed}");
+        net.kill(1);
+        assert_all_delivered(&mut net, seed);
+    }
+}
+
+#[test]
 fn a_node_that_nobody_ever_heard_of_leaves_at_once() {
     let mut net = Net::unstarted(1, 2, |_, _| {});
     // Its seed does not run, and its disk is new: it waits for a peer to tell its generation.
@@ -121,4 +145,46 @@ fn a_node_that_nobody_ever_heard_of_leaves_at_once() {
     net.start(1);
     net.drive(1, |core, now, _| core.leave(now));
     assert!(net.core(1).has_left(net.now()));
+}
+
+#[test]
+fn a_client_that_ends_its_subscription_and_makes_it_anew_waits_for_nothing() {
+    for seed in 1..=50 {
+        let mut net = mesh(seed, 2);
+        net.all_links(Rule {
+            loss: 100,
+            ..Rule::far(2)
+        });
+        net.take_together();
+        let handle = net.publisher(0, "t");
+        let again = |net: &mut Net| {
+            net.subscribe(1, "t", |s| {
+                s.ordered = true;
+                s.client = "again".into();
+            })
+        };
+        let mut sub = again(&mut net);
+        effective(&mut net, 1, sub);
+        for round in 0..10 {
+            for payload in lines(20) {
+                net.publish_surely(0, handle, &payload);
+                net.run(MS);
+            }
+            net.unsubscribe(1, sub);
+            sub = again(&mut net);
+            for payload in lines(20) {
+                net.publish_surely(0, handle, &payload);
+                net.run(MS);
+            }
+            net.run(S);
+            let payload = format!("{round}").into_bytes();
+            net.publish_surely(0, handle, &payload);
+            let last = |net: &Net| {
+                got(net, 1, sub)
+                    .last()
+                    .is_some_and(|got| got.payload == payload)
+            };
+            assert!(net.run_till(8 * S, last), "seed {seed} round {round}");
+        }
+    }
 }

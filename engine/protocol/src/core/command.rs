@@ -1,4 +1,4 @@
-//! What the owner asks of a core: publishing, subscribing, leaving; and what it may look at.
+//! What the owner asks of a core: publishing, subscribing; and what it may look at.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ impl Core {
     /// Opens a publisher on a topic; the handle is unique within this boot and overlay.
     pub fn open_publisher(&mut self, topic: &str) -> Result<u32, CommandError> {
         validate_topic(topic).map_err(|_| CommandError::BadTopic)?;
-        if self.leaving {
+        if self.is_leaving() {
             return Err(CommandError::Leaving);
         }
         self.publish.open(topic)
@@ -41,7 +41,7 @@ impl Core {
         payload: &[u8],
         out: &mut dyn Outlet,
     ) -> Result<Accepted, PublishError> {
-        if self.leaving {
+        if self.is_leaving() {
             return Err(PublishError::Closed);
         }
         if !self.sync.may_publish() {
@@ -83,7 +83,7 @@ impl Core {
         out: &mut dyn Outlet,
     ) -> Result<u32, CommandError> {
         validate_pattern(&spec.pattern).map_err(|_| CommandError::BadTopic)?;
-        if self.leaving {
+        if self.is_leaving() {
             return Err(CommandError::Leaving);
         }
         let is_first = self.tables.own.version() == 0;
@@ -173,21 +173,6 @@ impl Core {
         let Some(peer) = peer else { return 0 };
         self.receive
             .acknowledge(peer, publisher.boot, sub, publisher.handle, from, to)
-    }
-
-    /// Announces that this node leaves. Publishers and subscriptions are closed to new commands; the owner keeps driving the
-    /// core until [`Core::has_left`].
-    pub fn leave(&mut self, now: u64) {
-        if !self.leaving {
-            self.leaving = true;
-            let (mut ctx, members) = self.ctx(now);
-            members.leave(&mut ctx);
-        }
-    }
-
-    /// Whether the farewell is told and the core may be dropped.
-    pub fn has_left(&self, now: u64) -> bool {
-        self.leaving && self.members.has_left(now)
     }
 
     /// Replaces the application metadata in this node's member record.

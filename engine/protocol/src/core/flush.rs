@@ -69,6 +69,7 @@ impl Core {
             self.receive.has_local_work().then_some(0),
             self.sync.deadline(),
             self.grace.deadline(),
+            self.farewell_at(),
         ];
         all.into_iter().flatten().min()
     }
@@ -94,6 +95,7 @@ impl Core {
             self.feed(peer, now);
         }
         self.owing = peers;
+        self.say_farewell(now);
         self.streams.flush(&mut self.links, now);
         self.publish.flush(&mut self.links, &mut self.tx, now);
         let (mut ctx, members) = self.ctx(now);

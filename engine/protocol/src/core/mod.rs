@@ -5,6 +5,7 @@
 
 mod command;
 mod dispatch;
+mod farewell;
 mod flush;
 mod grace;
 mod roster;
@@ -27,6 +28,7 @@ use crate::receive::Receive;
 use crate::rng::Rng;
 use crate::tables::Tables;
 use crate::tx::Tx;
+use farewell::Farewell;
 use grace::Grace;
 use streams::Streams;
 use sync::Sync;
@@ -72,7 +74,7 @@ pub struct Core {
     tx: Tx,
     // Peers with a link, while a flush goes over them.
     owing: Vec<PeerIx>,
-    leaving: bool,
+    farewell: Option<Farewell>,
     // The generation that the owner was told to persist.
     told_generation: Option<u64>,
     refusals: Refusals,
@@ -120,7 +122,7 @@ impl Core {
             grace: Grace::default(),
             tx: Tx::default(),
             owing: Vec::new(),
-            leaving: false,
+            farewell: None,
             told_generation: config_generation,
             refusals: Refusals::default(),
         }

@@ -137,7 +137,7 @@ impl Core {
             node: self.config.node,
             name: self.config.name.clone(),
             rack: self.config.rack.clone(),
-            state: if self.leaving {
+            state: if self.is_leaving() {
                 MemberState::Left
             } else {
                 MemberState::Alive

@@ -11,9 +11,11 @@ use crate::peer::PeerIx;
 
 /// No generation reaches this: one above it would be none.
 const GENERATION_END: u64 = 1 << 63;
-/// Another life of ours is outbid this often at the start; after that, or later, we are a copy.
+/// Another life of ours is outbid this often; after that we are a copy.
 const CLAIMS_MAX: u32 = 2;
-const CLAIMS_NS: u64 = 60 * SECOND;
+/// So long after the start, if we knew our generation. Those who knew it may have been away for longer, but what is later than a
+/// generation that we took from nothing may be our last life.
+pub(super) const CLAIMS_NS: u64 = 60 * SECOND;
 /// A member held dead is told so at most this often.
 const TELL_DEAD_NS: u64 = SECOND;
 
@@ -247,9 +249,12 @@ impl Members {
     }
 
     /// Another boot of our id is alive: one of the two goes.
-    pub(super) fn on_twin(&mut self, boot: Boot, generation: u64) {
+    pub(super) fn on_twin(&mut self, now: u64, boot: Boot, generation: u64) {
         let ours = (self.own.generation().unwrap_or(0), self.own.portrait().boot);
-        if (generation, boot) > ours {
+        if ours.0 == 0 && generation > 0 {
+            // Most likely our last life, before we lost our state: an H1 can be old. If it does live, it hears of a later one now.
+            self.on_outlived(now, generation);
+        } else if (generation, boot) > ours {
             self.lose(generation);
         }
     }
@@ -267,7 +272,7 @@ impl Members {
         if self.own.generation().is_some_and(|ours| ours > generation) {
             return;
         }
-        if lost || (self.claims < CLAIMS_MAX && now < self.started + CLAIMS_NS) {
+        if lost || (self.claims < CLAIMS_MAX && now < self.claims_end) {
             self.claims += u32::from(!lost);
             self.own.set_generation(next);
         } else {

@@ -132,7 +132,8 @@ pub(crate) struct Members {
     /// Peers to which our record goes directly in the next flush: they held something else.
     owed: Vec<PeerIx>,
     last_gossip: u64,
-    started: u64,
+    // Another life of ours is outbid until then.
+    claims_end: u64,
     /// Generations taken because another life of ours was heard of.
     claims: u32,
     leaving_since: Option<u64>,
@@ -173,7 +174,7 @@ impl Members {
             timers,
             owed: Vec::new(),
             last_gossip: 0,
-            started: now,
+            claims_end: generation.map_or(u64::MAX, |_| now + merge::CLAIMS_NS),
             claims: 0,
             leaving_since: None,
             woke_at: None,
@@ -389,7 +390,7 @@ impl Members {
             LinkEvent::Down { .. } => {}
             LinkEvent::Met { addr, peer } => self.seeds.met(addr, peer),
             LinkEvent::Ourselves { addr } => self.seeds.met_ourselves(addr),
-            LinkEvent::Twin { boot, generation } => self.on_twin(boot, generation),
+            LinkEvent::Twin { boot, generation } => self.on_twin(ctx.now, boot, generation),
             LinkEvent::Adopted { generation } => self.own.set_generation(generation),
             LinkEvent::Outlived { generation } => self.on_outlived(ctx.now, generation),
         }

@@ -923,6 +923,43 @@ fn of_two_copies_of_a_node_the_older_life_stops() {
 }
 
 #[test]
+fn a_node_that_lost_its_generation_is_not_stopped_by_an_old_hello_of_its_last_life() {
+    let mut world = World::joined(3);
+    let boot = world.node(2).members.own.portrait().boot;
+    world.start(2, None, &[0]);
+    let (now, generation) = (world.now, 1);
+    let hello = LinkEvent::Twin { boot, generation };
+    world
+        .node(2)
+        .with(now, |members, ctx| members.on_link_event(ctx, hello));
+    assert!(world.until(10 * SECOND, World::agrees).is_some());
+    assert_eq!(world.node(2).conflicts, 0);
+    assert_eq!(world.node(2).members.generation(), Some(2));
+}
+
+#[test]
+fn a_node_that_lost_its_generation_outbids_its_last_life_whenever_it_hears_of_it() {
+    for seed in 0..6 {
+        let mut world = World::joined_seeded(3, seed);
+        world.run(SECOND);
+        // It comes back beside one that never heard of it.
+        world.cut = |a, b| (a < 2) != (b < 2);
+        world.nodes[2] = None;
+        world.nodes.push(None);
+        world.start(3, Some(1), &[0]);
+        world.start(2, None, &[3]);
+        world.run(100 * SECOND);
+        assert_eq!(world.node(2).members.generation(), Some(1), "seed {seed}");
+        world.cut = |_, _| false;
+        assert!(
+            world.until(30 * SECOND, World::agrees).is_some(),
+            "seed {seed}"
+        );
+        assert_eq!(world.node(2).conflicts, 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_node_finds_its_members_by_the_cache_when_all_seeds_are_gone() {
     let mut world = World::joined(4);
     world.nodes[0] = None;

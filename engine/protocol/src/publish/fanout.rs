@@ -260,6 +260,8 @@ impl Publish {
             stream.trim(&mut self.store);
             return;
         }
+        // Before anything is planned: what a node that goes was the last to need is freed at the end of this.
+        self.drop_behind(stream, links, now);
         // Here already, so that it leaves in one batch with what is unsent.
         self.take_turns(stream, links, now);
         for at in 0..stream.nodes.len() {
@@ -289,7 +291,6 @@ impl Publish {
                 stream.nodes[at] = node;
             }
         }
-        self.drop_behind(stream, links, now);
         stream.trim(&mut self.store);
     }
 

@@ -369,8 +369,8 @@ impl Publish {
             }
         }
         if let Some(node) = self.nodes.get_mut(&sub.peer) {
+            // What was asked for it is answered all the same: it may have been asked for another of the same client.
             node.forget_gaps(sub.sub);
-            node.jobs.retain(|job| job.sub != sub.sub);
         }
     }
 

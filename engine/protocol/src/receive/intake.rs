@@ -113,8 +113,8 @@ impl Intake {
                 .is_none_or(|e| !e.hold.contains_key(&seq) && !e.is_gap(seq))
     }
 
-    /// A message comes on the live path when all below `seen` may have come, and the publisher node opened streams so often. True
-    /// if others came before it and it is the first: the publisher is asked which of them are owed.
+    /// Messages from `seq` on come whole on the live path when all below `seen` may have come, and the publisher node opened
+    /// streams so often. True if others came before them and they are the first: the publisher is asked which of those are owed.
     pub(crate) fn begins_late(&mut self, seq: u64, seen: u64, opened: u16) -> bool {
         let anew = opened != self.opened;
         self.opened = opened;
@@ -125,6 +125,11 @@ impl Intake {
             return false;
         }
         self.ask_below(first)
+    }
+
+    /// The next message on the live path comes as if on a stream opened anew: see [`Intake::begins_late`].
+    pub(crate) fn begin_anew(&mut self) {
+        self.opened = self.opened.wrapping_sub(1);
     }
 
     /// What is missing below may never come by itself: a subscription is not told what it is not owed, and one that is ordered

@@ -474,13 +474,15 @@ impl Receive {
             return;
         }
         for SubRef { sub, .. } in index.matches(topic) {
-            if handle.intakes.iter().any(|i| i.sub == sub) {
-                continue;
-            }
             let Some(local) = subs.get_mut(&sub) else {
                 continue;
             };
-            handle.add(Intake::new(sub, local.ordered, seq));
+            match handle.intakes.iter_mut().find(|i| i.sub == sub) {
+                None => handle.add(Intake::new(sub, local.ordered, seq)),
+                // Subscriptions changed. What came before may have been what the earlier one was owed, and nothing for a while.
+                Some(intake) if local.returned => intake.begin_anew(),
+                Some(_) => {}
+            }
         }
     }
 

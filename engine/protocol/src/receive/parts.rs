@@ -24,7 +24,9 @@ impl Receive {
         {
             origin.asking.on_part(now);
         }
-        if !self.wants_part(key, only)? {
+        // A stream that is joined within a message brings no more than the end of it.
+        let whole_from = part.seq + u64::from(offset > 0);
+        if !self.wants_part(key, whole_from, only)? {
             return Ok(());
         }
         let lay = Lay {
@@ -58,7 +60,12 @@ impl Receive {
     }
 
     // Whether any subscription, or the one named, lacks the message that the part is of.
-    fn wants_part(&mut self, key: MessageKey, only: Option<u32>) -> Result<bool, Undefined> {
+    fn wants_part(
+        &mut self,
+        key: MessageKey,
+        whole_from: u64,
+        only: Option<u32>,
+    ) -> Result<bool, Undefined> {
         // What was missed is fetched whole: to begin it by a part that came live would only take room.
         let begins = only.is_none() && !self.reassembly.has_begun(key);
         let origin = self.origins.get_mut(&key.peer).ok_or(Undefined)?;
@@ -74,7 +81,7 @@ impl Receive {
                 continue;
             }
             if only.is_none()
-                && intake.begins_late(key.seq, seen, opened)
+                && intake.begins_late(whole_from, seen, opened)
                 && let Some(local) = self.subs.get_mut(&intake.sub)
             {
                 note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);

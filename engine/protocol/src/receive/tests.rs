@@ -258,3 +258,48 @@ fn what_a_subscription_that_had_ended_was_owed_is_told_as_a_hole_whatever_came_f
     }
     assert_eq!((out.count, out.gaps.as_slice()), (3, &[(2, 5)][..]));
 }
+
+#[test]
+fn a_message_whose_beginning_came_before_the_stream_was_joined_is_asked_for() {
+    for ordered in [false, true] {
+        let (mut receive, mut out) = (subscribed(1, ordered), Got::default());
+        let part = [1; KIB];
+        let total = 3 * KIB as u32;
+        for offset in [KIB as u32, 2 * KIB as u32] {
+            receive
+                .on_part(message(4, &part), (offset, total), None, 0, &mut out)
+                .unwrap();
+        }
+        let asked = fetches(&mut receive, 0);
+        let asked: Vec<(u64, u32)> = asked.iter().map(|f| (f.from, f.count)).collect();
+        assert_eq!(asked, [(0, 5)], "ordered {ordered}");
+        receive.on_gap(P, 0, 1, (0, 5), Outcome::Delivered, &mut out);
+        assert_eq!(receive.bytes(), 0, "ordered {ordered}");
+        receive.on_message(message(5, b"x"), &mut out).unwrap();
+        assert_eq!(out.count, 1, "ordered {ordered}");
+    }
+}
+
+#[test]
+fn a_subscription_that_came_back_asks_for_a_hole_before_a_repeated_definition() {
+    let (mut receive, mut out) = (subscribed(0, true), Got::default());
+    let mut spec = SubSpec::new("t");
+    (spec.client, spec.ordered) = ("back".into(), true);
+    receive.subscribe(0, &spec);
+    receive.unsubscribe(0, 2);
+    receive.subscribe(0, &spec);
+    receive.define(P, 1, 0, "t");
+    receive.on_message(message(0, b"x"), &mut out).unwrap();
+    // Subscriptions changed twice: for a while nobody here was owed anything, and no more of the stream will come.
+    receive.define(P, 1, 6, "t");
+    receive.on_message(message(6, b"x"), &mut out).unwrap();
+    let asked = fetches(&mut receive, 0);
+    let asked: Vec<(u64, u32)> = asked.iter().map(|f| (f.from, f.count)).collect();
+    assert_eq!((out.count, asked.as_slice()), (1, &[(1, 5)][..]));
+    receive.on_gap(P, 0, 1, (1, 6), Outcome::Delivered, &mut out);
+    assert_eq!(out.count, 2);
+    // A hole behind that is a loss.
+    receive.on_message(message(8, b"x"), &mut out).unwrap();
+    receive.on_fetched(P, 0, 1, 1);
+    assert!(fetches(&mut receive, 0).is_empty());
+}
