@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -185,4 +186,41 @@ fn no_key_and_no_secret_is_told_anywhere() {
             assert!(!has(&hex.as_bytes()[..32]) && !has(&raw[..16]), "{place}");
         }
     }
+}
+
+/// Runs it with core dumps allowed; it is to kill itself, or to be killed, by SIGABRT.
+fn may_dump(home: &std::path::Path, command: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
+        .args(command)
+        .current_dir(home)
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("XDG_RUNTIME_DIR", home.join("run"))
+        .env_remove("TIDINGS_SOCKET");
+    shell
+}
+
+#[test]
+fn a_daemon_that_crashes_leaves_no_core_dump_with_its_keys() {
+    let home = tempfile::tempdir().unwrap();
+    let mut other = may_dump(home.path(), &["sh", "-c", "kill -ABRT $$"]);
+    if !other.status().unwrap().core_dumped() {
+        eprintln!("SKIPPED: this system writes no core dumps at all");
+        return;
+    }
+    let daemon = [
+        env!("CARGO_BIN_EXE_tidings"),
+        "run",
+        "--bind",
+        "127.0.0.1:0",
+    ];
+    let mut child = may_dump(home.path(), &daemon);
+    let child = child.stdout(Stdio::null()).spawn().unwrap();
+    let mut node = Node::of(home, child);
+    let args = ["-ABRT".to_owned(), node.pid().to_string()];
+    assert!(Command::new("kill").args(args).status().unwrap().success());
+    assert!(within(Duration::from_secs(10), || node.ended().is_some()));
+    let end = node.ended().unwrap();
+    assert_eq!((end.signal(), end.core_dumped()), (Some(6), false));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
     Engine, EngineBuilder, Keyring, Notice, OverlayConfig, Poll, Profile, Redelivery, StartError,
@@ -32,6 +32,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Runs a node until it is told to stop.
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
     log::start();
+    hide_memory();
     raise_file_limit();
     let (stop, stopped) = signals::listen().map_err(Failure::new)?;
     let Loaded {
@@ -91,6 +92,13 @@ fn leave(engine: Arc<Engine>) {
     match Arc::try_unwrap(engine) {
         Ok(engine) => engine.shutdown(),
         Err(shared) => shared.leave(),
+    }
+}
+
+/// A core dump would hold the keys, and so would what a debugger of the same user reads: there is neither.
+fn hide_memory() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the keys will be in core dumps, should there be any");
     }
 }
 
