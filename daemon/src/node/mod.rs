@@ -7,4 +7,4 @@ mod roster;
 mod signals;
 mod start;
 
-pub use start::run;
+pub use start::{hide_memory, run};

@@ -32,7 +32,6 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Runs a node until it is told to stop.
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
     log::start();
-    hide_memory();
     raise_file_limit();
     let (stop, stopped) = signals::listen().map_err(Failure::new)?;
     let Loaded {
@@ -95,10 +94,10 @@ fn leave(engine: Arc<Engine>) {
     }
 }
 
-/// A core dump would hold the keys, and so would what a debugger of the same user reads: there is neither.
-fn hide_memory() {
+/// A core dump would hold the keys, and so would what a debugger of the same user reads: from now on there is neither.
+pub fn hide_memory() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the keys will be in core dumps, should there be any");
+        eprintln!("warning: the keys will be in core dumps, should there be any: {error}");
     }
 }
 

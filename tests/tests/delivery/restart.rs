@@ -98,6 +98,37 @@ fn a_subscriber_that_is_held_dead_and_comes_back_much_later_misses_nothing() {
 }
 
 #[test]
+fn what_somebody_passed_on_to_the_boot_before_may_come_again_and_says_so() {
+    let mut net = mesh(1, 3);
+    let sub = named(&mut net, 1);
+    effective(&mut net, 1, sub);
+    let other = net.subscribe(2, "file", |_| {});
+    effective(&mut net, 2, other);
+    // The stream is open there, which its publisher never hears: it sends nothing.
+    net.one_way(1, 0, Rule::CUT);
+    net.keep_datagrams();
+    let handle = net.publisher(0, "file");
+    net.publish_surely(0, handle, b"once");
+    net.run(100 * MS);
+    assert!(got(&net, 2, other).len() == 1 && got(&net, 1, sub).is_empty());
+    let passed: Vec<Vec<u8>> = net
+        .kept_from(0)
+        .filter(|(to, bytes)| *to == net.address(2) && Class::of(bytes[0]) == Ok(Class::Fan))
+        .map(|(_, bytes)| bytes.to_vec())
+        .collect();
+    passed.iter().for_each(|bytes| net.inject(0, 1, bytes));
+    net.run(100 * MS);
+    assert!(got(&net, 1, sub).len() == 1);
+    net.kill(1);
+    net.all_links(Rule::GOOD);
+    net.start(1);
+    named(&mut net, 1);
+    assert!(net.settle(0, 30 * S), "{}", net.owing(0));
+    let again: Vec<bool> = got(&net, 1, sub).iter().map(|got| got.again).collect();
+    assert_eq!(again, [false, true]);
+}
+
+#[test]
 fn what_was_given_up_while_a_node_was_away_is_told_to_its_next_boot() {
     let mut net = mesh_with(3, 2, |_, config| config.retain = 4 << 20);
     let sub = named(&mut net, 1);

@@ -47,6 +47,11 @@ impl Core {
             return;
         };
         let links = &self.links;
+        // What finds no room in the channel is queued when there is some.
+        let queues = |link: &Link| self.receive.has_reports(link.known.peer);
+        if farewell.awaited.is_none() && now < farewell.by && links.iter().any(queues) {
+            return;
+        }
         let awaited = farewell.awaited.get_or_insert_with(|| {
             let to = |link: &Link| (link.known.peer, link.ctl.tx.pushed_to());
             links.iter().map(to).collect()

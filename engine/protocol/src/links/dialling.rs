@@ -313,6 +313,7 @@ impl Links {
             self.events.push_back(LinkEvent::Twin {
                 boot: h2.boot,
                 generation: known,
+                fresh: true,
             });
             return Ok(());
         }

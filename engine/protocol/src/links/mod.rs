@@ -84,8 +84,12 @@ pub(crate) enum LinkEvent {
     Met { addr: SocketAddr, peer: PeerIx },
     /// We answered at an address that was dialled as such.
     Ourselves { addr: SocketAddr },
-    /// Another boot of our own node id is alive.
-    Twin { boot: Boot, generation: u64 },
+    /// Another boot of our own node id spoke; if that is fresh, it did so in this life of ours.
+    Twin {
+        boot: Boot,
+        generation: u64,
+        fresh: bool,
+    },
     /// A peer told the generation that we had lost; ours is one above.
     Adopted { generation: u64 },
     /// A peer knows our node id in a later generation than ours.

@@ -91,7 +91,7 @@ impl Links {
                 return Ok(());
             }
             // A twin: it gets its answer, and learns from it that it is not alone.
-            self.note_twin(who);
+            self.note_twin(who, false);
             known = self.local.generation.unwrap_or(0);
         }
         if hello.admission == Admission::Cookie
@@ -126,10 +126,11 @@ impl Links {
         reply(env, &self.local, hello, HelloKind::Cookie, &cookie);
     }
 
-    fn note_twin(&mut self, who: &Introduction) {
+    fn note_twin(&mut self, who: &Introduction, fresh: bool) {
         self.events.push_back(LinkEvent::Twin {
             boot: who.boot,
             generation: who.generation.get(),
+            fresh,
         });
     }
 
@@ -146,7 +147,7 @@ impl Links {
             return Err(Refusal::NotForUs);
         }
         if who.id == self.local.id {
-            self.note_twin(who);
+            self.note_twin(who, true);
             return Err(Refusal::Twin);
         }
         let before = self.boot_before(env.peers, who);

@@ -13,8 +13,7 @@ use crate::peer::PeerIx;
 const GENERATION_END: u64 = 1 << 63;
 /// Another life of ours is outbid this often; after that we are a copy.
 const CLAIMS_MAX: u32 = 2;
-/// So long after the start, if we knew our generation. Those who knew it may have been away for longer, but what is later than a
-/// generation that we took from nothing may be our last life.
+/// So long after the start. Only if we lost our generation and nobody knew of one it may be our last life that we hear of later.
 pub(super) const CLAIMS_NS: u64 = 60 * SECOND;
 /// A member held dead is told so at most this often.
 const TELL_DEAD_NS: u64 = SECOND;
@@ -249,14 +248,23 @@ impl Members {
     }
 
     /// Another boot of our id is alive: one of the two goes.
-    pub(super) fn on_twin(&mut self, now: u64, boot: Boot, generation: u64) {
+    pub(super) fn on_twin(&mut self, now: u64, boot: Boot, generation: u64, fresh: bool) {
         let ours = (self.own.generation().unwrap_or(0), self.own.portrait().boot);
-        if ours.0 == 0 && generation > 0 {
-            // Most likely our last life, before we lost our state: an H1 can be old. If it does live, it hears of a later one now.
+        if (generation, boot) <= ours {
+            return;
+        }
+        // What is not fresh may be of an earlier life of ours: that stops nobody. If it does live, it hears of a later one.
+        if generation > 0 && (fresh || self.may_claim(now)) {
             self.on_outlived(now, generation);
-        } else if (generation, boot) > ours {
+        } else if fresh {
             self.lose(generation);
         }
+    }
+
+    /// Whether another life of ours may be outbid.
+    fn may_claim(&self, now: u64) -> bool {
+        let lost = self.own.generation().is_none();
+        lost || (self.claims < CLAIMS_MAX && now < self.claims_end)
     }
 
     /// Our id is known in a later generation: our disk is behind, or we are a copy.
@@ -268,12 +276,11 @@ impl Members {
             self.tally.bad_statement += 1;
             return;
         };
-        let lost = self.own.generation().is_none();
         if self.own.generation().is_some_and(|ours| ours > generation) {
             return;
         }
-        if lost || (self.claims < CLAIMS_MAX && now < self.claims_end) {
-            self.claims += u32::from(!lost);
+        if self.may_claim(now) {
+            self.claims += u32::from(self.own.generation().is_some());
             self.own.set_generation(next);
         } else {
             self.lose(generation);

@@ -174,7 +174,7 @@ impl Members {
             timers,
             owed: Vec::new(),
             last_gossip: 0,
-            claims_end: generation.map_or(u64::MAX, |_| now + merge::CLAIMS_NS),
+            claims_end: now + merge::CLAIMS_NS,
             claims: 0,
             leaving_since: None,
             woke_at: None,
@@ -390,9 +390,23 @@ impl Members {
             LinkEvent::Down { .. } => {}
             LinkEvent::Met { addr, peer } => self.seeds.met(addr, peer),
             LinkEvent::Ourselves { addr } => self.seeds.met_ourselves(addr),
-            LinkEvent::Twin { boot, generation } => self.on_twin(ctx.now, boot, generation),
-            LinkEvent::Adopted { generation } => self.own.set_generation(generation),
+            LinkEvent::Twin {
+                boot,
+                generation,
+                fresh,
+            } => self.on_twin(ctx.now, boot, generation, fresh),
+            LinkEvent::Adopted { generation } => self.adopt(generation),
             LinkEvent::Outlived { generation } => self.on_outlived(ctx.now, generation),
+        }
+    }
+
+    // We had lost our generation, and a peer knew of one below this, or of none.
+    fn adopt(&mut self, generation: u64) {
+        if self.own.generation().is_none_or(|ours| ours < generation) {
+            self.own.set_generation(generation);
+        }
+        if generation == 1 {
+            self.claims_end = u64::MAX;
         }
     }
 
@@ -439,7 +453,7 @@ impl Members {
 
     fn on_assume(&mut self) {
         if self.own.generation().is_none() {
-            self.own.set_generation(1);
+            self.adopt(1);
         }
     }
 }

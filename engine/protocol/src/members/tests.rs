@@ -923,18 +923,33 @@ fn of_two_copies_of_a_node_the_older_life_stops() {
 }
 
 #[test]
-fn a_node_that_lost_its_generation_is_not_stopped_by_an_old_hello_of_its_last_life() {
+fn a_node_that_lost_its_generation_is_not_stopped_by_old_hellos_of_its_earlier_lives() {
     let mut world = World::joined(3);
     let boot = world.node(2).members.own.portrait().boot;
     world.start(2, None, &[0]);
-    let (now, generation) = (world.now, 1);
-    let hello = LinkEvent::Twin { boot, generation };
-    world
-        .node(2)
-        .with(now, |members, ctx| members.on_link_event(ctx, hello));
+    let hears = |world: &mut World, boot, generation| {
+        let (now, fresh) = (world.now, false);
+        let hello = LinkEvent::Twin {
+            boot,
+            generation,
+            fresh,
+        };
+        let node = world.node(2);
+        node.with(now, |members, ctx| members.on_link_event(ctx, hello));
+    };
+    // Of a life that did not know its generation either.
+    hears(&mut world, Boot([255; 16]), 0);
+    hears(&mut world, boot, 1);
+    assert!(world.until(10 * SECOND, World::agrees).is_some());
+    assert_eq!(world.node(2).members.generation(), Some(2));
+    // Of one that was later than any that is known now, heard again and again.
+    for (generation, ours) in [(5, 6), (8, 9), (11, 9)] {
+        world.run(SECOND);
+        hears(&mut world, boot, generation);
+        assert_eq!(world.node(2).members.generation(), Some(ours));
+    }
     assert!(world.until(10 * SECOND, World::agrees).is_some());
     assert_eq!(world.node(2).conflicts, 0);
-    assert_eq!(world.node(2).members.generation(), Some(2));
 }
 
 #[test]

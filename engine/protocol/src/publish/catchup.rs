@@ -128,9 +128,13 @@ impl Publish {
 
     // The link is gone or new, and with it what its congestion controller knew of bytes in flight.
     fn leave_streams(&mut self, peer: PeerIx, now: u64) {
+        let ends = self.nodes.get(&peer).is_some_and(Subscribing::is_linked);
         for stream in self.streams.iter_mut().flatten() {
             let head = stream.head();
             if let Some(node) = stream.node_mut(peer) {
+                if ends {
+                    node.on_link_end(head);
+                }
                 node.close(head, now);
                 stream.trim(&mut self.store);
             }
@@ -481,7 +485,7 @@ impl Publish {
                 ) {
                     return false;
                 }
-                job.next += u64::from(count);
+                (job.next, job.offset) = (job.next + u64::from(count), 0);
                 continue;
             }
             if !self.send_copy(sub, job, link) {

@@ -67,8 +67,9 @@ pub(crate) struct Node {
     pub(crate) floor: u64,
     /// The first datagram not yet sent.
     pub(crate) next: u64,
-    // All below may have been sent to an earlier boot of it.
+    // All below may have come to an earlier boot of it, or to its present one.
     earlier: u64,
+    reached: u64,
     sendings: Sendings,
     received: RangeSet,
     batches: VecDeque<Batch>,
@@ -108,6 +109,7 @@ impl Node {
             floor: 0,
             next: 0,
             earlier: 0,
+            reached: 0,
             sendings: Sendings::default(),
             received: RangeSet::default(),
             batches: VecDeque::new(),
@@ -133,7 +135,7 @@ impl Node {
 
     /// Begins the live stream at `floor`.
     pub(crate) fn open(&mut self, floor: u64, now: u64) {
-        let (peer, earlier) = (self.peer, self.earlier);
+        let (peer, earlier, reached) = (self.peer, self.earlier, self.reached);
         let sendings = std::mem::take(&mut self.sendings);
         *self = Node {
             sendings,
@@ -141,6 +143,7 @@ impl Node {
             floor,
             next: floor,
             earlier,
+            reached,
             progress: now,
             ..Node::new(peer)
         };
@@ -152,11 +155,13 @@ impl Node {
         self.skip(head, now);
         let in_flight = self.in_flight;
         let sendings = std::mem::take(&mut self.sendings);
-        let (peer, floor, next, earlier) = (self.peer, self.floor, self.next, self.earlier);
+        let (peer, floor, next) = (self.peer, self.floor, self.next);
+        let (earlier, reached) = (self.earlier, self.reached);
         *self = Node {
             floor,
             next,
             earlier,
+            reached,
             sendings,
             ..Node::new(peer)
         };
@@ -186,12 +191,18 @@ impl Node {
         self.lagging_since
     }
 
-    /// The node has a new boot: whatever was sent went to an earlier one.
-    pub(crate) fn on_reborn(&mut self) {
-        self.earlier = self.next;
+    /// The link ends: all below `head` may have come over it. What was sent to others of the stream opens at this node, too, and
+    /// anybody may pass a datagram on.
+    pub(crate) fn on_link_end(&mut self, head: u64) {
+        self.reached = head;
     }
 
-    /// Whether `counter` may have been sent to an earlier boot of it.
+    /// The node has a new boot: what came, came to an earlier one.
+    pub(crate) fn on_reborn(&mut self) {
+        self.earlier = self.reached;
+    }
+
+    /// Whether `counter` may have come to an earlier boot of it.
     pub(crate) fn had_earlier(&self, counter: u64) -> bool {
         counter < self.earlier
     }

@@ -113,8 +113,8 @@ impl Intake {
                 .is_none_or(|e| !e.hold.contains_key(&seq) && !e.is_gap(seq))
     }
 
-    /// Messages from `seq` on come whole on the live path when all below `seen` may have come, and the publisher node opened
-    /// streams so often. True if others came before them and they are the first: the publisher is asked which of those are owed.
+    /// A message comes on the live path when all below `seen` may have come, and the publisher node opened streams so often. True
+    /// if others came before it and it is the first: the publisher is asked which of them are owed.
     pub(crate) fn begins_late(&mut self, seq: u64, seen: u64, opened: u16) -> bool {
         let anew = opened != self.opened;
         self.opened = opened;
@@ -125,6 +125,22 @@ impl Intake {
             return false;
         }
         self.ask_below(first)
+    }
+
+    /// The same for a part of a large message. When the stream was joined within the message, no more than its end comes; and those
+    /// that come next may not be those that follow it, which overtake it. Unless it is the next that lacks, and comes from its
+    /// beginning, it is asked for, too.
+    pub(crate) fn part_begins_late(
+        &mut self,
+        (seq, offset): (u64, u32),
+        seen: u64,
+        opened: u16,
+    ) -> bool {
+        if (seq, offset) == (self.floor, 0) {
+            return self.begins_late(seq, seen, opened);
+        }
+        let anew = self.ordered && opened != self.opened;
+        (anew || self.live_from == u64::MAX) && self.ask_below(seq + 1)
     }
 
     /// The next message on the live path comes as if on a stream opened anew: see [`Intake::begins_late`].

@@ -480,7 +480,11 @@ impl Receive {
             match handle.intakes.iter_mut().find(|i| i.sub == sub) {
                 None => handle.add(Intake::new(sub, local.ordered, seq)),
                 // Subscriptions changed. What came before may have been what the earlier one was owed, and nothing for a while.
-                Some(intake) if local.returned => intake.begin_anew(),
+                Some(intake) if local.returned => {
+                    intake.begin_anew();
+                    intake.ask_for_held();
+                    note_behind(local, &mut origin.asking, (peer, number), intake);
+                }
                 Some(_) => {}
             }
         }

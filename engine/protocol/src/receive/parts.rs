@@ -24,9 +24,7 @@ impl Receive {
         {
             origin.asking.on_part(now);
         }
-        // A stream that is joined within a message brings no more than the end of it.
-        let whole_from = part.seq + u64::from(offset > 0);
-        if !self.wants_part(key, whole_from, only)? {
+        if !self.wants_part(key, offset, only)? {
             return Ok(());
         }
         let lay = Lay {
@@ -63,7 +61,7 @@ impl Receive {
     fn wants_part(
         &mut self,
         key: MessageKey,
-        whole_from: u64,
+        offset: u32,
         only: Option<u32>,
     ) -> Result<bool, Undefined> {
         // What was missed is fetched whole: to begin it by a part that came live would only take room.
@@ -81,7 +79,7 @@ impl Receive {
                 continue;
             }
             if only.is_none()
-                && intake.begins_late(whole_from, seen, opened)
+                && intake.part_begins_late((key.seq, offset), seen, opened)
                 && let Some(local) = self.subs.get_mut(&intake.sub)
             {
                 note_behind(local, &mut origin.asking, (key.peer, key.handle), intake);
