@@ -66,6 +66,8 @@ struct Sub {
     open: bool,
     session: Session,
     ever: BTreeSet<(PublisherId, u64)>,
+    // Of these, what somebody passed on that was not sent there: nobody knows that it came.
+    passed: BTreeSet<(PublisherId, u64)>,
     acked: BTreeSet<(PublisherId, u64)>,
     // Told as gaps, in whatever session: that is not repeated.
     skipped: BTreeSet<(PublisherId, u64)>,
@@ -79,12 +81,18 @@ pub(crate) struct Books {
     // Outcomes not told yet, of each node's present boot.
     owing: BTreeMap<PublisherId, u64>,
     strangers: BTreeSet<NodeId>,
+    passing: bool,
 }
 
 impl Books {
     /// What this member publishes and acknowledges is its own affair: it is not one of ours.
     pub(crate) fn stranger(&mut self, node: NodeId) {
         self.strangers.insert(node);
+    }
+
+    /// Whether what is delivered from now on comes of a datagram that its publisher sent to others.
+    pub(crate) fn pass_on(&mut self, passing: bool) {
+        self.passing = passing;
     }
 
     pub(crate) fn published(
@@ -113,6 +121,7 @@ impl Books {
             open: true,
             session: Session::default(),
             ever: BTreeSet::new(),
+            passed: BTreeSet::new(),
             acked: BTreeSet::new(),
             skipped: BTreeSet::new(),
         });
@@ -242,7 +251,10 @@ impl Books {
         );
         let new = sub.session.got.insert(key);
         assert!(new, "number {} came twice in one session", got.seq);
-        let known = !sub.ever.insert(key);
+        let known = !sub.ever.insert(key) && !sub.passed.contains(&key);
+        if self.passing {
+            sub.passed.insert(key);
+        }
         assert!(
             !known || got.again,
             "number {} came again unflagged",

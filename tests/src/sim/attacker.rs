@@ -103,7 +103,9 @@ impl World {
                 (self.net.now - record.at) / 1_000_000,
             );
         }
+        self.books.pass_on(to != record.to);
         self.finish(to);
+        self.books.pass_on(false);
     }
 
     // Whether nobody may take the record there any more.
