@@ -309,12 +309,18 @@ impl Links {
         dial.measure(env.now);
         let known = h2.known_generation.get();
         if h2.id == self.local.id {
-            self.end_dial(env.now, no);
             self.events.push_back(LinkEvent::Twin {
                 boot: h2.boot,
                 generation: known,
                 fresh: true,
             });
+            let ours = (self.local.generation.unwrap_or(0), self.local.boot);
+            if ours > (known, h2.boot) {
+                // It hears that we are: our H1 may have been anybody's, an H3 is ours.
+                self.confirm(env, no, None, h2);
+            } else {
+                self.end_dial(env.now, no);
+            }
             return Ok(());
         }
         let peer = match goal {
@@ -330,7 +336,7 @@ impl Links {
             }
         }
         if self.learn_generation(known) {
-            self.confirm(env, no, peer, h2);
+            self.confirm(env, no, Some(peer), h2);
         }
         Ok(())
     }
@@ -353,11 +359,11 @@ impl Links {
         }
     }
 
-    fn confirm(&mut self, env: &mut Env<'_>, no: u32, peer: PeerIx, h2: &H2) {
+    fn confirm(&mut self, env: &mut Env<'_>, no: u32, peer: Option<PeerIx>, h2: &H2) {
         let Some(dial) = self.dials.get_mut(&no) else {
             return;
         };
-        dial.peer = Some(peer);
+        dial.peer = peer;
         let mut pen = Pen {
             now: env.now,
             local: &self.local,

@@ -713,8 +713,12 @@ fn a_seed_address_that_is_our_own_and_a_twin_are_recognised() {
     net.nodes[1].links.want_addr(addr(0));
     net.run_clean(SECOND);
     let seen = |node: &Node, boot| {
-        node.events.iter().any(|event| matches!(event, LinkEvent::Twin { boot: other, .. } if *other == Boot([boot; 16])))
+        let boot = Boot([boot; 16]);
+        node.events
+            .iter()
+            .any(|event| matches!(event, LinkEvent::Twin { boot: other, fresh: true, .. } if *other == boot))
     };
+    // Each by what only the other's present life can have said.
     assert!(seen(&net.nodes[0], 66) && seen(&net.nodes[1], 10));
     assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 0);
 }

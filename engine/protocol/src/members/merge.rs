@@ -253,8 +253,8 @@ impl Members {
         if (generation, boot) <= ours {
             return;
         }
-        // What is not fresh may be of an earlier life of ours: that stops nobody. If it does live, it hears of a later one.
-        if generation > 0 && (fresh || self.may_claim(now)) {
+        // What is not fresh may be of an earlier life of ours: that stops nobody.
+        if self.own.generation().is_none() && generation > 0 {
             self.on_outlived(now, generation);
         } else if fresh {
             self.lose(generation);
