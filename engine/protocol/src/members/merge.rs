@@ -247,7 +247,7 @@ impl Members {
         }
     }
 
-    /// Another boot of our id is alive: one of the two goes.
+    /// Another boot of our id spoke. If it is fresh that lives, and one of the two goes.
     pub(super) fn on_twin(&mut self, now: u64, boot: Boot, generation: u64, fresh: bool) {
         let ours = (self.own.generation().unwrap_or(0), self.own.portrait().boot);
         if (generation, boot) <= ours {
