@@ -7,7 +7,7 @@ use tidings_wire::digest::{Digest, Digests, H2};
 use tidings_wire::{Class, NodeId};
 
 use super::dial::{Dial, Goal, Next, Pen, opened_terms};
-use super::link::Terms;
+use super::link::{SILENCE_NS, Terms};
 use super::session::Parts;
 use super::{Env, Kept, LinkEvent, Links, Owner, Refusal, Timer};
 use crate::peer::PeerIx;
@@ -330,8 +330,13 @@ impl Links {
         };
         if let Goal::Address(addr) = goal {
             self.events.push_back(LinkEvent::Met { addr, peer });
-            if self.link(peer).is_some_and(|link| link.boot == h2.boot) {
+            if let Some(link) = self.link(peer).filter(|link| link.boot == h2.boot) {
+                // Handshakes that crossed and were given up leave each end with a session that the other does not hold.
+                let silent = env.now >= link.last_heard + SILENCE_NS;
                 self.end_dial(env.now, no);
+                if silent {
+                    self.redial(peer, false);
+                }
                 return Ok(());
             }
         }

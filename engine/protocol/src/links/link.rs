@@ -55,7 +55,7 @@ const REDIAL_NS: (u64, u64) = (50_000_000, 1_000_000_000);
 /// A link that the preferred of two handshakes began within this time is not replaced by the other one.
 const CROSSING_NS: u64 = 3_000_000_000;
 /// A peer that was not heard for this long may not have heard us either.
-const SILENCE_NS: u64 = 2_000_000_000;
+pub(super) const SILENCE_NS: u64 = 2_000_000_000;
 /// One that is heard, but does not acknowledge, is tried this often: the path to it may be good again any time.
 const RETRY_NS: u64 = 1_000_000_000;
 /// How far back an ICMP error may quote.

@@ -484,6 +484,30 @@ fn an_end_that_forgot_and_one_that_did_not_come_to_one_state_whoever_dials_first
 }
 
 #[test]
+fn ends_with_sessions_that_the_other_does_not_hold_come_together_when_one_answers_at_its_address() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.nodes[1].want(0);
+    // Both H3 come, and nothing after them: each end keeps the session that the other opened.
+    net.run(net.now + 20 * SECOND, &mut |packet| match packet.kind() {
+        Some(_) => vec![DELAY],
+        None => vec![],
+    });
+    for at in [0, 1] {
+        let peer = net.nodes[at].peer(1 - at);
+        assert!(!net.nodes[at].links.is_dialling(peer));
+    }
+    let healed = net.now;
+    net.run_clean(SECOND);
+    assert!(net.link(1, 0).unwrap().last_heard < healed);
+    net.nodes[0].links.want_addr(addr(1));
+    net.run_clean(SECOND);
+    assert!(net.link(0, 1).unwrap().sessions.used_ref().initiated);
+    assert!(net.link(1, 0).unwrap().last_heard > healed);
+    assert!(net.works(0, 1));
+}
+
+#[test]
 fn the_number_of_a_link_that_is_gone_is_not_stated_again() {
     let mut net = Net::new(2);
     net.nodes[0].want(1);
