@@ -388,7 +388,7 @@ impl Members {
                 self.on_link_up(ctx, peer, generation);
             }
             LinkEvent::Down { .. } => {}
-            LinkEvent::Met { addr, peer } => self.seeds.met(addr, peer),
+            LinkEvent::Met { addr, peer } => self.on_met(ctx, addr, peer),
             LinkEvent::Ourselves { addr } => self.seeds.met_ourselves(addr),
             LinkEvent::Twin {
                 boot,
@@ -397,6 +397,15 @@ impl Members {
             } => self.on_twin(ctx.now, boot, generation, fresh),
             LinkEvent::Adopted { generation } => self.adopt(generation),
             LinkEvent::Outlived { generation } => self.on_outlived(ctx.now, generation),
+        }
+    }
+
+    // Somebody answered at an address. Over a link that both ends kept while they held each other dead nobody says anything.
+    fn on_met(&mut self, ctx: &mut Ctx<'_>, addr: SocketAddr, peer: PeerIx) {
+        self.seeds.met(addr, peer);
+        let state = self.table.get(peer).map(|entry| entry.state);
+        if state == Some(MemberState::Dead) && ctx.links.is_up(peer) {
+            self.tell_dead(ctx, peer);
         }
     }
 

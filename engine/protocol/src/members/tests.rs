@@ -624,6 +624,20 @@ fn a_parted_cluster_heals_within_ten_seconds_of_contact() {
 }
 
 #[test]
+fn two_nodes_that_hold_each_other_dead_over_a_link_that_works_come_together() {
+    let mut world = World::joined(2);
+    for at in 0..2 {
+        let now = world.now;
+        world.node(at).with(now, |members, ctx| {
+            let peer = ctx.peers.intern(id(1 - at));
+            let stand = members.table.get(peer).unwrap().stand;
+            members.table.shift(now, peer, stand, MemberState::Dead);
+        });
+    }
+    assert!(world.until(10 * SECOND, World::agrees).is_some());
+}
+
+#[test]
 fn a_parted_cluster_heals_also_when_its_seed_is_gone() {
     let mut world = World::joined(7);
     world.nodes[0] = None;
