@@ -98,20 +98,16 @@ impl Storage {
     /// The generation for this start of the node in an overlay: one above the last, on disk before it is used. `None`:
     /// none was kept though the node is not new, so one is adopted from a peer or begun.
     pub(crate) fn raise_generation(&self, overlay: OverlayId) -> Result<Option<u64>, StorageError> {
-        let path = self.file(overlay, "generation")?;
-        let kept = match &path {
-            Some(path) => read(path)?,
-            None => None,
+        let Some(path) = self.file(overlay, "generation")? else {
+            return Ok(Some(1));
         };
-        let last: u64 = match (&path, kept) {
-            (Some(path), Some(text)) => {
-                let number = text.trim().parse();
-                number.map_err(|_| StorageError::Damaged(path.clone()))?
-            }
-            _ if self.fresh => 0,
-            _ => return Ok(None),
+        let last = match read(&path)? {
+            Some(text) => text.trim().parse().ok(),
+            None if self.fresh => Some(0),
+            None => return Ok(None),
         };
-        let raised = last.saturating_add(1);
+        let raised = last.and_then(|last: u64| last.checked_add(1));
+        let raised = raised.ok_or(StorageError::Damaged(path))?;
         self.keep_generation(overlay, raised)?;
         Ok(Some(raised))
     }
@@ -133,7 +129,11 @@ impl Storage {
         let Some(path) = self.file(overlay, "peers")? else {
             return Ok(Vec::new());
         };
-        let text = read(&path)?.unwrap_or_default();
+        let text = match read(&path) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(StorageError::Damaged(_)) => String::new(),
+            Err(error) => return Err(error),
+        };
         Ok(text
             .lines()
             .filter_map(|line| line.trim().parse().ok())
@@ -242,6 +242,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -287,6 +289,57 @@ mod tests {
             fs::read_to_string(dir.path().join("node")).unwrap(),
             "not hex"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_is_in_the_files_is_taken_as_it_stands_or_refused_and_left_alone(
+            node in "[0-9a-fA-F]{32}\n|[0-9a-f ]{0,40}|.{0,40}",
+            generation in "[0-9]{1,20}\n?|18446744073709551615|-?[0-9]{0,3}|.{0,24}",
+            peers in "((10\\.0\\.0\\.[0-9]{1,3}|\\[::[0-9a-f]\\]):[0-9]{1,6}\n|.{0,12}\n){0,8}",
+            junk in proptest::collection::vec(any::<u8>(), 0..16),
+            tail in 0..3,
+        ) {
+            let dir = tempfile::tempdir()?;
+            let overlay = OverlayId::from_name("a");
+            let below = dir.path().join("overlays").join(overlay.to_string());
+            fs::create_dir_all(&below)?;
+            let mut files = [
+                (dir.path().join("node"), node.into_bytes()),
+                (below.join("generation"), generation.into_bytes()),
+                (below.join("peers"), peers.into_bytes()),
+            ];
+            files[tail as usize].1.extend(junk);
+            for (path, bytes) in &files {
+                fs::write(path, bytes)?;
+            }
+            let is_as_it_was = |at: usize| fs::read(&files[at].0).unwrap() == files[at].1;
+            let storage = match Storage::open(dir.path()) {
+                Err(error) => {
+                    assert!(matches!(error, StorageError::Damaged(path) if path == files[0].0));
+                    assert!(is_as_it_was(0));
+                    return Ok(());
+                }
+                Ok(storage) => storage,
+            };
+            let text = String::from_utf8(files[0].1.clone()).unwrap();
+            assert_eq!(storage.node().to_string(), text.trim().to_lowercase());
+            match storage.raise_generation(overlay) {
+                Ok(raised) => {
+                    let kept = fs::read_to_string(&files[1].0)?;
+                    let text = String::from_utf8(files[1].1.clone()).unwrap();
+                    let last: u64 = text.trim().parse().unwrap();
+                    assert!(raised == Some(last + 1) && kept == format!("{}\n", last + 1));
+                }
+                Err(error) => {
+                    assert!(matches!(error, StorageError::Damaged(path) if path == files[1].0));
+                    assert!(is_as_it_was(1));
+                }
+            }
+            assert!(storage.peers(overlay)?.len() <= CACHED_PEERS_MAX);
+            assert!(is_as_it_was(2));
+        }
     }
 
     #[test]
