@@ -66,6 +66,8 @@ struct Path {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Passed {
     pub(crate) sent: u64,
+    /// With a nonce of their own: a FAN datagram goes to many, and is kept for repair.
+    pub(crate) sealed: u64,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
     pub(crate) late: u64,
@@ -169,7 +171,8 @@ impl Network {
             return;
         };
         let sender = (from as u64, self.lives[from]);
-        self.nonces.check(sender, target as u64, class, datagram);
+        let sealed = self.nonces.check(sender, target as u64, class, datagram);
+        self.passed.sealed += u64::from(sealed);
         if target == INSIDER {
             self.to_insider.push((from, datagram.to_vec()));
             return;

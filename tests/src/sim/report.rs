@@ -88,6 +88,7 @@ impl Coverage {
         self.nonsense += other.nonsense;
         self.healed = self.healed.max(other.healed);
         self.passed.sent += other.passed.sent;
+        self.passed.sealed += other.passed.sealed;
     }
 
     // Every fault that is on happened, and messages went through.
@@ -126,8 +127,9 @@ impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} datagrams, {} starts, {} published ({} owed, {} refused), {} handed ({} again), {} in gaps",
+            "{} datagrams, {} sealed anew, {} starts, {} published ({} owed, {} refused), {} handed ({} again), {} in gaps",
             self.passed.sent,
+            self.passed.sealed,
             self.starts,
             self.published,
             self.owed,

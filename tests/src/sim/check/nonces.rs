@@ -31,14 +31,14 @@ impl Nonces {
         }
     }
 
-    /// Sender and receiver are told by number, the sender by its life, too.
+    /// Sender and receiver are told by number, the sender by its life, too. True if it was sealed anew.
     pub(crate) fn check(
         &mut self,
         (sender, life): (u64, u64),
         receiver: u64,
         class: Class,
         datagram: &[u8],
-    ) {
+    ) -> bool {
         let header = match class {
             Class::Hello => HELLO_HEADER,
             Class::Pair | Class::Bulk => PAIR_HEADER,
@@ -58,13 +58,14 @@ impl Nonces {
                     &datagram[..header]
                 );
             }
-            return;
+            return false;
         }
         self.seen.insert(key, (self.bytes.len(), datagram.len()));
         self.bytes.extend_from_slice(datagram);
         if class == Class::Hello {
             self.overhear((sender, receiver), datagram);
         }
+        true
     }
 
     fn overhear(&mut self, ends: (u64, u64), datagram: &[u8]) {
