@@ -90,6 +90,7 @@ fn depths_of_queues_and_stores_are_shown() {
     ] {
         assert!(overlay[depth].is_u64(), "{depth} in {stats}");
     }
+    assert_eq!(overlay["membership"]["probes_failed"], 0);
     assert_eq!(overlay["publish"]["accepted"], 1);
     assert_eq!(overlay["receive"]["evicted"], 0);
 }

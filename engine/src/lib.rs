@@ -101,9 +101,9 @@ pub use crate::{
 /// What applications meet of the protocol.
 #[cfg(not(loom))]
 pub use tidings_protocol::{
-    Accepted, AckMode, CommandError, Delivery, Event, Member, Outcome, PeerCounters, PeerStats,
-    PresenceKind, Profile, PublishCounters, PublishError, PublisherId, ReceiveCounters, Redelivery,
-    Refusals, SlowPolicy, SubSpec, Taken,
+    Accepted, AckMode, CommandError, Delivery, Event, Member, MemberCounters, Outcome,
+    PeerCounters, PeerStats, PresenceKind, Profile, PublishCounters, PublishError, PublisherId,
+    ReceiveCounters, Redelivery, Refusals, SlowPolicy, SubSpec, Taken,
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]

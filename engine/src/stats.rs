@@ -1,6 +1,6 @@
 //! What a node can tell about itself at one moment.
 
-use tidings_protocol::{PeerStats, PublishCounters, ReceiveCounters, Refusals};
+use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
 use tidings_wire::OverlayId;
 
 use crate::metrics::ShardCounters;
@@ -58,6 +58,8 @@ pub struct OverlayStats {
     pub streams: (usize, usize),
     /// Subscriptions of this node, and the version of their table.
     pub subscriptions: (usize, u64),
+    /// Membership.
+    pub membership: MemberCounters,
     /// The publishing side.
     pub publish: PublishCounters,
     /// The receiving side.
@@ -83,6 +85,7 @@ impl OverlayStats {
                 let (version, count) = overlay.core.table();
                 (count, version)
             },
+            membership: overlay.core.member_counters(),
             publish: overlay.core.publish_counters(),
             receive: overlay.core.receive_counters(),
             refusals: overlay.core.refusals().clone(),

@@ -435,6 +435,11 @@ fn floods_of_junk_kill_nobody_stop_nothing_and_take_no_memory() {
         ));
     }
     drop(sniffers);
+    let probes = |name| {
+        let each = cluster.nodes().map(|node| node.stats().sum(name));
+        each.sum::<u64>()
+    };
+    let probes_before = ["probes", "probes_failed"].map(probes);
     let watchers = [1, 2, 3].map(|n| Watcher::of(cluster.node(n), OVERLAY));
     let before = target.daemon().rss_bytes().unwrap();
     for (name, junk) in &junk {
@@ -460,6 +465,10 @@ fn floods_of_junk_kill_nobody_stop_nothing_and_take_no_memory() {
             .collect();
         assert!(deaths.is_empty(), "{deaths:?}");
     }
+    let [made, failed] = ["probes", "probes_failed"].map(probes);
+    let (made, failed) = (made - probes_before[0], failed - probes_before[1]);
+    figure(format_args!("{made} probes, {failed} unanswered"));
+    assert!(made > 0 && 100 * failed <= made, "{failed} of {made}");
     for subscriber in &subscribers {
         assert_eq!(subscriber.written(), 8 * total);
     }

@@ -287,6 +287,7 @@ fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> Value {
         "held_bytes": held,
         "streams_out": streams_out,
         "streams_in": streams_in,
+        "membership": counts(overlay.membership.each()),
         "publish": counts(overlay.publish.each()),
         "receive": counts(overlay.receive.each()),
         "refused": refusals,

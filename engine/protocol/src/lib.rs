@@ -31,6 +31,7 @@ pub use event::{
     PublisherId, Taken,
 };
 pub use links::traffic::PeerCounters;
+pub use members::MemberCounters;
 pub use publish::PublishCounters;
 pub use receive::ReceiveCounters;
 pub use tidings_wire::digest::MemberState;

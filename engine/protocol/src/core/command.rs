@@ -7,6 +7,7 @@ use tidings_wire::{Boot, NodeId, validate_pattern, validate_topic};
 use super::*;
 use crate::config::SubSpec;
 use crate::event::{Accepted, CommandError, Event, Outcome, PublishError, PublisherId};
+use crate::members::MemberCounters;
 use crate::publish::subscriber::Subscriber;
 use crate::publish::{PublishCounters, Sealing};
 use crate::receive::ReceiveCounters;
@@ -209,6 +210,11 @@ impl Core {
     /// Counts of the publishing side.
     pub fn publish_counters(&self) -> PublishCounters {
         self.publish.counters
+    }
+
+    /// Counts of membership.
+    pub fn member_counters(&self) -> MemberCounters {
+        self.members.counters
     }
 
     /// Counts of the receiving side.

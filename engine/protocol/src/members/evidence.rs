@@ -231,7 +231,7 @@ impl Members {
         if heard {
             self.tell_suspect(ctx, peer);
         } else if braked {
-            self.tally.braked += 1;
+            self.counters.put_off += 1;
             self.probing.worsen(u32::MAX);
         } else {
             self.die(ctx, peer, stand, self.me);

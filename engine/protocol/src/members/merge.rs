@@ -29,7 +29,7 @@ impl Members {
     ) {
         let (id, stand) = (view.fixed.id, stand_of(view));
         if stand.generation == 0 || stand.generation >= GENERATION_END {
-            self.tally.bad_statement += 1;
+            self.counters.invalid += 1;
         } else if id == self.me {
             self.on_own_member(ctx, from, stand, view.fixed.boot);
         } else {
@@ -39,7 +39,7 @@ impl Members {
                     self.on_alive(ctx, from, view, via);
                 }
                 MemberState::Left => self.on_left(ctx, id, stand),
-                MemberState::Suspect | MemberState::Dead => self.tally.bad_statement += 1,
+                MemberState::Suspect | MemberState::Dead => self.counters.invalid += 1,
             }
         }
     }
@@ -63,7 +63,7 @@ impl Members {
     pub(crate) fn on_rumour(&mut self, ctx: &mut Ctx<'_>, from: PeerIx, rumour: &Rumour, via: Via) {
         let said = about(rumour);
         if said.stand.generation == 0 || said.stand.generation >= GENERATION_END {
-            self.tally.bad_statement += 1;
+            self.counters.invalid += 1;
             return;
         }
         if said.subject == self.me {
@@ -91,7 +91,7 @@ impl Members {
             MemberState::Left if said.accuser == said.subject || mutant(Mutant::LeftByOthers) => {
                 self.on_left(ctx, said.subject, said.stand)
             }
-            MemberState::Left => self.tally.bad_statement += 1,
+            MemberState::Left => self.counters.invalid += 1,
         }
     }
 
@@ -114,7 +114,7 @@ impl Members {
             return mutant(Mutant::OlderIsNews);
         }
         let jumps = stand.jumps(entry.stand);
-        self.tally.inc_jump += u64::from(jumps);
+        self.counters.jumps += u64::from(jumps);
         !jumps || mutant(Mutant::AnyIncarnation)
     }
 
@@ -157,7 +157,7 @@ impl Members {
         let was_interned = ctx.peers.find(&view.fixed.id).is_some();
         let peer = ctx.peers.intern(view.fixed.id);
         if !self.table.insert(ctx.now, peer, view) {
-            self.tally.table_full += 1;
+            self.counters.table_full += 1;
             if !was_interned {
                 ctx.peers.release(peer);
             }
@@ -209,7 +209,7 @@ impl Members {
             return;
         };
         if stand.jumps(own) {
-            self.tally.inc_jump += 1;
+            self.counters.jumps += 1;
         } else if stand.generation > own.generation {
             self.on_outlived(now, stand.generation);
         } else if stand >= own {
@@ -222,7 +222,7 @@ impl Members {
 
     fn refute(&mut self, from: PeerIx, incarnation: u64) {
         self.own.rise_above(incarnation);
-        self.tally.refutations += 1;
+        self.counters.refutations += 1;
         self.probing.worsen(1);
         self.owed.push(from);
     }
@@ -238,7 +238,7 @@ impl Members {
             Some(ours) if stand.generation == ours && boot < self.own.portrait().boot => {
                 // One statement must not use up all incarnations that are left.
                 if stand.jumps(self.own.stand().unwrap_or_default()) {
-                    self.tally.inc_jump += 1;
+                    self.counters.jumps += 1;
                 } else {
                     self.own.rise_above(stand.incarnation);
                 }
@@ -273,7 +273,7 @@ impl Members {
             .checked_add(1)
             .filter(|next| *next < GENERATION_END)
         else {
-            self.tally.bad_statement += 1;
+            self.counters.invalid += 1;
             return;
         };
         if self.own.generation().is_some_and(|ours| ours > generation) {

@@ -106,15 +106,18 @@ enum Timer {
     Assume,
 }
 
-/// What was refused or happened, for the counters page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) inc_jump: u64,
-    pub(crate) bad_statement: u64,
-    pub(crate) table_full: u64,
-    pub(crate) refutations: u64,
-    pub(crate) failed_probes: u64,
-    pub(crate) braked: u64,
+crate::counters! {
+    /// Counts of membership; monotonic.
+    MemberCounters {
+        probes: "Probes of members",
+        probes_late: "Probes that were not answered in time, so that others were asked to try",
+        probes_failed: "Probes that nobody answered, directly or through others",
+        refutations: "Accusations of this node that it refuted",
+        put_off: "Deaths put off because this node itself seems to be cut off",
+        jumps: "Statements refused because they are too far ahead to be true",
+        invalid: "Statements refused because they cannot be true",
+        table_full: "Members refused for want of room in the table",
+    }
 }
 
 /// The membership of one overlay, as this node sees it.
@@ -139,7 +142,7 @@ pub(crate) struct Members {
     leaving_since: Option<u64>,
     /// When we last found that we had not been running for a while.
     woke_at: Option<u64>,
-    pub(crate) tally: Tally,
+    pub(crate) counters: MemberCounters,
 }
 
 impl Members {
@@ -178,7 +181,7 @@ impl Members {
             claims: 0,
             leaving_since: None,
             woke_at: None,
-            tally: Tally::default(),
+            counters: MemberCounters::default(),
         }
     }
 

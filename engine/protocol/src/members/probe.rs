@@ -161,6 +161,7 @@ impl Members {
         let stretch = u64::from(self.probing.health + 1);
         let measures = ctx.links.is_up(peer);
         self.ping(ctx, peer, no);
+        self.counters.probes += 1;
         let probe = Probe {
             peer,
             sent_at: ctx.now,
@@ -243,6 +244,7 @@ impl Members {
         } else if probe.indirect {
             self.timers.arm(Timer::Probe(no), probe.until);
         } else {
+            self.counters.probes_late += 1;
             if ctx.links.is_up(peer) {
                 ctx.links.redial(peer, false);
             }
@@ -293,7 +295,7 @@ impl Members {
         let Some(probe) = self.probing.probes.remove(&no) else {
             return;
         };
-        self.tally.failed_probes += 1;
+        self.counters.probes_failed += 1;
         // Helpers that heard us and say so clear us; those that do not even answer make us doubt ourselves.
         self.probing.worsen((probe.asked - probe.nacks) as u32);
         if let Some(entry) = self.table.get(probe.peer).filter(|entry| entry.is_live()) {

@@ -723,7 +723,7 @@ fn a_forged_accusation_at_the_end_of_numbers_is_refused_by_all() {
                 let from = ctx.peers.intern(id(3));
                 members.on_rumour(ctx, from, &forged, Via::Gossip);
             });
-            assert_eq!(world.node(at).members.tally.inc_jump, count);
+            assert_eq!(world.node(at).members.counters.jumps, count);
         }
     }
     world.run(5 * SECOND);
@@ -746,7 +746,7 @@ fn a_forged_record_of_ourselves_at_the_end_of_numbers_uses_none_up() {
         let from = ctx.peers.intern(id(1));
         members.on_member(ctx, from, &record, Via::Gossip);
     });
-    assert_eq!(world.node(2).members.tally.inc_jump, 1);
+    assert_eq!(world.node(2).members.counters.jumps, 1);
     world.run(5 * SECOND);
     assert_eq!(world.node(2).members.own.stand(), before);
     assert!(world.agrees());
@@ -793,7 +793,7 @@ fn dead_by_anti_entropy_is_a_suspicion_and_nobody_leaves_by_anothers_word() {
     assert_eq!(dead, Some(MemberState::Suspect));
     let dead = hear(MemberState::Dead, Via::Gossip);
     assert_eq!(dead, Some(MemberState::Dead));
-    assert_eq!(world.node(1).members.tally.bad_statement, 1);
+    assert_eq!(world.node(1).members.counters.invalid, 1);
 }
 
 #[test]
