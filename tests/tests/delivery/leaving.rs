@@ -188,3 +188,54 @@ fn a_client_that_ends_its_subscription_and_makes_it_anew_waits_for_nothing() {
         }
     }
 }
+
+#[test]
+fn a_subscription_made_where_another_ended_waits_for_nothing() {
+    for seed in 1..=60 {
+        let mut net = mesh(seed, 3);
+        net.all_links(Rule {
+            loss: [0, 10, 100][seed as usize % 7 % 3],
+            ..Rule::far([2, 10, 30][seed as usize % 3])
+        });
+        net.take_together();
+        let handle = net.publisher(0, "t");
+        // Another node's subscription comes and goes, and with every change the topic is defined anew.
+        let mut other = None;
+        let mut dice = seed;
+        let mut publish = |net: &mut Net, count| {
+            for payload in lines(count) {
+                net.publish_surely(0, handle, &payload);
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if (dice >> 33) % 10 == 0 {
+                    other = match other {
+                        Some(sub) => {
+                            net.unsubscribe(2, sub);
+                            None
+                        }
+                        None => Some(net.subscribe(2, "t", |_| {})),
+                    };
+                }
+                net.run(MS);
+            }
+        };
+        let ordered = |net: &mut Net| net.subscribe(1, "t", |s| s.ordered = true);
+        let mut sub = ordered(&mut net);
+        effective(&mut net, 1, sub);
+        for round in 0..10 {
+            publish(&mut net, 20);
+            net.unsubscribe(1, sub);
+            publish(&mut net, round);
+            sub = ordered(&mut net);
+            publish(&mut net, 20);
+            effective(&mut net, 1, sub);
+            let payload = format!("{round}").into_bytes();
+            net.publish_surely(0, handle, &payload);
+            let last = |net: &Net| {
+                got(net, 1, sub)
+                    .last()
+                    .is_some_and(|got| got.payload == payload)
+            };
+            assert!(net.run_till(8 * S, last), "seed {seed} round {round}");
+        }
+    }
+}
