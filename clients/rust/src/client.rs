@@ -118,7 +118,9 @@ impl Client {
             .publishers
             .get_mut(publisher.0 as usize)
             .and_then(Option::as_mut);
-        let state = slot.filter(|state| !state.closing).ok_or(Error::Closed)?;
+        let state = slot
+            .filter(|state| !state.closing && !state.ended)
+            .ok_or(Error::Closed)?;
         let record = (RECORD_HEAD + payload.len()) as u64;
         if payload.len() > state.max_message && state.max_message > 0 {
             return Err(Error::TooLarge {
@@ -214,6 +216,7 @@ impl Client {
             options,
             stands: false,
             ending: false,
+            ended: false,
         };
         subscribe_frame(number, &state).encode(self.output()?);
         self.books.subscriptions[number as usize] = Some(state);
@@ -390,6 +393,7 @@ impl Client {
         };
         while let Some(frame) = stream.scan()? {
             let bytes = stream.bytes(frame);
+            self.books.scanned(is_event(bytes));
             if !is_plain_event(bytes) {
                 self.books.apply(&decode(bytes)?);
             }
@@ -404,7 +408,9 @@ impl Client {
             return Ok(None);
         };
         while let Some(frame) = stream.take() {
-            if is_event(stream.bytes(frame.clone())) {
+            let is_event = is_event(stream.bytes(frame.clone()));
+            self.books.taken(is_event);
+            if is_event {
                 return Ok(Some(frame));
             }
         }
@@ -511,10 +517,15 @@ impl Client {
 
     /// The connection is lost. Events that came before stay to be taken first; the loss is told after them.
     fn lose(&mut self, why: String) -> Result<(), Error> {
-        if self.stream.as_ref().is_some_and(Stream::has_untaken) && self.books.waiting.is_none() {
-            return Err(Error::Lost(why));
+        if self.books.has_untaken_events() {
+            // Whoever waits for an answer hears now why there is none.
+            return Err(match &self.books.fatal {
+                Some(refused) if self.books.waiting.is_some() => refused.clone().into(),
+                _ => Error::Lost(why),
+            });
         }
         self.stream = None;
+        self.books.lost();
         self.run = None;
         self.back_off = BACK_OFF.0;
         self.next_attempt = Instant::now();

@@ -14,6 +14,8 @@ pub(crate) struct PublisherState {
     pub(crate) open: bool,
     /// Whether CLOSE was sent.
     pub(crate) closing: bool,
+    /// Whether it is over, and only events that wait to be taken still speak of it.
+    pub(crate) ended: bool,
     pub(crate) max_message: usize,
     pub(crate) owed: u32,
     /// Bytes of records sent on this connection, and how many may be.
@@ -37,6 +39,7 @@ impl PublisherState {
             topic: topic.to_owned(),
             open: false,
             closing: false,
+            ended: false,
             max_message: 0,
             owed: 0,
             sent: 0,

@@ -35,6 +35,20 @@ pub(crate) struct Books {
     pub(crate) refusals: VecDeque<Refused>,
     /// Set by a fatal refusal.
     pub(crate) fatal: Option<Refused>,
+    /// Frames of this connection that were scanned and taken, and events that are only scanned.
+    scanned: u64,
+    taken: u64,
+    untaken_events: u64,
+    /// What is over although events that came before wait to be taken, and the frame that said so. Its number stays taken until then:
+    /// they would pass for those of whoever has it next.
+    ended: VecDeque<(u64, Ended)>,
+}
+
+/// A number of a publisher or of a subscription.
+#[derive(Clone, Copy)]
+enum Ended {
+    Publisher(u32),
+    Subscription(u32),
 }
 
 impl Books {
@@ -52,15 +66,71 @@ impl Books {
             answer: None,
             refusals: VecDeque::new(),
             fatal: None,
+            scanned: 0,
+            taken: 0,
+            untaken_events: 0,
+            ended: VecDeque::new(),
         }
     }
 
     pub(crate) fn publisher(&mut self, number: u32) -> Option<&mut PublisherState> {
-        self.publishers.get_mut(number as usize)?.as_mut()
+        let state = self.publishers.get_mut(number as usize)?.as_mut()?;
+        (!state.ended).then_some(state)
     }
 
     pub(crate) fn subscription(&mut self, number: u32) -> Option<&mut SubscriptionState> {
-        self.subscriptions.get_mut(number as usize)?.as_mut()
+        let state = self.subscriptions.get_mut(number as usize)?.as_mut()?;
+        (!state.ended).then_some(state)
+    }
+
+    /// A frame was scanned.
+    pub(crate) fn scanned(&mut self, is_event: bool) {
+        self.scanned += 1;
+        self.untaken_events += u64::from(is_event);
+    }
+
+    /// The next of the scanned frames was taken.
+    pub(crate) fn taken(&mut self, is_event: bool) {
+        self.taken += 1;
+        self.untaken_events -= u64::from(is_event);
+        while let Some((_, ended)) = self.ended.pop_front_if(|(at, _)| *at <= self.taken) {
+            self.free(ended);
+        }
+    }
+
+    /// Whether there are events that were not taken.
+    pub(crate) fn has_untaken_events(&self) -> bool {
+        self.untaken_events > 0
+    }
+
+    /// The connection is lost, with whatever was not taken.
+    pub(crate) fn lost(&mut self) {
+        (self.scanned, self.taken, self.untaken_events) = (0, 0, 0);
+        while let Some((_, ended)) = self.ended.pop_front() {
+            self.free(ended);
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        if self.untaken_events == 0 {
+            self.free(ended);
+            return;
+        }
+        let was = match ended {
+            Ended::Publisher(number) => self.publisher(number).map(|state| &mut state.ended),
+            Ended::Subscription(number) => self.subscription(number).map(|state| &mut state.ended),
+        };
+        if let Some(was) = was {
+            *was = true;
+            self.ended.push_back((self.scanned, ended));
+        }
+    }
+
+    fn free(&mut self, ended: Ended) {
+        match ended {
+            Ended::Publisher(number) => clear(&mut self.publishers, number),
+            Ended::Subscription(number) => clear(&mut self.subscriptions, number),
+        }
     }
 
     /// A refusal that nobody waited for, as an event.
@@ -114,7 +184,7 @@ impl Books {
                 self.answered(Kind::AskOwed, owed.publisher, Ok(String::new()));
             }
             Reply::Closed(closed) => {
-                clear(&mut self.publishers, closed.publisher);
+                self.end(Ended::Publisher(closed.publisher));
                 self.answered(Kind::Close, closed.publisher, Ok(String::new()));
             }
             Reply::Subscribed(subscribed) => {
@@ -124,7 +194,7 @@ impl Books {
                 self.answered(Kind::Subscribe, subscribed.sub, Ok(String::new()));
             }
             Reply::Unsubscribed(unsubscribed) => {
-                clear(&mut self.subscriptions, unsubscribed.sub);
+                self.end(Ended::Subscription(unsubscribed.sub));
                 self.answered(Kind::Unsubscribe, unsubscribed.sub, Ok(String::new()));
             }
             Reply::Answer(answer) => {
@@ -146,8 +216,8 @@ impl Books {
         }
         let kind = Kind::of(refusal.refused);
         match kind {
-            Some(Kind::Open | Kind::Publish) => clear(&mut self.publishers, refusal.number),
-            Some(Kind::Subscribe) => clear(&mut self.subscriptions, refusal.number),
+            Some(Kind::Open | Kind::Publish) => self.end(Ended::Publisher(refusal.number)),
+            Some(Kind::Subscribe) => self.end(Ended::Subscription(refusal.number)),
             Some(Kind::Watch) => drop(self.watches.remove(&refusal.number)),
             _ => {}
         }

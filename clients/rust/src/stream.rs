@@ -82,11 +82,6 @@ impl Stream {
         Some(frame)
     }
 
-    /// Whether whole frames wait to be taken.
-    pub(crate) fn has_untaken(&self) -> bool {
-        self.taken < self.scanned
-    }
-
     fn frame_at(&self, start: usize) -> Result<Option<std::ops::Range<usize>>, FrameError> {
         let bytes = &self.input[start..self.filled];
         Ok(frame_size(bytes)?

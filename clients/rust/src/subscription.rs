@@ -60,4 +60,6 @@ pub(crate) struct SubscriptionState {
     pub(crate) stands: bool,
     /// Whether UNSUBSCRIBE was sent.
     pub(crate) ending: bool,
+    /// As that of a publisher.
+    pub(crate) ended: bool,
 }

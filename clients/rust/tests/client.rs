@@ -16,7 +16,7 @@ use fake::{BOOT, FakeDaemon, NODE, welcome};
 use tidings_client::{
     Client, Distrust, Error, ErrorCode, Event, Options, Outcome, Secret, SubscribeOptions,
 };
-use tidings_wire::client::auth::Challenge;
+use tidings_wire::client::auth::{Challenge, Refusal};
 use tidings_wire::client::key::Transcript;
 use tidings_wire::client::publish::{Accepted, CONNECTION, Credit, Opened, OutcomeRange};
 use tidings_wire::client::query::Answer;
@@ -315,6 +315,124 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
         }))
     ));
     drop(client);
+    server.join().unwrap();
+}
+
+fn accepted(out: &mut Vec<u8>, publisher: u32) {
+    Accepted {
+        publisher,
+        owed: 1,
+        from: 0,
+        count: 1,
+        unsynced: false,
+    }
+    .encode(out);
+}
+
+fn delivered(out: &mut Vec<u8>, publisher: u32) {
+    OutcomeRange {
+        publisher,
+        sub: 1,
+        node: NODE,
+        from: 0,
+        count: 1,
+        result: Outcome::Delivered,
+    }
+    .encode(out);
+}
+
+#[test]
+fn what_came_before_a_publisher_was_refused_keeps_its_numbers() {
+    let daemon = FakeDaemon::new();
+    let path = daemon.path().to_owned();
+    let server = thread::spawn(move || {
+        let mut peer = daemon.welcome(1, 1 << 20);
+        peer.expect("open", |request| matches!(request, Request::Open(_)));
+        peer.send(|out| opened(0, 1 << 20).encode(out));
+        peer.expect("publish", |request| matches!(request, Request::Publish(_)));
+        peer.send(|out| accepted(out, 0));
+        drop(peer);
+        let mut peer = daemon.welcome(2, 1 << 20);
+        peer.expect("open", |request| matches!(request, Request::Open(_)));
+        peer.send(|out| opened(0, 1 << 20).encode(out));
+        peer.expect("publish", |request| matches!(request, Request::Publish(_)));
+        peer.send(|out| {
+            accepted(out, 0);
+            delivered(out, 0);
+            Refusal {
+                code: ErrorCode::Leaving,
+                fatal: false,
+                refused: Kind::Publish as u8,
+                number: 0,
+                text: "the node is leaving the overlay",
+            }
+            .encode(out);
+        });
+        for number in [1, 0] {
+            peer.expect(
+                "open",
+                |request| matches!(request, Request::Open(open) if open.publisher == number),
+            );
+        }
+    });
+    let mut client = Client::connect(Options::new(path)).unwrap();
+    let publisher = client.open("demo", "orders.new").unwrap();
+    client.publish(publisher, b"one").unwrap();
+    let next = |client: &mut Client| format!("{:?}", client.next(SECOND).unwrap().unwrap());
+    assert!(next(&mut client).starts_with("Accepted"));
+    assert!(next(&mut client).starts_with("Lost"));
+    assert!(next(&mut client).starts_with("Unknown"));
+    assert!(next(&mut client).starts_with("Attached"));
+    assert_eq!(client.publish(publisher, b"two").unwrap(), 1);
+    let told = next(&mut client);
+    assert!(
+        told.contains("Accepted") && told.contains("from: 1,"),
+        "{told}"
+    );
+    // The refusal came, and an outcome before it that was not taken.
+    assert!(matches!(
+        client.try_publish(publisher, b"three"),
+        Err(Error::Closed)
+    ));
+    let other = client.begin_open("demo", "orders.new").unwrap();
+    assert_ne!(other, publisher);
+    let told = next(&mut client);
+    assert!(
+        told.contains("Outcome") && told.contains("from: 1,"),
+        "{told}"
+    );
+    assert!(next(&mut client).starts_with("Refused"));
+    assert_eq!(client.begin_open("demo", "orders.new").unwrap(), publisher);
+    client.flush().unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn a_loss_that_a_question_meets_keeps_the_events_before_it() {
+    let daemon = FakeDaemon::new();
+    let path = daemon.path().to_owned();
+    let server = thread::spawn(move || {
+        let mut peer = daemon.welcome(1, 1 << 20);
+        peer.expect("open", |request| matches!(request, Request::Open(_)));
+        peer.send(|out| opened(0, 1 << 20).encode(out));
+        peer.expect("publish", |request| matches!(request, Request::Publish(_)));
+        peer.expect("ask", |request| matches!(request, Request::Query(_)));
+        peer.send(|out| {
+            accepted(out, 0);
+            delivered(out, 0);
+        });
+    });
+    let mut client = Client::connect(Options::new(path)).unwrap();
+    let publisher = client.open("demo", "orders.new").unwrap();
+    client.publish(publisher, b"one").unwrap();
+    let asked = client.ask(tidings_client::Question::Node, "");
+    assert!(matches!(asked, Err(Error::Lost(_))), "{asked:?}");
+    for expected in ["Accepted", "Outcome", "Lost"] {
+        let told = format!("{:?}", client.next(SECOND).unwrap().unwrap());
+        assert!(told.starts_with(expected), "{told}");
+    }
+    // Nothing of it is unknown.
+    assert!(client.next(Some(Duration::ZERO)).unwrap().is_none());
     server.join().unwrap();
 }
 

@@ -56,8 +56,12 @@ fn main() -> ExitCode {
         totals.2 += aftermath.deeds.values().sum::<u64>();
         storm.wait_empty(EMPTY_WITHIN);
         faults += holds_on(&storm, &mut firsts);
-        // Judged and told: a storm's logs are some 20 MB.
-        let _ = std::fs::remove_dir_all(&aftermath.logs);
+        if verdict.count() > 0 {
+            println!("logs: {}", aftermath.logs.display());
+        } else {
+            // Judged and told: a storm's logs are some 20 MB.
+            let _ = std::fs::remove_dir_all(&aftermath.logs);
+        }
         if Instant::now() >= until {
             break;
         }
