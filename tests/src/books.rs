@@ -165,6 +165,12 @@ impl Books {
             .is_some_and(|sub| sub.acked.contains(&id))
     }
 
+    /// Whether a message was given up for a subscription.
+    pub(crate) fn is_given_up(&self, id: (PublisherId, u64), sub: SubId) -> bool {
+        let message = self.messages.get(&id);
+        message.is_some_and(|m| m.outcomes.contains(&sub)) && !self.is_done(id, sub)
+    }
+
     /// Outcomes that publishers of a node's life wait for, not counting what subscriptions of dead nodes may be owed.
     pub(crate) fn unsettled(&self, (node, boot): (NodeId, Boot), dead: &[NodeId]) -> u64 {
         let own = |id: &PublisherId| id.node == node && id.boot == boot;

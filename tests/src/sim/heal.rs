@@ -9,6 +9,7 @@ use super::node::Node;
 use super::plan::{Disk, Fault};
 use super::world::World;
 use super::{MS, S};
+use crate::books::SubId;
 
 /// Time within which the core must be whole.
 const BOUND: u64 = 60 * S;
@@ -187,6 +188,31 @@ impl World {
             .sum()
     }
 
+    fn publish_surely(&mut self, n: usize, (handle, topic): (u32, &'static str), end: u64) -> u64 {
+        let payload = payload(n as u64, 100 * n);
+        let (seq, _) = loop {
+            match self.publish_one(n, (handle, topic), &payload) {
+                Ok(taken) => break taken,
+                Err(error) => {
+                    assert!(self.net.now < end, "n{n} cannot publish: {error:?}");
+                    self.run_until(self.net.now + 50 * MS);
+                }
+            }
+        };
+        self.finish(n);
+        seq
+    }
+
+    // Subscriptions to a topic at nodes of the core.
+    fn core_subs(&self, topic: &str) -> Vec<(usize, SubId)> {
+        let at = |n: usize| {
+            let node = self.nodes[n].id;
+            let subs = self.books.matching(node, topic);
+            subs.map(move |sub| (n, (node, sub)))
+        };
+        self.core_nodes().into_iter().flat_map(at).collect()
+    }
+
     // New messages go to whom they must.
     fn probe(&mut self) {
         let end = self.net.now + PROBES;
@@ -195,32 +221,24 @@ impl World {
             for topic in [TOPICS[n % TOPICS.len()], TOPICS[(n + 3) % TOPICS.len()]] {
                 let opened = self.drive(n, |core, _, _| core.open_publisher(topic));
                 let handle = opened.and_then(Result::ok).expect("a publisher opens");
-                let payload = payload(n as u64, 100 * n);
-                let taken = loop {
-                    match self.publish_one(n, (handle, topic), &payload) {
-                        Ok(taken) => break taken,
-                        Err(error) => {
-                            assert!(self.net.now < end, "n{n} cannot publish: {error:?}");
-                            self.run_until(self.net.now + 50 * MS);
-                        }
-                    }
-                };
-                self.finish(n);
-                sent.push((self.nodes[n].publisher(handle), taken.0, topic));
+                let seq = self.publish_surely(n, (handle, topic), end);
+                sent.push((n, handle, topic, seq));
             }
         }
         loop {
-            let late = sent.iter().find_map(|(publisher, seq, topic)| {
-                let subs = self.core_nodes().into_iter().flat_map(|n| {
-                    let node = self.nodes[n].id;
-                    self.books
-                        .matching(node, topic)
-                        .map(move |sub| (n, (node, sub)))
-                });
-                let mut late =
-                    subs.filter(|(_, sub)| !self.books.is_done((*publisher, *seq), *sub));
-                late.next()
-                    .map(|(n, _)| format!("a message on {topic} for n{n}"))
+            // A subscription that waits for little more than a second may give up what a path that was just mended carries late.
+            for (n, handle, topic, seq) in &mut sent {
+                let id = (self.nodes[*n].publisher(*handle), *seq);
+                let mut subs = self.core_subs(topic).into_iter();
+                if subs.any(|(_, sub)| self.books.is_given_up(id, sub)) {
+                    *seq = self.publish_surely(*n, (*handle, topic), end);
+                }
+            }
+            let late = sent.iter().find_map(|(n, handle, topic, seq)| {
+                let id = (self.nodes[*n].publisher(*handle), *seq);
+                let mut subs = self.core_subs(topic).into_iter();
+                let late = subs.find(|(_, sub)| !self.books.is_done(id, *sub));
+                late.map(|(to, _)| format!("message {seq} of n{n} on {topic} for n{to}"))
             });
             let Some(late) = late else {
                 break;
