@@ -18,6 +18,16 @@ impl PeerIx {
     }
 }
 
+/// Lengthens a table with an entry for each peer until it has one for `peer`. Where there is no room, an eighth more is made: of room that
+/// doubles up to half would be empty, which with thousands of members is as much as what they tell of themselves.
+pub(crate) fn reach<T>(table: &mut Vec<T>, peer: PeerIx, empty: impl FnMut() -> T) {
+    let len = table.len().max(peer.at() + 1);
+    if len > table.capacity() {
+        table.reserve_exact(len + len / 8 + 4 - table.len());
+    }
+    table.resize_with(len, empty);
+}
+
 /// Every node id known here, each with its number.
 #[derive(Default)]
 pub(crate) struct Peers {
@@ -33,8 +43,9 @@ impl Peers {
             return peer;
         }
         let peer = self.free.pop().unwrap_or_else(|| {
-            self.ids.push(None);
-            PeerIx(self.ids.len() as u32 - 1)
+            let peer = PeerIx(self.ids.len() as u32);
+            reach(&mut self.ids, peer, || None);
+            peer
         });
         self.ids[peer.at()] = Some(id);
         self.by_id.insert(id, peer);

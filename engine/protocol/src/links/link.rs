@@ -46,7 +46,7 @@ const BULK: Size = Size {
 pub(super) const REST_NS: u64 = 5_000_000_000;
 /// ... or for this long, or two round trips, if only probes go over it: a node sends and gets seven a second, and each keeps 4 KB open
 /// until then. An ICMP error is there before.
-pub(super) const PROBE_REST_NS: u64 = 100_000_000;
+pub(super) const PROBE_REST_NS: u64 = 20_000_000;
 /// A link that carried nothing for this long is dropped unless somebody wants it. Partners are probed every 5 s, every 40 s by a node
 /// in bad health; whoever else was spoken to, while joining for one, is not needed.
 const IDLE_NS: u64 = 120_000_000_000;

@@ -41,7 +41,7 @@ pub(crate) use self::refusal::Refusal;
 use self::session::{Parts, Session};
 use self::slots::Slots;
 use self::traffic::{Past, PeerCounters};
-use crate::peer::{PeerIx, Peers};
+use crate::peer::{PeerIx, Peers, reach};
 use crate::rng::Rng;
 use crate::timers::Timers;
 use crate::tx::Tx;
@@ -625,8 +625,7 @@ impl Links {
         }
         let old = self.take_link(now, peer);
         self.announce(peer, terms, old);
-        self.links
-            .resize_with(self.links.len().max(peer.at() + 1), || Kept::None);
+        reach(&mut self.links, peer, || Kept::None);
         self.links[peer.at()] = Kept::Open(link);
         self.mark(peer);
     }

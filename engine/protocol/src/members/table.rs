@@ -9,7 +9,7 @@ use tidings_wire::digest::{Digest, Digests, MemberState, MemberView, bucket_of, 
 use tidings_wire::limits::BUCKETS;
 
 use super::suspicion::Suspicion;
-use crate::peer::PeerIx;
+use crate::peer::{PeerIx, reach};
 
 /// Members in one table, dead ones included: 32 MiB of the largest records.
 pub(crate) const MEMBERS_MAX: usize = 32_768;
@@ -268,8 +268,7 @@ impl Table {
         if self.len >= MEMBERS_MAX || self.get(peer).is_some() {
             return false;
         }
-        self.entries
-            .resize_with(self.entries.len().max(peer.at() + 1), || None);
+        reach(&mut self.entries, peer, || None);
         let entry = Entry {
             id: view.fixed.id,
             stand: stand_of(view),
