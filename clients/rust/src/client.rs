@@ -520,7 +520,9 @@ impl Client {
         if self.books.has_untaken_events() {
             // Whoever waits for an answer hears now why there is none.
             return Err(match &self.books.fatal {
-                Some(refused) if self.books.waiting.is_some() => refused.clone().into(),
+                Some(refused) if self.books.waiting.is_some() && is_final(refused.code) => {
+                    refused.clone().into()
+                }
                 _ => Error::Lost(why),
             });
         }

@@ -57,6 +57,29 @@ fn subscribed(out: &mut Vec<u8>, sub: u32) {
     .encode(out);
 }
 
+fn accepted(out: &mut Vec<u8>, count: u32, owed: u32) {
+    Accepted {
+        publisher: 0,
+        owed,
+        from: 0,
+        count,
+        unsynced: false,
+    }
+    .encode(out);
+}
+
+fn delivered(out: &mut Vec<u8>, count: u32) {
+    OutcomeRange {
+        publisher: 0,
+        sub: 1,
+        node: NODE,
+        from: 0,
+        count,
+        result: Outcome::Delivered,
+    }
+    .encode(out);
+}
+
 #[test]
 fn messages_go_out_in_one_frame_and_outcomes_come_back() {
     let daemon = FakeDaemon::new();
@@ -72,23 +95,8 @@ fn messages_go_out_in_one_frame_and_outcomes_come_back() {
             other => panic!("expected a publish, got {other:?}"),
         });
         peer.send(|out| {
-            Accepted {
-                publisher: 0,
-                owed: 1,
-                from: 0,
-                count: 3,
-                unsynced: false,
-            }
-            .encode(out);
-            OutcomeRange {
-                publisher: 0,
-                sub: 1,
-                node: NODE,
-                from: 0,
-                count: 3,
-                result: Outcome::Delivered,
-            }
-            .encode(out);
+            accepted(out, 3, 1);
+            delivered(out, 3);
         });
         published.unwrap()
     });
@@ -236,14 +244,7 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
         peer.send(|out| opened(0, 1 << 20).encode(out));
         peer.expect("publish", |request| matches!(request, Request::Publish(_)));
         peer.send(|out| {
-            Accepted {
-                publisher: 0,
-                owed: 2,
-                from: 0,
-                count: 1,
-                unsynced: false,
-            }
-            .encode(out);
+            accepted(out, 1, 2);
             deliver(out, 0, 0, &[b"x"]);
         });
         drop(peer);
@@ -260,16 +261,7 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
             opened(0, 1 << 20).encode(out);
         });
         peer.expect("publish", |request| matches!(request, Request::Publish(_)));
-        peer.send(|out| {
-            Accepted {
-                publisher: 0,
-                owed: 0,
-                from: 0,
-                count: 1,
-                unsynced: false,
-            }
-            .encode(out)
-        });
+        peer.send(|out| accepted(out, 1, 0));
         peer.next(|_| ());
     });
     let mut client = Client::connect(Options::new(path)).unwrap();
@@ -318,29 +310,6 @@ fn a_lost_daemon_is_told_and_attached_to_again_with_everything_that_stood() {
     server.join().unwrap();
 }
 
-fn accepted(out: &mut Vec<u8>, publisher: u32) {
-    Accepted {
-        publisher,
-        owed: 1,
-        from: 0,
-        count: 1,
-        unsynced: false,
-    }
-    .encode(out);
-}
-
-fn delivered(out: &mut Vec<u8>, publisher: u32) {
-    OutcomeRange {
-        publisher,
-        sub: 1,
-        node: NODE,
-        from: 0,
-        count: 1,
-        result: Outcome::Delivered,
-    }
-    .encode(out);
-}
-
 #[test]
 fn what_came_before_a_publisher_was_refused_keeps_its_numbers() {
     let daemon = FakeDaemon::new();
@@ -350,15 +319,15 @@ fn what_came_before_a_publisher_was_refused_keeps_its_numbers() {
         peer.expect("open", |request| matches!(request, Request::Open(_)));
         peer.send(|out| opened(0, 1 << 20).encode(out));
         peer.expect("publish", |request| matches!(request, Request::Publish(_)));
-        peer.send(|out| accepted(out, 0));
+        peer.send(|out| accepted(out, 1, 1));
         drop(peer);
         let mut peer = daemon.welcome(2, 1 << 20);
         peer.expect("open", |request| matches!(request, Request::Open(_)));
         peer.send(|out| opened(0, 1 << 20).encode(out));
         peer.expect("publish", |request| matches!(request, Request::Publish(_)));
         peer.send(|out| {
-            accepted(out, 0);
-            delivered(out, 0);
+            accepted(out, 1, 1);
+            delivered(out, 1);
             Refusal {
                 code: ErrorCode::Leaving,
                 fatal: false,
@@ -418,8 +387,8 @@ fn a_loss_that_a_question_meets_keeps_the_events_before_it() {
         peer.expect("publish", |request| matches!(request, Request::Publish(_)));
         peer.expect("ask", |request| matches!(request, Request::Query(_)));
         peer.send(|out| {
-            accepted(out, 0);
-            delivered(out, 0);
+            accepted(out, 1, 1);
+            delivered(out, 1);
         });
     });
     let mut client = Client::connect(Options::new(path)).unwrap();
