@@ -1,8 +1,8 @@
 //! Peers by small numbers: a dense slab of the node ids known in one overlay, so that every other table is an array.
 
-use std::collections::BTreeMap;
-
+use hashbrown::HashTable;
 use tidings_wire::NodeId;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The number of a node id within one core. Never leaves the core; reused after `release`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,17 +29,27 @@ pub(crate) fn reach<T>(table: &mut Vec<T>, peer: PeerIx, empty: impl FnMut() -> 
 }
 
 /// Every node id known here, each with its number.
-#[derive(Default)]
 pub(crate) struct Peers {
     ids: Vec<Option<NodeId>>,
     free: Vec<PeerIx>,
-    by_id: BTreeMap<NodeId, PeerIx>,
+    by_id: HashTable<PeerIx>,
+    seed: u64,
 }
 
 impl Peers {
+    /// Nobody. A seed that others cannot guess keeps them from choosing ids that are found slowly.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            ids: Vec::new(),
+            free: Vec::new(),
+            by_id: HashTable::new(),
+            seed,
+        }
+    }
+
     /// The number of `id`, given now if it has none.
     pub(crate) fn intern(&mut self, id: NodeId) -> PeerIx {
-        if let Some(&peer) = self.by_id.get(&id) {
+        if let Some(peer) = self.find(&id) {
             return peer;
         }
         let peer = self.free.pop().unwrap_or_else(|| {
@@ -48,13 +58,18 @@ impl Peers {
             peer
         });
         self.ids[peer.at()] = Some(id);
-        self.by_id.insert(id, peer);
+        let Self {
+            ids, by_id, seed, ..
+        } = self;
+        let of = |peer: &PeerIx| ids[peer.at()].map_or(0, |id| hash(*seed, &id));
+        by_id.insert_unique(hash(*seed, &id), peer, of);
         peer
     }
 
     /// The number of `id`, if it has one.
     pub(crate) fn find(&self, id: &NodeId) -> Option<PeerIx> {
-        self.by_id.get(id).copied()
+        let is_it = |peer: &PeerIx| self.ids[peer.at()] == Some(*id);
+        self.by_id.find(hash(self.seed, id), is_it).copied()
     }
 
     /// The id behind a number that is in use.
@@ -68,10 +83,14 @@ impl Peers {
 
     /// Gives the number back. The caller has dropped everything that is filed under it.
     pub(crate) fn release(&mut self, peer: PeerIx) {
-        if let Some(id) = self.ids.get_mut(peer.at()).and_then(Option::take) {
-            self.by_id.remove(&id);
-            self.free.push(peer);
+        let Some(id) = self.ids.get_mut(peer.at()).and_then(Option::take) else {
+            return;
+        };
+        let at = hash(self.seed, &id);
+        if let Ok(held) = self.by_id.find_entry(at, |held| *held == peer) {
+            held.remove();
         }
+        self.free.push(peer);
     }
 
     /// Numbers in use.
@@ -81,13 +100,20 @@ impl Peers {
     }
 }
 
+fn hash(seed: u64, id: &NodeId) -> u64 {
+    xxh3_64_with_seed(&id.0, seed)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn an_id_keeps_its_number_until_released() {
-        let mut peers = Peers::default();
+        let mut peers = Peers::new(3);
         let a = peers.intern(NodeId([1; 16]));
         let b = peers.intern(NodeId([2; 16]));
         assert_ne!(a, b);
@@ -98,5 +124,30 @@ mod tests {
         assert_eq!(peers.find(&NodeId([1; 16])), None);
         assert_eq!(peers.intern(NodeId([3; 16])), a);
         assert_eq!(peers.len(), 2);
+    }
+
+    #[test]
+    fn numbers_are_what_a_map_says_after_any_comings_and_goings() {
+        let mut peers = Peers::new(7);
+        let mut map = BTreeMap::new();
+        let mut rng = Rng::from_seed([5; 32]);
+        for _ in 0..20_000 {
+            let mut id = [0; 16];
+            id[15] = rng.below(200) as u8;
+            let id = NodeId(id);
+            if rng.below(3) == 0 {
+                if let Some(peer) = map.remove(&id) {
+                    peers.release(peer);
+                }
+            } else {
+                let peer = peers.intern(id);
+                assert_eq!(*map.entry(id).or_insert(peer), peer);
+                assert_eq!(peers.id(peer), id);
+            }
+            assert_eq!(
+                (peers.find(&id), peers.len()),
+                (map.get(&id).copied(), map.len())
+            );
+        }
     }
 }

@@ -17,6 +17,7 @@ pub use flush::Transmit;
 pub use roster::{Member, PeerStats};
 
 use tidings_wire::{Keyring, MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::CoreConfig;
 use crate::event::Outlet;
@@ -87,7 +88,7 @@ impl Core {
         let mut rng = Rng::from_seed(seed);
         let salt = rng.next_u64();
         let steer = tidings_wire::steer(keyring.overlay(), 0);
-        let peers = Peers::default();
+        let peers = Peers::new(xxh3_64(&seed));
         let mut publish = Publish::new(&config, &keyring, steer);
         publish.add_local(now);
         let mut receive = Receive::default();

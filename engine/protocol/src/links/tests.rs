@@ -78,7 +78,7 @@ impl Node {
         Self {
             addr: addr(at),
             links,
-            peers: Peers::default(),
+            peers: Peers::new(3),
             rng,
             tx: Tx::default(),
             got: Vec::new(),

@@ -31,7 +31,7 @@ impl Members {
         if entry.observers().contains(&self.me) {
             return;
         }
-        let stand = entry.stand;
+        let stand = entry.stand();
         self.suspect(ctx, peer, stand, self.me, true);
         self.ask_others(ctx, peer);
     }
@@ -48,7 +48,7 @@ impl Members {
         let Some(entry) = self.table.get(peer) else {
             return;
         };
-        let same = stand == entry.stand;
+        let same = stand == entry.stand();
         let news = match entry.state {
             MemberState::Suspect if same => self.confirm(peer, accuser, gone),
             MemberState::Alive if same => self.begin_suspicion(ctx, peer, stand, accuser, gone),
@@ -107,7 +107,13 @@ impl Members {
         let Some(entry) = self.table.get(peer) else {
             return;
         };
-        let said = rumour(entry.id, entry.stand, MemberState::Suspect, accuser, gone);
+        let said = rumour(
+            entry.id(),
+            entry.stand(),
+            MemberState::Suspect,
+            accuser,
+            gone,
+        );
         let closed = entry.observers().len() >= GONE_OBSERVERS;
         if let Some(suspicion) = entry.suspicion() {
             self.timers
@@ -125,7 +131,13 @@ impl Members {
     /// A suspect hears that it is one.
     pub(super) fn tell_suspect(&self, ctx: &mut Ctx<'_>, peer: PeerIx) {
         if let Some(entry) = self.table.get(peer) {
-            let said = rumour(entry.id, entry.stand, MemberState::Suspect, self.me, false);
+            let said = rumour(
+                entry.id(),
+                entry.stand(),
+                MemberState::Suspect,
+                self.me,
+                false,
+            );
             ctx.links.push(peer, |writer| writer.put(&said));
         }
     }
@@ -162,7 +174,7 @@ impl Members {
         let since = entry
             .suspicion()
             .map_or(ctx.now, |suspicion| suspicion.since);
-        let same = stand == entry.stand && entry.is_live();
+        let same = stand == entry.stand() && entry.is_live();
         if self.is_cut_off(ctx, since) {
             self.suspect(ctx, peer, stand, accuser, false);
         } else if self.is_heard(ctx, peer, HEARD_NS) {
@@ -217,7 +229,7 @@ impl Members {
                 .arm(Timer::Suspicion(peer), suspicion.deadline().min(again));
             return;
         }
-        let (stand, since) = (entry.stand, suspicion.since);
+        let (stand, since) = (entry.stand(), suspicion.since);
         let awake_at = self
             .woke_at
             .map_or(0, |at| at + self.timing.suspicion_min / 2);
@@ -247,7 +259,7 @@ impl Members {
         let Some(entry) = self.table.get(peer).filter(closed) else {
             return;
         };
-        let stand = entry.stand;
+        let stand = entry.stand();
         let heard = ctx.links.link(peer).map_or(0, |link| link.last_heard);
         if ctx.now >= heard + GONE_SILENCE_NS {
             self.die(ctx, peer, stand, self.me);
@@ -257,7 +269,7 @@ impl Members {
     }
 
     fn die(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, stand: Stand, accuser: NodeId) {
-        let Some(id) = self.table.get(peer).map(|entry| entry.id) else {
+        let Some(id) = self.table.get(peer).map(|entry| entry.id()) else {
             return;
         };
         let before = self.table.shift(ctx.now, peer, stand, MemberState::Dead);

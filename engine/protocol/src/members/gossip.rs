@@ -3,6 +3,7 @@
 use tidings_wire::NodeId;
 use tidings_wire::digest::MemberState;
 
+use super::record::{self, Record};
 use super::table::Stand;
 
 /// Statements queued at once; beyond it the most told one goes.
@@ -32,7 +33,7 @@ impl About {
 
 struct Statement {
     about: About,
-    bytes: Vec<u8>,
+    bytes: Record,
     told: u32,
 }
 
@@ -55,7 +56,7 @@ impl Gossip {
         }
         self.queue.push(Statement {
             about,
-            bytes: bytes.to_vec(),
+            bytes: record::keep(bytes),
             told: 0,
         });
     }

@@ -73,7 +73,7 @@ impl Members {
     fn ask_after(&mut self, ctx: &mut Ctx<'_>, dead: &[PeerIx]) {
         let mut ask = BucketAsk::default();
         for entry in dead.iter().filter_map(|peer| self.table.get(*peer)) {
-            let bucket = bucket_of(&entry.id);
+            let bucket = bucket_of(&entry.id());
             ask.bitmap[usize::from(bucket / 8)] |= 1 << (bucket % 8);
         }
         let links = &*ctx.links;

@@ -27,7 +27,7 @@ impl Members {
         view: &MemberView<'_>,
         via: Via,
     ) {
-        let (id, stand) = (view.fixed.id, stand_of(view));
+        let (id, stand) = (view.fixed.id, stand_of(view.fixed));
         if stand.generation == 0 || stand.generation >= GENERATION_END {
             self.counters.invalid += 1;
         } else if id == self.me {
@@ -53,7 +53,7 @@ impl Members {
         let Some(held) = self.record(from) else {
             return;
         };
-        if held.fixed.boot != view.fixed.boot && stand_of(view) <= stand_of(&held) {
+        if held.fixed.boot != view.fixed.boot && stand_of(view.fixed) <= stand_of(held.fixed) {
             ctx.links
                 .push(from, |writer| writer.put_encoded(held.encoded));
         }
@@ -110,16 +110,16 @@ impl Members {
         let Some(entry) = self.table.get(peer) else {
             return false;
         };
-        if stand <= entry.stand {
+        if stand <= entry.stand() {
             return mutant(Mutant::OlderIsNews);
         }
-        let jumps = stand.jumps(entry.stand);
+        let jumps = stand.jumps(entry.stand());
         self.counters.jumps += u64::from(jumps);
         !jumps || mutant(Mutant::AnyIncarnation)
     }
 
     fn on_alive(&mut self, ctx: &mut Ctx<'_>, from: PeerIx, view: &MemberView<'_>, via: Via) {
-        let stand = stand_of(view);
+        let stand = stand_of(view.fixed);
         let known = ctx
             .peers
             .find(&view.fixed.id)
@@ -128,12 +128,12 @@ impl Members {
             self.on_newcomer(ctx, view, via);
             return;
         };
-        let lags = |entry: &Entry| stand == entry.stand && stand > entry.record_stand();
+        let lags = |entry: &Entry| stand == entry.stand() && stand > entry.record_stand();
         if self.table.get(peer).is_some_and(lags) {
             self.take_record(peer, view);
             return;
         }
-        let own = from == peer && self.table.get(peer).is_some_and(|e| stand > e.stand);
+        let own = from == peer && self.table.get(peer).is_some_and(|e| stand > e.stand());
         if !own && !self.is_news(peer, stand) {
             return;
         }
@@ -187,7 +187,7 @@ impl Members {
         let same = self
             .table
             .get(peer)
-            .is_some_and(|entry| entry.stand == stand && entry.state != MemberState::Left);
+            .is_some_and(|entry| entry.stand() == stand && entry.state != MemberState::Left);
         if !same && !self.is_news(peer, stand) {
             return;
         }
@@ -307,8 +307,8 @@ impl Members {
         }
         entry.told(ctx.now);
         let digest = YouAreDead {
-            generation: U64::new(entry.stand.generation),
-            incarnation: U64::new(entry.stand.incarnation),
+            generation: U64::new(entry.stand().generation),
+            incarnation: U64::new(entry.stand().incarnation),
             ..Default::default()
         };
         ctx.links.push(peer, |writer| writer.put(&digest));

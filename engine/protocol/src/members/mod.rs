@@ -10,6 +10,7 @@ mod merge;
 mod own;
 mod presence;
 mod probe;
+mod record;
 mod seeds;
 mod suspicion;
 mod sync;
@@ -267,7 +268,7 @@ impl Members {
     /// The highest generation known of a node, 0 for none: what a handshake must not fall below.
     pub(crate) fn known_generation(&self, peers: &Peers, id: &NodeId) -> u64 {
         let entry = peers.find(id).and_then(|peer| self.table.get(peer));
-        entry.map_or(0, |entry| entry.stand.generation)
+        entry.map_or(0, |entry| entry.stand().generation)
     }
 
     /// Incarnation of our own record.

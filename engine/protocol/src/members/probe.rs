@@ -100,7 +100,7 @@ impl Members {
         partners.extend_from_slice(self.table.live());
         self.probing.chosen_from = partners.len();
         if partners.len() > PARTNERS {
-            let id = |peer: &PeerIx| self.table.get(*peer).map(|entry| entry.id);
+            let id = |peer: &PeerIx| self.table.get(*peer).map(|entry| entry.id());
             let me = Some(self.me);
             // Behind the last comes the first.
             let next = partners
@@ -114,6 +114,7 @@ impl Members {
             };
             partners.select_nth_unstable_by_key(PARTNERS - 1, rank);
             partners.truncate(PARTNERS);
+            partners.shrink_to_fit();
             partners.sort_unstable();
         }
     }
@@ -208,11 +209,17 @@ impl Members {
         };
         let ping = Ping {
             no: U32::new(no),
-            target: entry.id,
+            target: entry.id(),
             ..Default::default()
         };
         let suspect = entry.state == MemberState::Suspect;
-        let said = rumour(entry.id, entry.stand, MemberState::Suspect, self.me, false);
+        let said = rumour(
+            entry.id(),
+            entry.stand(),
+            MemberState::Suspect,
+            self.me,
+            false,
+        );
         let is_up = ctx.links.is_up(peer);
         self.reach(ctx, peer);
         ctx.links.push(peer, |writer| {
@@ -257,7 +264,7 @@ impl Members {
             return;
         };
         let (target, until) = (probe.peer, probe.until);
-        let Some(id) = self.table.get(target).map(|entry| entry.id) else {
+        let Some(id) = self.table.get(target).map(|entry| entry.id()) else {
             self.probing.probes.remove(&no);
             return;
         };
@@ -299,7 +306,7 @@ impl Members {
         // Helpers that heard us and say so clear us; those that do not even answer make us doubt ourselves.
         self.probing.worsen((probe.asked - probe.nacks) as u32);
         if let Some(entry) = self.table.get(probe.peer).filter(|entry| entry.is_live()) {
-            let stand = entry.stand;
+            let stand = entry.stand();
             self.suspect(ctx, probe.peer, stand, self.me, false);
         }
     }

@@ -175,7 +175,7 @@ impl Members {
         job.own = false;
         for (peer, entry) in self.table.iter_from(job.next) {
             job.next = peer.at();
-            let sent = peer == job.peer || !has(&job.buckets, bucket_of(&entry.id)) || {
+            let sent = peer == job.peer || !has(&job.buckets, bucket_of(&entry.id())) || {
                 let (record, state) = page(entry, self.me);
                 put(record, state)
             };
@@ -193,12 +193,12 @@ impl Members {
 /// What a page says of a member: its record if it is live, and the rumour if it is anything but alive.
 fn page(entry: &Entry, me: tidings_wire::NodeId) -> (&[u8], Option<Rumour>) {
     let accuser = if entry.state == MemberState::Left {
-        entry.id
+        entry.id()
     } else {
         me
     };
     let state = (entry.state != MemberState::Alive)
-        .then(|| rumour(entry.id, entry.stand, entry.state, accuser, false));
+        .then(|| rumour(entry.id(), entry.stand(), entry.state, accuser, false));
     let record = if entry.is_live() { entry.record() } else { &[] };
     (record, state)
 }

@@ -5,9 +5,13 @@
 use std::net::SocketAddr;
 
 use tidings_wire::NodeId;
-use tidings_wire::digest::{Digest, Digests, MemberState, MemberView, bucket_of, member_hash};
+use tidings_wire::digest::{
+    Digest, Digests, Member, MemberState, MemberView, bucket_of, member_hash,
+};
 use tidings_wire::limits::BUCKETS;
+use zerocopy::FromBytes;
 
+use super::record::{self, Record};
 use super::suspicion::Suspicion;
 use crate::peer::{PeerIx, reach};
 
@@ -41,10 +45,8 @@ impl Stand {
 /// One member. There are thousands: what its record says is read from it, and what few have at a time stands beside.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) id: NodeId,
-    pub(crate) stand: Stand,
     /// The record as its owner issued it; it may lag behind what was said of its owner since.
-    record: Box<[u8]>,
+    record: Record,
     /// Since when it is in this state.
     pub(crate) since: u64,
     rare: Option<Box<Rare>>,
@@ -54,11 +56,13 @@ pub(crate) struct Entry {
     reached: bool,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 80);
+const _: () = assert!(size_of::<Option<Entry>>() <= 40);
 
-/// What is known of a member that is suspect, dead, or not where it says.
+/// What is known of a member that is suspect, dead, or not where it says or says no more.
 #[derive(Debug, Default)]
 struct Rare {
+    /// Where it stands, if that is not where its record does.
+    stand: Option<Stand>,
     suspicion: Option<Suspicion>,
     /// Who saw its port closed, at this stand.
     observers: Vec<NodeId>,
@@ -70,7 +74,8 @@ struct Rare {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.suspicion.is_none()
+        self.stand.is_none()
+            && self.suspicion.is_none()
             && self.observers.is_empty()
             && self.elsewhere.is_none()
             && self.told_at.is_none()
@@ -81,6 +86,24 @@ impl Entry {
     /// Alive or suspect.
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.state, MemberState::Alive | MemberState::Suspect)
+    }
+
+    /// Who it is.
+    pub(crate) fn id(&self) -> NodeId {
+        self.fixed().id
+    }
+
+    /// Which life of it, and which of its refutations or changes, the last statement that was believed is about.
+    pub(crate) fn stand(&self) -> Stand {
+        let later = self.rare.as_ref().and_then(|rare| rare.stand);
+        later.unwrap_or_else(|| self.record_stand())
+    }
+
+    /// The fixed part of the record.
+    fn fixed(&self) -> &Member {
+        let (fixed, _) =
+            Member::ref_from_prefix(&self.record).expect("only what was decoded is kept");
+        fixed
     }
 
     /// The record, encoded.
@@ -98,15 +121,23 @@ impl Entry {
 
     /// Where the record stands.
     pub(crate) fn record_stand(&self) -> Stand {
-        self.view().map_or(Stand::default(), |view| stand_of(&view))
+        stand_of(self.fixed())
     }
 
     /// Takes a newer record.
     pub(crate) fn take_record(&mut self, encoded: &[u8]) {
-        let last = self.last_addr();
-        self.record = encoded.into();
+        let (stand, last) = (self.stand(), self.last_addr());
+        self.record = record::keep(encoded);
+        self.stand_at(stand);
         if let Some(last) = last {
             self.met_at(last);
+        }
+    }
+
+    fn stand_at(&mut self, stand: Stand) {
+        let later = (stand != self.record_stand()).then_some(stand);
+        if later.is_some() || self.rare.is_some() {
+            self.change_rare(|rare| rare.stand = later);
         }
     }
 
@@ -197,10 +228,10 @@ impl Entry {
 }
 
 /// The stand of a record.
-pub(crate) fn stand_of(view: &MemberView<'_>) -> Stand {
+pub(crate) fn stand_of(fixed: &Member) -> Stand {
     Stand {
-        generation: view.fixed.generation.get(),
-        incarnation: view.fixed.incarnation.get(),
+        generation: fixed.generation.get(),
+        incarnation: fixed.incarnation.get(),
     }
 }
 
@@ -270,16 +301,14 @@ impl Table {
         }
         reach(&mut self.entries, peer, || None);
         let entry = Entry {
-            id: view.fixed.id,
-            stand: stand_of(view),
-            record: view.encoded.into(),
+            record: record::keep(view.encoded),
             since: now,
             rare: None,
             live_at: self.live.len() as u32,
             state: MemberState::Alive,
             reached: false,
         };
-        self.hashes[usize::from(bucket_of(&entry.id))] ^= hash_of(&entry);
+        self.hashes[usize::from(bucket_of(&entry.id()))] ^= hash_of(&entry);
         self.live.push(peer);
         self.len += 1;
         self.entries[peer.at()] = Some(entry);
@@ -296,7 +325,7 @@ impl Table {
     ) -> Option<MemberState> {
         let entry = self.entries.get_mut(peer.at())?.as_mut()?;
         let (before, was_live, old) = (entry.state, entry.is_live(), hash_of(entry));
-        let other = stand != entry.stand;
+        let other = stand != entry.stand();
         if entry.rare.is_some() {
             entry.change_rare(|rare| {
                 if state != MemberState::Suspect || other {
@@ -310,10 +339,10 @@ impl Table {
         if before != state {
             entry.since = now;
         }
-        entry.stand = stand;
+        entry.stand_at(stand);
         entry.state = state;
         let is_live = entry.is_live();
-        let (bucket, change) = (usize::from(bucket_of(&entry.id)), old ^ hash_of(entry));
+        let (bucket, change) = (usize::from(bucket_of(&entry.id())), old ^ hash_of(entry));
         self.hashes[bucket] ^= change;
         self.suspects += usize::from(state == MemberState::Suspect);
         self.suspects -= usize::from(before == MemberState::Suspect);
@@ -332,7 +361,7 @@ impl Table {
         };
         let live = entry.is_live();
         self.suspects -= usize::from(entry.state == MemberState::Suspect);
-        self.hashes[usize::from(bucket_of(&entry.id))] ^= hash_of(entry);
+        self.hashes[usize::from(bucket_of(&entry.id()))] ^= hash_of(entry);
         if live {
             self.unlist(peer);
         }
@@ -370,10 +399,11 @@ impl Table {
 /// own clock, never make two views differ.
 fn hash_of(entry: &Entry) -> u64 {
     if entry.is_live() {
+        let stand = entry.stand();
         member_hash(
-            &entry.id,
-            entry.stand.generation,
-            entry.stand.incarnation,
+            &entry.id(),
+            stand.generation,
+            stand.incarnation,
             MemberState::Alive,
         )
     } else {
@@ -386,7 +416,7 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
     use tidings_wire::Boot;
-    use tidings_wire::digest::{Member, Writer};
+    use tidings_wire::digest::Writer;
     use zerocopy::little_endian::U64;
 
     fn record(id: u8) -> Vec<u8> {
@@ -438,7 +468,7 @@ mod tests {
         }
         let mut anew = [0; BUCKETS];
         for (_, entry) in table.iter() {
-            anew[usize::from(bucket_of(&entry.id))] ^= hash_of(entry);
+            anew[usize::from(bucket_of(&entry.id()))] ^= hash_of(entry);
         }
         assert_eq!(&anew, table.hashes());
         for (at, peer) in table.live().iter().enumerate() {

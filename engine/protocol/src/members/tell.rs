@@ -41,10 +41,10 @@ impl Members {
     pub(super) fn tell_record(&mut self, ctx: &Ctx<'_>, peer: PeerIx) {
         if let Some(entry) = self.table.get(peer) {
             let about = About {
-                subject: entry.id,
-                stand: entry.stand,
+                subject: entry.id(),
+                stand: entry.stand(),
                 state: MemberState::Alive,
-                accuser: entry.id,
+                accuser: entry.id(),
             };
             self.gossip.tell(about, entry.record());
             self.wake_gossip(ctx.now);

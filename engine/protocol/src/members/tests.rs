@@ -81,7 +81,7 @@ impl Node {
             at,
             links,
             members,
-            peers: Peers::default(),
+            peers: Peers::new(3),
             rng,
             tx: Tx::default(),
             events: Vec::new(),
@@ -575,7 +575,7 @@ fn a_node_that_restarts_at_once_is_back_within_two_seconds_without_being_dead() 
             world.agrees()
                 && world.up().filter(|node| node.at != 5).all(|node| {
                     let peer = node.peers.find(&id(5)).unwrap();
-                    node.members.table.get(peer).unwrap().stand.generation == 2
+                    node.members.table.get(peer).unwrap().stand().generation == 2
                 })
         };
         let took = world.until(10 * SECOND, back).unwrap();
@@ -630,7 +630,7 @@ fn two_nodes_that_hold_each_other_dead_over_a_link_that_works_come_together() {
         let now = world.now;
         world.node(at).with(now, |members, ctx| {
             let peer = ctx.peers.intern(id(1 - at));
-            let stand = members.table.get(peer).unwrap().stand;
+            let stand = members.table.get(peer).unwrap().stand();
             members.table.shift(now, peer, stand, MemberState::Dead);
         });
     }
@@ -778,7 +778,7 @@ fn dead_by_anti_entropy_is_a_suspicion_and_nobody_leaves_by_anothers_word() {
     let now = world.now + 2 * SECOND;
     let node = world.node(1);
     let peer = node.peers.find(&id(2)).unwrap();
-    let stand = node.members.table.get(peer).unwrap().stand;
+    let stand = node.members.table.get(peer).unwrap().stand();
     let mut hear = |state, via| {
         let said = rumour(id(2), stand, state, id(3), false);
         node.with(now, |members, ctx| {
@@ -898,7 +898,7 @@ fn new_metadata_and_table_versions_reach_all_with_one_record_per_flush() {
             node.at
         );
         assert_eq!(node.members.record(peer).unwrap().meta, b"zone=a");
-        assert_eq!(node.members.table.get(peer).unwrap().stand.incarnation, 1);
+        assert_eq!(node.members.table.get(peer).unwrap().stand().incarnation, 1);
     }
 }
 
