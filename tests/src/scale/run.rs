@@ -92,8 +92,9 @@ impl Figures {
 /// Measures one size. `tell` hears how far it is.
 pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
     let mut run = Run::new(seed, nodes);
-    let steps: [Step; 4] = [
+    let steps: [Step; 5] = [
         ("join", Run::join),
+        ("settle", Run::settle),
         ("steady", Run::steady),
         ("churn", Run::churn),
         ("loss", Run::loss),
@@ -113,6 +114,7 @@ pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
 pub fn measure_quiet(seed: u64, nodes: usize) -> Figures {
     let mut run = Run::new(seed, nodes);
     run.join();
+    run.settle();
     run.steady();
     run.figures.real = run.begun.elapsed();
     run.figures
@@ -165,6 +167,9 @@ impl Run {
         self.figures.join_view = self.wait_for_one_view();
         self.figures.join = self.part(began, before);
         self.world.sights.clear();
+    }
+
+    fn settle(&mut self) {
         self.world.run(SETTLING_NS);
     }
 

@@ -60,8 +60,9 @@ fn a_killed_subscriber_misses_nothing_and_its_duplicates_are_flagged() {
             "seed {seed}: in order"
         );
         assert!(
-            // What was sent before the publisher knew that the subscription was gone, or is back, may have arrived.
-            later.iter().filter(|g| g.again).all(|g| g.seq < 2100),
+            // What was sent before the publisher knew that the subscription was gone, or is back, may have arrived: it hears that 0.1 s
+            // later where the first try is lost.
+            later.iter().filter(|g| g.again).all(|g| g.seq < 2300),
             "seed {seed}"
         );
         net.all_links(Rule::GOOD);

@@ -1,5 +1,7 @@
 //! What is told on: records and rumours, each a bounded number of times, the least told first.
 
+use std::collections::BTreeMap;
+
 use tidings_wire::NodeId;
 use tidings_wire::digest::MemberState;
 
@@ -8,6 +10,8 @@ use super::table::Stand;
 
 /// Statements queued at once; beyond it the most told one goes.
 const QUEUE_MAX: usize = 2048;
+/// Statements passed over in one draw because they do not fit.
+const MISFITS_MAX: usize = 16;
 /// Tellings of one statement per decade of members.
 const TELLINGS_PER_DECADE: u32 = 4;
 
@@ -34,31 +38,54 @@ impl About {
 struct Statement {
     about: About,
     bytes: Record,
-    told: u32,
 }
 
-/// The queue of statements.
+/// Where a statement is in the queue: how often it was told, and its number.
+type Place = (u32, u64);
+
+/// The queue of statements: the least told first, of those the oldest. After the start of thousands it is full for minutes, and every
+/// datagram of membership draws from it.
 #[derive(Default)]
 pub(crate) struct Gossip {
-    queue: Vec<Statement>,
+    queue: BTreeMap<Place, Statement>,
+    /// By subject and number, how often each statement was told.
+    told: BTreeMap<(NodeId, u64), u32>,
+    last_no: u64,
 }
 
 impl Gossip {
     /// Queues an encoded statement; older ones about the same subject are dropped.
     pub(crate) fn tell(&mut self, about: About, bytes: &[u8]) {
-        self.queue
-            .retain(|statement| !statement.about.is_superseded_by(&about));
-        if self.queue.len() >= QUEUE_MAX {
-            let most = (0..self.queue.len()).max_by_key(|at| self.queue[*at].told);
-            if let Some(at) = most {
-                self.queue.swap_remove(at);
-            }
+        let same = (about.subject, 0)..=(about.subject, u64::MAX);
+        let places = self.told.range(same).map(|(&(_, no), &told)| (told, no));
+        let superseded = |place: &Place| {
+            let queued = self.queue.get(place);
+            queued.is_some_and(|statement| statement.about.is_superseded_by(&about))
+        };
+        let old: Vec<Place> = places.filter(superseded).collect();
+        for place in old {
+            self.remove(place);
         }
-        self.queue.push(Statement {
-            about,
-            bytes: record::keep(bytes),
-            told: 0,
-        });
+        if self.queue.len() >= QUEUE_MAX
+            && let Some((most, _)) = self.queue.last_key_value()
+        {
+            self.remove(*most);
+        }
+        self.last_no += 1;
+        let bytes = record::keep(bytes);
+        self.insert((0, self.last_no), Statement { about, bytes });
+    }
+
+    fn insert(&mut self, place: Place, statement: Statement) {
+        let (told, no) = place;
+        self.told.insert((statement.about.subject, no), told);
+        self.queue.insert(place, statement);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Statement> {
+        let statement = self.queue.remove(&place)?;
+        self.told.remove(&(statement.about.subject, place.1));
+        Some(statement)
     }
 
     /// Whether there is nothing to tell.
@@ -68,32 +95,43 @@ impl Gossip {
 
     /// Hands the least told statements that fit `room` bytes to `put`, until it refuses one, in a view of `live` members.
     pub(crate) fn draw(&mut self, room: usize, live: usize, mut put: impl FnMut(&[u8]) -> bool) {
-        if self.queue.is_empty() {
-            return;
-        }
-        self.queue.sort_by_key(|statement| statement.told);
-        let mut left = room;
-        for statement in &mut self.queue {
+        let (mut left, mut misfits) = (room, 0);
+        let mut drawn = Vec::new();
+        for (place, statement) in &self.queue {
             let len = statement.bytes.len().next_multiple_of(8);
             if len > left {
+                misfits += 1;
+                if misfits > MISFITS_MAX {
+                    break;
+                }
                 continue;
             }
             if !put(&statement.bytes) {
                 break;
             }
             left -= len;
-            statement.told += 1;
+            drawn.push(*place);
+        }
+        for place in drawn {
+            if let Some(statement) = self.remove(place) {
+                self.insert((place.0 + 1, place.1), statement);
+            }
         }
         let limit = tellings(live);
-        self.queue.retain(|statement| statement.told < limit);
+        while let Some((most, _)) = self.queue.last_key_value()
+            && most.0 >= limit
+        {
+            self.remove(*most);
+        }
         if self.queue.is_empty() {
-            // A join of thousands leaves room for thousands behind.
-            self.queue = Vec::new();
+            // An empty map keeps a node for its next entries.
+            (self.queue, self.told) = Default::default();
         }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
+        assert_eq!(self.queue.len(), self.told.len());
         self.queue.len()
     }
 }

@@ -451,7 +451,9 @@ impl Members {
         self.ask_suspects(ctx, peer);
         let live = known
             .is_some_and(|(state, _)| matches!(state, MemberState::Alive | MemberState::Suspect));
-        if !self.sync.is_settled(ctx.now) || (!live && initiated) {
+        let joins =
+            !self.sync.is_settled(ctx.now) && self.sync.may_compare(ctx.now, self.alive_count());
+        if joins || (!live && initiated) {
             self.sync_with(ctx, peer);
         }
     }

@@ -13,6 +13,13 @@ use crate::rng::Rng;
 const PERIOD_NS: u64 = 20 * SECOND;
 /// A node that exchanged its first buckets this long ago knows the cluster: what is new to it is news.
 const SETTLING_NS: u64 = 5 * SECOND;
+/// Until the next comparison after one that found a difference, +- 50 %: at least this, ...
+const SOON_NS: u64 = SECOND;
+/// ... and this for each member, so that a node is told at most some 2,000 records a second, however many there are. Those who join at
+/// once all differ in nearly all buckets, and each pair of them that compares exchanges nearly all that it knows.
+const PACE_NS: u64 = SECOND / 2000;
+/// A peer that has our hashes sends by itself what it has of what differs; after this long it is asked all the same.
+const AWAITED_NS: u64 = 5 * SECOND;
 /// Peers that pages are sent to at once.
 const JOBS_MAX: usize = 64;
 /// Room that is left in a peer's bulk queue for what else goes there.
@@ -25,18 +32,37 @@ struct Job {
     peer: PeerIx,
     buckets: Bitmap,
     next: usize,
+    /// Not begun: our own record is first.
     own: bool,
     /// The peer is told where they end: by a BUCKET_ASK for nothing.
     ends: bool,
 }
 
 /// The state of anti-entropy.
-#[derive(Default)]
 pub(crate) struct Sync {
+    /// Between the last comparison and the next.
+    pause: u64,
     jobs: Vec<Job>,
     first_at: Option<u64>,
+    /// When we last began a comparison with a peer because we had met it.
+    met_at: Option<u64>,
+    /// Peers that have our hashes, since when, and have not said that this is all.
+    awaited: Vec<(PeerIx, u64)>,
     /// A peer has sent all that we lacked when we met it.
     joined: bool,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            pause: PERIOD_NS,
+            jobs: Vec::new(),
+            first_at: None,
+            met_at: None,
+            awaited: Vec::new(),
+            joined: false,
+        }
+    }
 }
 
 impl Sync {
@@ -50,12 +76,27 @@ impl Sync {
         self.first_at.is_some_and(|at| now >= at + SETTLING_NS)
     }
 
+    #[cfg(test)]
+    pub(super) fn pause(&self) -> u64 {
+        self.pause
+    }
+
+    /// Whether somebody who joins compares views with one more peer that it meets: what the last tells need not be told again.
+    pub(super) fn may_compare(&mut self, now: u64, live: usize) -> bool {
+        let may = self.met_at.is_none_or(|at| now >= at + pace(live));
+        if may {
+            self.met_at = Some(now);
+        }
+        may
+    }
+
     fn add(&mut self, peer: PeerIx, buckets: &Bitmap, ends: bool) {
-        if let Some(job) = self.jobs.iter_mut().find(|job| job.peer == peer) {
+        // What has begun is not begun anew for the sake of other buckets.
+        let mut jobs = self.jobs.iter_mut();
+        if let Some(job) = jobs.find(|job| job.peer == peer && job.own) {
             for (byte, more) in job.buckets.iter_mut().zip(buckets) {
                 *byte |= more;
             }
-            (job.next, job.own) = (0, true);
             job.ends |= ends;
         } else if self.jobs.len() < JOBS_MAX {
             self.jobs.push(Job {
@@ -69,9 +110,14 @@ impl Sync {
     }
 }
 
-/// How long until the next comparison.
+/// How long until the first comparison.
 pub(super) fn wait(rng: &mut Rng) -> u64 {
     rng.jitter(PERIOD_NS)
+}
+
+/// The least time between two comparisons that find all buckets different.
+fn pace(live: usize) -> u64 {
+    live as u64 * PACE_NS
 }
 
 fn has(bitmap: &Bitmap, bucket: u8) -> bool {
@@ -80,7 +126,8 @@ fn has(bitmap: &Bitmap, bucket: u8) -> bool {
 
 impl Members {
     pub(super) fn on_sync(&mut self, ctx: &mut Ctx<'_>) {
-        self.arm_late(Timer::Sync, ctx.now + wait(ctx.rng));
+        self.sync.pause = (self.sync.pause * 2).min(PERIOD_NS);
+        self.arm_late(Timer::Sync, ctx.now + ctx.rng.jitter(self.sync.pause));
         let links = &*ctx.links;
         let linked = self.pick(ctx.rng, 1, |peer, _| links.is_up(peer));
         if let Some(peer) = linked.first() {
@@ -96,6 +143,9 @@ impl Members {
         let Some(link) = ctx.links.link_mut(peer) else {
             return;
         };
+        let awaited = &mut self.sync.awaited;
+        awaited.retain(|(other, at)| *other != peer && ctx.now < at + AWAITED_NS);
+        awaited.push((peer, ctx.now));
         for first in (0..BUCKETS).step_by(BUCKETS_PER_DIGEST) {
             let page = &hashes[first..first + BUCKETS_PER_DIGEST];
             link.bulk
@@ -129,7 +179,18 @@ impl Members {
         if differs || last {
             self.sync.add(from, &ask.bitmap, last);
         }
-        if differs && let Some(link) = ctx.links.link_mut(from) {
+        if differs {
+            self.compare_soon(ctx);
+        }
+        // Who has our hashes sends all that it has of what differs, unasked.
+        let awaited = &self.sync.awaited;
+        let comes = awaited
+            .iter()
+            .any(|(peer, at)| *peer == from && ctx.now < at + AWAITED_NS);
+        if differs
+            && !comes
+            && let Some(link) = ctx.links.link_mut(from)
+        {
             link.ctl.push_with(|writer| writer.put(&ask));
         }
     }
@@ -139,15 +200,34 @@ impl Members {
         self.sync.first_at.get_or_insert(ctx.now);
         if ask.bitmap == Bitmap::default() {
             self.sync.joined = true;
+            self.sync.awaited.retain(|(peer, _)| *peer != from);
             return;
         }
         self.sync.add(from, &ask.bitmap, false);
+        self.compare_soon(ctx);
+    }
+
+    // Where one other view differs more may: the next comparison is soon, and those after it are further and further apart.
+    fn compare_soon(&mut self, ctx: &mut Ctx<'_>) {
+        let soon = pace(self.alive_count()).clamp(SOON_NS, PERIOD_NS);
+        if self.sync.pause > soon {
+            self.sync.pause = soon;
+            self.arm_late(Timer::Sync, ctx.now + ctx.rng.jitter(soon));
+        }
     }
 
     /// Goes on with pages, as far as the peers' queues take them.
     pub(super) fn send_pages(&mut self, ctx: &mut Ctx<'_>) {
         let mut jobs = std::mem::take(&mut self.sync.jobs);
-        jobs.retain_mut(|job| !self.send_page(ctx.links, job));
+        let mut busy: Vec<PeerIx> = Vec::new();
+        jobs.retain_mut(|job| {
+            // One after the other: the last tells the peer that this is all.
+            let done = !busy.contains(&job.peer) && self.send_page(ctx.links, job);
+            if !done {
+                busy.push(job.peer);
+            }
+            !done
+        });
         self.sync.jobs = jobs;
     }
 
@@ -201,4 +281,22 @@ fn page(entry: &Entry, me: tidings_wire::NodeId) -> (&[u8], Option<Rumour>) {
         .then(|| rumour(entry.id(), entry.stand(), entry.state, accuser, false));
     let record = if entry.is_live() { entry.record() } else { &[] };
     (record, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_joins_compares_with_those_it_meets_at_the_pace_at_which_records_are_told() {
+        let mut sync = Sync::default();
+        assert!(sync.may_compare(SECOND, 0));
+        assert!(!sync.may_compare(SECOND + SECOND / 2 - 1, 1000));
+        assert!(sync.may_compare(SECOND + SECOND / 2, 1000));
+        assert!(!sync.may_compare(SECOND + SECOND / 2 + 1, 1000));
+        assert!(
+            sync.may_compare(SECOND + SECOND / 2 + 1, 0),
+            "a few cost nothing"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidings_wire::digest::{Digest, Digests, MemberState};
+use tidings_wire::digest::{Digest, Digests, MemberState, Writer};
 use tidings_wire::{Boot, Class, KeyRecord, Keyring, NodeId, OverlayId, Suite};
 
 use super::*;
@@ -794,6 +794,71 @@ fn dead_by_anti_entropy_is_a_suspicion_and_nobody_leaves_by_anothers_word() {
     let dead = hear(MemberState::Dead, Via::Gossip);
     assert_eq!(dead, Some(MemberState::Dead));
     assert_eq!(world.node(1).members.counters.invalid, 1);
+}
+
+#[test]
+fn a_difference_brings_the_next_comparison_forward_and_agreement_puts_it_off() {
+    let mut world = World::joined(3);
+    world.run(120 * SECOND);
+    let pause = |world: &World, at: usize| world.nodes[at].as_ref().unwrap().members.sync.pause();
+    let longest = pause(&world, 1);
+    assert!((0..3).all(|at| pause(&world, at) == longest));
+    let node = world.node(1);
+    let forgotten = node.peers.find(&id(2)).unwrap();
+    node.members.table.remove(forgotten);
+    let found = world.until(2 * longest, |world| pause(world, 1) == SECOND);
+    assert!(
+        found.is_some(),
+        "somebody compares with node 1, or it with somebody"
+    );
+    assert!(world.until(SECOND, World::agrees).is_some());
+    world.run(2 * SECOND);
+    let next = pause(&world, 1);
+    assert!(next > SECOND && next < longest, "{} s", next / SECOND);
+    world.run(120 * SECOND);
+    assert!((0..3).all(|at| pause(&world, at) == longest));
+}
+
+#[test]
+fn a_joiner_is_told_each_member_once() {
+    let mut world = World::new(2);
+    let late = world.nodes[1].take();
+    world.run(SECOND);
+    let now = world.now;
+    let node = world.node(0);
+    let mut told = 0;
+    for member in 2..802 {
+        let record = record(member);
+        let Some(Ok(Digest::Member(view))) = Digests::new(&record).next() else {
+            panic!("a record")
+        };
+        let peer = node.peers.intern(view.fixed.id);
+        assert!(node.members.table.insert(now, peer, &view));
+        told += record.len() as u64;
+    }
+    world.nodes[1] = late;
+    let before = world.bytes;
+    let all = |world: &World| world.nodes[1].as_ref().unwrap().members.alive_count() > 800;
+    world.until(SECOND, all).expect("it learns of all");
+    world.run(50 * MS);
+    let bytes = world.bytes - before;
+    // Besides headers: handshakes, hashes, probes of the path.
+    assert!(bytes < told * 5 / 4, "{bytes} B for {told} B of records");
+}
+
+/// A record of a node that does not run.
+fn record(node: usize) -> Vec<u8> {
+    let member = tidings_wire::digest::Member {
+        id: id(node),
+        boot: Boot([1; 16]),
+        generation: U64::new(1),
+        state: MemberState::Alive as u8,
+        ..Default::default()
+    };
+    let mut bytes = [0; 200];
+    let mut writer = Writer::new(&mut bytes);
+    assert!(writer.put_member(&member, "name", "", &[addr(node).into()], b""));
+    writer.as_bytes().to_vec()
 }
 
 #[test]
