@@ -50,6 +50,8 @@ pub(crate) struct Probing {
     /// Of a view larger than `PARTNERS`: those that it was when they were chosen from so many.
     partners: Vec<PeerIx>,
     chosen_from: usize,
+    /// The changes of the view until then.
+    chosen_at: Option<u64>,
     last_no: u32,
     probes: BTreeMap<u32, Probe>,
     relays: BTreeMap<u32, Relay>,
@@ -95,6 +97,12 @@ impl Members {
     /// Of the live members the next by id, and those that rank first by a hash that no other node shares: it chooses others, and
     /// whoever joins or dies changes little.
     fn choose_partners(&mut self) {
+        // Most of a round's members are heard anyway, and a round may take a second: a view of thousands is looked through if it changed.
+        let changes = Some(self.table.changes());
+        if self.probing.chosen_at == changes {
+            return;
+        }
+        self.probing.chosen_at = changes;
         let partners = &mut self.probing.partners;
         partners.clear();
         partners.extend_from_slice(self.table.live());

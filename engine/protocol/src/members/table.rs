@@ -239,6 +239,8 @@ pub(crate) fn stand_of(fixed: &Member) -> Stand {
 pub(crate) struct Table {
     entries: Vec<Option<Entry>>,
     live: Vec<PeerIx>,
+    /// Counts the changes of `live`.
+    changes: u64,
     suspects: usize,
     len: usize,
     hashes: [u64; BUCKETS],
@@ -249,6 +251,7 @@ impl Default for Table {
         Self {
             entries: Vec::new(),
             live: Vec::new(),
+            changes: 0,
             suspects: 0,
             len: 0,
             hashes: [0; BUCKETS],
@@ -276,6 +279,11 @@ impl Table {
     /// Alive and suspect members, in no order that means anything.
     pub(crate) fn live(&self) -> &[PeerIx] {
         &self.live
+    }
+
+    /// How often [`Table::live`] has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Suspect members.
@@ -310,6 +318,7 @@ impl Table {
         };
         self.hashes[usize::from(bucket_of(&entry.id()))] ^= hash_of(&entry);
         self.live.push(peer);
+        self.changes += 1;
         self.len += 1;
         self.entries[peer.at()] = Some(entry);
         true
@@ -377,6 +386,7 @@ impl Table {
     fn list(&mut self, peer: PeerIx) {
         let at = self.live.len();
         self.live.push(peer);
+        self.changes += 1;
         if let Some(entry) = self.get_mut(peer) {
             entry.live_at = at as u32;
         }
@@ -387,6 +397,7 @@ impl Table {
             return;
         };
         self.live.swap_remove(at);
+        self.changes += 1;
         if let Some(moved) = self.live.get(at).copied()
             && let Some(entry) = self.get_mut(moved)
         {
