@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidings_tests::blackbox::{
-    Cluster, Done, OVERLAY, beside_others, eventually, figure, on_a_small_disk, refuse_io_uring,
-    tidings,
+    Cluster, Done, OVERLAY, beside_others, eventually, figure, on_a_small_disk, refuse_fsync,
+    refuse_io_uring, tidings,
 };
 use tidings_tests::host::{Host, Process};
 use tidings_tests::lab::{self, Classes, Lab};
@@ -502,6 +502,86 @@ fn a_full_disk_is_told_at_the_start_and_survived_later() {
     assert!(lines <= 3, "{lines} lines about the disk in 15 s");
     daemon.term().unwrap();
     assert_eq!(daemon.wait(10 * SECOND).unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_disk_that_fails_is_told_at_the_start_and_nothing_is_lost() {
+    needs_lab!();
+    let _turn = beside_others();
+    let cluster = Cluster::builder().nodes(1).build();
+    let node = cluster.node(1);
+    let data = node.home().join("data");
+    let start_fails = || {
+        let mut command = node.run_command();
+        refuse_fsync(&mut command);
+        let daemon = node.launch(command);
+        let end = daemon.wait(5 * SECOND).unwrap();
+        assert!(!end.success() && end.code().is_some(), "{end}");
+        let told = daemon.stderr();
+        let names_it = told.contains(data.to_str().unwrap()) && told.contains("os error 5");
+        assert!(names_it, "{told:.500}");
+    };
+    // An identity that may be gone after the next power cut is none.
+    start_fails();
+    node.start();
+    cluster.wait_whole(WITHIN);
+    let identity = |stats: tidings_tests::blackbox::Stats| stats.value()["node"]["id"].to_string();
+    let before = identity(node.stats());
+    node.kill9();
+    start_fails();
+    node.start();
+    assert_eq!(identity(node.stats()), before);
+}
+
+#[test]
+fn a_device_that_takes_nothing_for_a_while_loses_nothing() {
+    needs_lab!();
+    let _turn = beside_others();
+    let cluster = Cluster::builder().nodes(2).build();
+    cluster.nodes().for_each(|node| drop(node.start()));
+    cluster.wait_whole(WITHIN);
+    let device = |limit: &str| {
+        let mut tc = cluster.lab().host(1).command("tc");
+        tc.args([
+            "qdisc", "replace", "dev", "eth0", "root", "pfifo", "limit", limit,
+        ]);
+        tc.status()
+    };
+    let subscriber = cluster
+        .node(2)
+        .subscribe(&[OVERLAY, "enough", "--count", "500"]);
+    // A queue of no length: the kernel says ENOBUFS to whoever wants to hear of errors.
+    match device("0") {
+        Ok(end) if end.success() => {}
+        other => {
+            lab::skipped(&format!("no tc (of iproute2) here: {other:?}"));
+            return;
+        }
+    }
+    let path = cluster.folder().join("lines");
+    std::fs::write(&path, "a line\n".repeat(500)).unwrap();
+    let path = path.to_str().unwrap();
+    let args = ["pub", OVERLAY, "enough", "--lines", "--file", path];
+    let publisher = cluster
+        .node(1)
+        .spawn(&[&args[..], &["--confirm", "delivered"]].concat());
+    std::thread::sleep(2 * SECOND);
+    assert!(
+        publisher.is_running(),
+        "nothing can have arrived: {}",
+        publisher.stderr()
+    );
+    assert!(device("1000").unwrap().success());
+    assert_eq!(
+        publisher.wait(WITHIN).unwrap().code(),
+        Some(0),
+        "{}",
+        publisher.stderr()
+    );
+    assert_eq!(subscriber.process().wait(WITHIN).unwrap().code(), Some(0));
+    let refused = cluster.node(1).stats().sum("send_no_room");
+    assert!(refused > 0, "what the device did not take is counted");
+    figure(format_args!("{refused} sends found no room"));
 }
 
 /// Writes until there is no room.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidings_tests::blackbox::{
-    Cluster, OVERLAY, Recorder, Seen, Watcher, beside_others, classes, eventually, figure, replay,
+    Cluster, Flood, Junk, OVERLAY, Recorder, Seen, Watcher, alone, beside_others, classes,
+    commonest, eventually, figure, replay,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,4 +183,64 @@ fn nothing_recorded_before_a_restart_is_accepted_after_it() {
         "{:?}",
         Seen::of(&messages).unflagged
     );
+}
+
+#[test]
+fn a_replay_as_fast_as_one_core_can_is_refused_and_what_it_costs_is_told() {
+    if !tidings_tests::lab::ready() {
+        return;
+    }
+    if let Err(missing) = tidings_tests::lab::bridge_available() {
+        tidings_tests::lab::skipped(&missing);
+        return;
+    }
+    let _turn = alone();
+    // A bridge, so that batches arrive as they were sent; host 3 is the attacker.
+    let cluster = Cluster::builder().nodes(2).hosts(3).bridge().build();
+    let recorder = Recorder::between(cluster.lab().host(1), cluster.lab().host(2));
+    cluster.nodes().for_each(|node| drop(node.start()));
+    cluster.wait_whole(20 * SECOND);
+    let subscriber = cluster.node(2).subscribe(&[OVERLAY, "recorded"]);
+    let mut client = cluster.node(1).client();
+    let publisher = client.open(OVERLAY, "recorded").unwrap();
+    eventually("a subscription", 10 * SECOND, || {
+        client.owed(publisher).unwrap() == 1
+    });
+    for _ in 0..200 {
+        client.publish(publisher, &[7; 1000]).unwrap();
+        client.flush().unwrap();
+        // Each alone, or the recorder sees batches.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    subscriber.wait_written(200 * 1000, 20 * SECOND);
+    drop((subscriber, client));
+    // Of the stream: what names the boot of its receiver the kernel drops for the node, at no cost to it.
+    let datagrams = commonest(&recorder.frames());
+    assert!(datagrams.len() > 100, "{}", datagrams.len());
+    restart(&cluster, &[2]);
+    cluster.node(1).daemon().stop().unwrap();
+    let victim = cluster.node(2).daemon();
+    let (before, cpu) = (counted(&cluster, 2, 1), victim.cpu().unwrap());
+    let sent = Flood::run(
+        cluster.lab().host(3),
+        cluster.node(2).address(),
+        &Junk::Again(datagrams),
+        2 * SECOND,
+    );
+    let (after, cpu) = (counted(&cluster, 2, 1), victim.cpu().unwrap() - cpu);
+    cluster.node(1).daemon().cont().unwrap();
+    let received = after.received - before.received;
+    let each = cpu.as_nanos() / u128::from(received.max(1));
+    figure(format_args!(
+        "{sent} sent in 2 s, {received} received, {each} ns of a core each: 500,000 a second take {} % of a core",
+        each * 500_000 / 10_000_000
+    ));
+    assert!(received > 10_000, "{received} datagrams are no flood");
+    assert_eq!(
+        (after.opened, after.links, after.delivered),
+        (before.opened, before.links, before.delivered),
+        "something recorded was accepted"
+    );
+    assert!(after.refused - before.refused >= received * 9 / 10);
+    cluster.wait_whole(20 * SECOND);
 }

@@ -434,6 +434,77 @@ mod tests {
         alone.join().unwrap();
     }
 
+    /// What a thread finds to which the kernel refuses every `sendmmsg` with `errno`: a filter cannot be taken off again.
+    fn refused_with(errno: libc::c_int, runs: usize) -> Sent {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+        let thread = std::thread::spawn(move || {
+            let tx = socket(Family::V4, "127.0.0.1:0");
+            let rx = socket(Family::V4, "127.0.0.1:0");
+            let run = Datagrams {
+                to: rx.local_addr().unwrap(),
+                class: Class::Fan,
+                segment: 5,
+                bytes: b"bytes",
+            };
+            let program = [
+                // The number of the call comes first.
+                step(LOAD, 0, 0, 0),
+                step(EQUAL, libc::SYS_sendmmsg as u32, 0, 1),
+                step(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
+                step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+            ];
+            let filter = libc::sock_fprog {
+                len: program.len() as u16,
+                filter: program.as_ptr().cast_mut(),
+            };
+            // SAFETY: the kernel copies the program, which lives for the call, and does not write to it; only this thread is bound.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+                let mode = libc::SECCOMP_MODE_FILTER;
+                let installed = libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter);
+                assert_eq!(installed, 0, "{}", io::Error::last_os_error());
+            }
+            // Of two ports in turn, or they would be gathered to one send.
+            let other = Datagrams {
+                to: tx.local_addr().unwrap(),
+                ..run
+            };
+            let all = (0..runs).map(|at| if at % 2 == 0 { run } else { other });
+            Sender::new().send(&tx, 0, all)
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_and_a_packet_filter_cost_what_was_to_be_sent_and_no_time() {
+        for errno in [libc::EAGAIN, libc::ENOBUFS] {
+            // A full socket is not asked again for the rest of a batch.
+            let sent = refused_with(errno, 10);
+            let expected = Sent {
+                calls: 1,
+                no_room: 10,
+                ..Sent::default()
+            };
+            assert_eq!(sent, expected);
+        }
+        for errno in [libc::EPERM, libc::EACCES, libc::ENETUNREACH, libc::EIO] {
+            let sent = refused_with(errno, 10);
+            let expected = Sent {
+                calls: 10,
+                refused: 10,
+                ..Sent::default()
+            };
+            assert_eq!(sent, expected);
+        }
+        // Errors that others' datagrams left behind are not waited for without end.
+        let sent = refused_with(libc::ECONNREFUSED, 2);
+        assert_eq!((sent.refused, sent.errors), (2, true));
+        assert!(sent.calls <= 2 * (SEND_RETRIES_MAX + 1));
+    }
+
     #[test]
     fn a_route_without_offload_gets_single_datagrams_until_the_time_is_over() {
         let (tx, rx) = (

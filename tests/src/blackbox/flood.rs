@@ -1,4 +1,4 @@
-//! Junk from one whole core: batches of datagrams by segmentation offload, as fast as the kernel takes them.
+//! Junk, or what was recorded, from one whole core: batches of datagrams by segmentation offload, as fast as the kernel takes them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,13 +16,15 @@ pub enum Junk {
     FirstByte(u8),
     /// This header, then random bytes.
     Header(Vec<u8>),
+    /// These datagrams, all of one size, in turn.
+    Again(Vec<Vec<u8>>),
 }
 
 /// Floods one address.
 #[derive(Debug)]
 pub struct Flood;
 
-/// Bytes of each datagram.
+/// Bytes of each datagram that is made up.
 const SIZE: usize = 1200;
 /// Datagrams of a batch; the kernel takes at most 64.
 const BATCH: usize = 48;
@@ -41,14 +43,18 @@ impl Flood {
         let socket = host
             .inside(|| std::net::UdpSocket::bind(any))
             .expect("a socket");
-        set_udp_segment(&socket, SIZE as u16).expect("UDP_SEGMENT");
+        let size = match junk {
+            Junk::Again(datagrams) => datagrams[0].len(),
+            _ => SIZE,
+        };
+        set_udp_segment(&socket, size as u16).expect("UDP_SEGMENT");
         socket.connect(target).expect("connected");
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut batch = vec![0; BATCH * SIZE];
+        let mut batch = vec![0; BATCH * size];
         let began = Instant::now();
         let mut sent = 0;
         while began.elapsed() < lasting {
-            fill(&mut batch, junk, &mut state);
+            fill(&mut batch, size, junk, &mut state);
             for _ in 0..16 {
                 // A full queue or an ICMP answer is nothing to a flood.
                 if socket.send(&batch).is_ok() {
@@ -92,7 +98,7 @@ impl Drop for End<'_> {
     }
 }
 
-fn fill(batch: &mut [u8], junk: &Junk, state: &mut u64) {
+fn fill(batch: &mut [u8], size: usize, junk: &Junk, state: &mut u64) {
     for word in batch.chunks_mut(8) {
         // xorshift64*
         *state ^= *state >> 12;
@@ -101,8 +107,12 @@ fn fill(batch: &mut [u8], junk: &Junk, state: &mut u64) {
         let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes();
         word.copy_from_slice(&random[..word.len()]);
     }
-    for datagram in batch.chunks_mut(SIZE) {
+    for datagram in batch.chunks_mut(size) {
         match junk {
+            Junk::Again(datagrams) => {
+                *state = state.wrapping_add(1);
+                datagram.copy_from_slice(&datagrams[*state as usize % datagrams.len()]);
+            }
             Junk::Random => {}
             Junk::FirstByte(byte) => datagram[0] = *byte,
             Junk::Header(header) => datagram[..header.len()].copy_from_slice(header),

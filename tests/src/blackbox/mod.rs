@@ -32,12 +32,12 @@ pub use flood::{Flood, Junk};
 pub use members::{Member, Watcher};
 pub use messages::{Message, Seen, messages};
 pub use node::Node;
-pub use replay::{Recorder, classes, replay};
+pub use replay::{Recorder, classes, commonest, replay};
 pub use sniff::{Sniffed, Sniffer};
 pub use stats::Stats;
 pub use sys::{
-    beside_mounts_of, clocks_can_be_shifted, limit_locked_memory, on_a_small_disk, refuse_io_uring,
-    shift_clocks,
+    beside_mounts_of, clocks_can_be_shifted, limit_locked_memory, on_a_small_disk, refuse_fsync,
+    refuse_io_uring, shift_clocks,
 };
 pub use text::{RealText, difference, real_text};
 pub use turn::{Turn, alone, beside_others};

@@ -91,6 +91,17 @@ pub fn classes(frames: &[Vec<u8>]) -> [usize; 16] {
     counts
 }
 
+/// The datagrams of the size that most bytes among the frames are of.
+pub fn commonest(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let datagrams = || frames.iter().map(|frame| &frame[HEADERS..]);
+    let count = |len: usize| datagrams().filter(|d| d.len() == len).count();
+    let len = datagrams()
+        .map(<[u8]>::len)
+        .max_by_key(|len| len * count(*len));
+    let alike = datagrams().filter(|d| Some(d.len()) == len);
+    alike.map(<[u8]>::to_vec).collect()
+}
+
 /// Sends the frames from `host`, in order, in pieces that nothing on the way drops.
 ///
 /// # Panics

@@ -32,14 +32,28 @@ fn step(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 
 /// Makes the kernel refuse io_uring to the command with EPERM, as container runtimes do.
 pub fn refuse_io_uring(command: &mut Command) {
-    let [setup, enter, register] = IO_URING_CALLS;
+    refuse(command, IO_URING_CALLS, libc::EPERM);
+}
+
+/// Makes what the command writes never reach the disk for sure: EIO, as from a disk that is broken.
+pub fn refuse_fsync(command: &mut Command) {
+    let calls = [
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+        libc::SYS_sync_file_range,
+    ];
+    refuse(command, calls.map(|call| call as u32), libc::EIO);
+}
+
+fn refuse(command: &mut Command, calls: [u32; 3], errno: libc::c_int) {
+    let [first, second, third] = calls;
     let program = [
         step(LOAD_WORD, NUMBER_OFFSET, 0, 0),
-        step(JUMP_EQUAL, setup, 3, 0),
-        step(JUMP_EQUAL, enter, 2, 0),
-        step(JUMP_EQUAL, register, 1, 0),
+        step(JUMP_EQUAL, first, 3, 0),
+        step(JUMP_EQUAL, second, 2, 0),
+        step(JUMP_EQUAL, third, 1, 0),
         step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        step(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
     ];
     let install = move || {
         let filter = libc::sock_fprog {

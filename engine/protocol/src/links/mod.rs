@@ -478,11 +478,12 @@ impl Links {
         let due = link.deadline(now).map(|at| at.max(now + 1));
         let rest = link.looked_at(now, rest);
         let redials = link.redials(now);
+        let renews = !link.dialled && link.sessions.used_ref().is_worn();
         let until = due.unwrap_or(u64::MAX).min(rest + LATE_NS);
         self.timers
             .arm_within(Timer::Link(peer), rest.min(until), until);
-        if redials {
-            self.redial(peer, false);
+        if redials || renews {
+            self.redial(peer, renews);
         }
     }
 

@@ -5,6 +5,7 @@
 //! ends open at once, both hold both sessions; the one that the smaller node id opened is preferred. Neither session is
 //! refused, so a pair is never locked out.
 
+use tidings_wire::limits::COUNTER_END;
 use tidings_wire::{Boot, NodeId, PairIdentity, PairKeys, RestingKeys};
 
 /// Sessions opened within this time of each other count as opened at once.
@@ -15,6 +16,8 @@ const LINGER_NS: u64 = 3_000_000_000;
 const UNCONFIRMED_NS: u64 = 10_000_000_000;
 /// An OPENED is repeated to a repeated H3 at most this often.
 const OPENED_REPEAT_NS: u64 = 50_000_000;
+/// A session with fewer counters left than this is followed by another.
+const COUNTERS_SPARE: u64 = 1 << 20;
 /// Sessions of one link: the used one, the one before, one being opened.
 const SESSIONS_MAX: usize = 3;
 
@@ -66,6 +69,12 @@ impl Session {
             opened_due: !parts.initiated,
             opened_at: 0,
         }
+    }
+
+    /// Whether it is soon at the end of its counters, beyond which nothing is sealed.
+    pub(crate) fn is_worn(&self) -> bool {
+        let next = self.keys.pair_tx.next_counter();
+        next.max(self.keys.bulk_tx.next_counter()) >= COUNTER_END - COUNTERS_SPARE
     }
 
     /// What must be remembered of it while nothing is said.

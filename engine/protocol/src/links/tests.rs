@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use tidings_wire::digest::{Digest, Digests, Nack};
-use tidings_wire::{Boot, Class, Header, HelloKind, KeyRecord, Keyring, NodeId, OverlayId, Suite};
+use tidings_wire::{
+    Boot, Class, Header, HelloKind, KeyRecord, Keyring, NodeId, OverlayId, PairIdentity, PairKeys,
+    Suite,
+};
 use zerocopy::little_endian::U32;
 
 use super::channel::Arrival;
@@ -663,6 +666,65 @@ fn a_renewal_of_the_keys_loses_and_repeats_nothing() {
         assert_eq!(net.nodes[0].ups() + net.nodes[1].ups(), 2, "seed {seed}");
         assert!(net.works(0, 1) && net.works(0, 1));
         assert_eq!(net.link(0, 1).unwrap().sessions.len(), 1);
+    }
+}
+
+// What end `at` of a link sends, and the other expects, goes on at a counter.
+fn wear(net: &mut Net, at: usize, counter: u64) {
+    let identity = PairIdentity {
+        initiator: NodeId([8; 16]),
+        initiator_boot: Boot([8; 16]),
+        responder: NodeId([9; 16]),
+        responder_boot: Boot([9; 16]),
+        nonce_i: [0; 16],
+        nonce_r: [0; 16],
+    };
+    let nobodys = || PairKeys::derive(&keyring(), 1, &identity, true).unwrap();
+    let session = net.link(at, 1 - at).unwrap().sessions.used();
+    let keys = std::mem::replace(&mut session.keys, nobodys());
+    session.keys = PairKeys {
+        pair_tx: keys.pair_tx.at_counter(counter),
+        bulk_tx: keys.bulk_tx.at_counter(counter),
+        ..keys
+    };
+    let session = net.link(1 - at, at).unwrap().sessions.used();
+    let keys = std::mem::replace(&mut session.keys, nobodys());
+    session.keys = PairKeys {
+        pair_rx: keys.pair_rx.at_counter(counter),
+        bulk_rx: keys.bulk_rx.at_counter(counter),
+        ..keys
+    };
+}
+
+#[test]
+fn a_session_at_the_end_of_its_counters_is_followed_by_another_and_nothing_is_lost() {
+    for (ends, bulk) in [(1, false), (1, true), (2, false), (2, true)] {
+        let mut net = Net::new(2);
+        net.nodes[0].want(1);
+        net.run_clean(SECOND);
+        assert!(net.works(0, 1));
+        let end = tidings_wire::limits::COUNTER_END;
+        (0..ends).for_each(|at| wear(&mut net, at, end - (1 << 20) - 20));
+        let before = net.link(0, 1).unwrap().sessions.used_ref().id;
+        net.nodes[1].got.clear();
+        for no in 0..200 {
+            net.talk(0, 1, bulk, no..no + 1);
+            net.run_clean(10 * MS);
+        }
+        net.run_clean(SECOND);
+        assert!(net.nodes[1].got.iter().copied().eq(0..200));
+        let link = net.link(0, 1).unwrap();
+        assert_ne!(link.sessions.used_ref().id, before);
+        assert!(!link.sessions.used_ref().is_worn());
+        assert_eq!(
+            net.nodes[0].ups() + net.nodes[1].ups(),
+            2,
+            "the link goes on"
+        );
+        // Nor where nothing can be sealed any more.
+        (0..ends).for_each(|at| wear(&mut net, at, end));
+        net.run_clean(10 * SECOND);
+        assert!(net.works(0, 1));
     }
 }
 
