@@ -313,7 +313,7 @@ fn a_wide_area_link_keeps_its_members_and_its_queue_short() {
 
 #[test]
 fn a_path_that_swallows_what_it_carried_is_found_out_soon_and_short_messages_go_on() {
-    for (seed, rule) in RULES.into_iter().enumerate() {
+    for (seed, rule) in RULES.into_iter().cycle().take(20).enumerate() {
         let mut net = mesh_with(seed as u64, 3, |_, c| c.datagram_max = 8952);
         net.all_links(rule);
         net.run(8 * S);
@@ -330,7 +330,6 @@ fn a_path_that_swallows_what_it_carried_is_found_out_soon_and_short_messages_go_
         assert!(net.settle(0, 5 * S));
         let mtu = 1452;
         net.one_way(0, 2, Rule { mtu, ..rule });
-        let began = net.now();
         let mut slowest = 0;
         let mut sent = Vec::new();
         for n in 0..400u64 {
@@ -347,12 +346,8 @@ fn a_path_that_swallows_what_it_carried_is_found_out_soon_and_short_messages_go_
                 slowest = slowest.max(got.at - sent[got.seq as usize]);
             }
         }
-        println!(
-            "seed {seed}: {} ms after {}",
-            slowest / MS,
-            (net.now() - began) / MS
-        );
-        assert!(slowest <= 1500 * MS, "seed {seed}: {} ms", slowest / MS);
+        // Three time-outs of TCP's shortest.
+        assert!(slowest <= 600 * MS, "seed {seed}: {} ms", slowest / MS);
         net.all_links(Rule::GOOD);
         assert_quiet(&mut net, &[0, 1, 2]);
     }
