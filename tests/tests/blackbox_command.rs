@@ -564,7 +564,7 @@ fn a_device_that_takes_nothing_for_a_while_loses_nothing() {
     let args = ["pub", OVERLAY, "enough", "--lines", "--file", path];
     let publisher = cluster
         .node(1)
-        .spawn(&[&args[..], &["--confirm", "delivered"]].concat());
+        .spawn(&[&args[..], &["--confirm", "delivered", "--wait-for", "1"]].concat());
     std::thread::sleep(2 * SECOND);
     assert!(
         publisher.is_running(),

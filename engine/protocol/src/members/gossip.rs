@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidings_wire::NodeId;
-use tidings_wire::digest::MemberState;
+use tidings_wire::digest::{MemberState, Rumour};
 
 use super::record::{self, Record};
 use super::table::Stand;
@@ -40,16 +40,16 @@ struct Statement {
     bytes: Record,
 }
 
-/// Where a statement is in the queue: how often it was told, and its number.
-type Place = (u32, u64);
+/// Where a statement is in the queue: how often it was told, whether it is larger than a rumour, and its number.
+type Place = (u32, bool, u64);
 
-/// The queue of statements: the least told first, of those the oldest. After the start of thousands it is full for minutes, and every
+/// The queue of statements: the least told first, of those the rumours, which fit everywhere, and of those the oldest. After the start of thousands it is full for minutes, and every
 /// datagram of membership draws from it.
 #[derive(Default)]
 pub(crate) struct Gossip {
     queue: BTreeMap<Place, Statement>,
-    /// By subject and number, how often each statement was told.
-    told: BTreeMap<(NodeId, u64), u32>,
+    /// By subject and number, the rest of each statement's place.
+    told: BTreeMap<(NodeId, u64), (u32, bool)>,
     last_no: u64,
 }
 
@@ -57,7 +57,10 @@ impl Gossip {
     /// Queues an encoded statement; older ones about the same subject are dropped.
     pub(crate) fn tell(&mut self, about: About, bytes: &[u8]) {
         let same = (about.subject, 0)..=(about.subject, u64::MAX);
-        let places = self.told.range(same).map(|(&(_, no), &told)| (told, no));
+        let places = self
+            .told
+            .range(same)
+            .map(|(&(_, no), &(told, large))| (told, large, no));
         let superseded = |place: &Place| {
             let queued = self.queue.get(place);
             queued.is_some_and(|statement| statement.about.is_superseded_by(&about))
@@ -73,18 +76,20 @@ impl Gossip {
         }
         self.last_no += 1;
         let bytes = record::keep(bytes);
-        self.insert((0, self.last_no), Statement { about, bytes });
+        let large = bytes.len() > size_of::<Rumour>();
+        self.insert((0, large, self.last_no), Statement { about, bytes });
     }
 
     fn insert(&mut self, place: Place, statement: Statement) {
-        let (told, no) = place;
-        self.told.insert((statement.about.subject, no), told);
+        let (told, large, no) = place;
+        self.told
+            .insert((statement.about.subject, no), (told, large));
         self.queue.insert(place, statement);
     }
 
     fn remove(&mut self, place: Place) -> Option<Statement> {
         let statement = self.queue.remove(&place)?;
-        self.told.remove(&(statement.about.subject, place.1));
+        self.told.remove(&(statement.about.subject, place.2));
         Some(statement)
     }
 
@@ -114,7 +119,7 @@ impl Gossip {
         }
         for place in drawn {
             if let Some(statement) = self.remove(place) {
-                self.insert((place.0 + 1, place.1), statement);
+                self.insert((place.0 + 1, place.1, place.2), statement);
             }
         }
         let limit = tellings(live);
@@ -192,6 +197,18 @@ mod tests {
         assert_eq!(drawn(&mut gossip, 100, 5), [2, 4]);
         gossip.tell(about(1, 1, MemberState::Alive, 1), &[5; 8]);
         assert_eq!(drawn(&mut gossip, 100, 5), [5]);
+    }
+
+    #[test]
+    fn many_records_that_do_not_fit_hide_no_rumour() {
+        let mut gossip = Gossip::default();
+        for subject in 0..100 {
+            let newcomer = about(subject, 0, MemberState::Alive, subject);
+            gossip.tell(newcomer, &[1; 700]);
+        }
+        gossip.tell(about(7, 0, MemberState::Suspect, 8), &[2; 56]);
+        assert_eq!(drawn(&mut gossip, 600, 5), [2]);
+        assert_eq!(drawn(&mut gossip, 1410, 5), [1, 1]);
     }
 
     #[test]

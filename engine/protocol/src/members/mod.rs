@@ -158,8 +158,9 @@ impl Members {
         let mut timers = Timers::default();
         timers.arm(Timer::Seeds, now);
         timers.arm(Timer::Period, now + rng.below(timing.period));
+        let sync_at = now + sync::wait(rng);
         for (timer, at) in [
-            (Timer::Sync, now + sync::wait(rng)),
+            (Timer::Sync, sync_at),
             (Timer::Reconnect, now + heal::wait(rng)),
             (Timer::Tombstones, now + heal::TOMBSTONE_SCAN_NS),
         ] {
@@ -172,7 +173,7 @@ impl Members {
             timing,
             probing: Probing::default(),
             gossip: Gossip::default(),
-            sync: Sync::default(),
+            sync: Sync::new(sync_at),
             seeds: Seeds::default(),
             events: VecDeque::new(),
             timers,
@@ -449,6 +450,7 @@ impl Members {
             _ => {}
         }
         self.ask_suspects(ctx, peer);
+        self.sync.on_link_up(peer);
         let live = known
             .is_some_and(|(state, _)| matches!(state, MemberState::Alive | MemberState::Suspect));
         let joins =

@@ -8,6 +8,8 @@ use super::{Ctx, Members, SECOND, Timer, rumour};
 use crate::links::Links;
 use crate::peer::PeerIx;
 use crate::rng::Rng;
+use xxhash_rust::xxh3::xxh3_64;
+use zerocopy::IntoBytes;
 
 /// Between two comparisons with a random member, +- 50 %.
 const PERIOD_NS: u64 = 20 * SECOND;
@@ -15,11 +17,11 @@ const PERIOD_NS: u64 = 20 * SECOND;
 const SETTLING_NS: u64 = 5 * SECOND;
 /// Until the next comparison after one that found a difference, +- 50 %: at least this, ...
 const SOON_NS: u64 = SECOND;
-/// ... and this for each member, so that a node is told at most some 2,000 records a second, however many there are. Those who join at
-/// once all differ in nearly all buckets, and each pair of them that compares exchanges nearly all that it knows.
+/// ... and this for each live member, so that what a node asks for is some 2,000 records a second, however many there are. Those who join
+/// at once all differ in nearly all buckets, and each pair of them that compares exchanges nearly all that it knows.
 const PACE_NS: u64 = SECOND / 2000;
 /// A peer that has our hashes sends by itself what it has of what differs; after this long it is asked all the same.
-const AWAITED_NS: u64 = 5 * SECOND;
+const INFORMED_NS: u64 = 5 * SECOND;
 /// Peers that pages are sent to at once.
 const JOBS_MAX: usize = 64;
 /// Room that is left in a peer's bulk queue for what else goes there.
@@ -36,36 +38,77 @@ struct Job {
     own: bool,
     /// The peer is told where they end: by a BUCKET_ASK for nothing.
     ends: bool,
+    /// What was added since it has begun comes after it: buckets, and whether that ends.
+    then: Option<(Bitmap, bool)>,
+}
+
+impl Job {
+    fn new(peer: PeerIx, buckets: Bitmap, ends: bool) -> Self {
+        Self {
+            peer,
+            buckets,
+            next: 0,
+            own: true,
+            ends,
+            then: None,
+        }
+    }
+
+    fn add(&mut self, more: &Bitmap, end: bool) {
+        let (buckets, ends) = if self.own {
+            (&mut self.buckets, &mut self.ends)
+        } else {
+            let (buckets, ends) = self.then.get_or_insert_default();
+            (buckets, ends)
+        };
+        for (byte, more) in buckets.iter_mut().zip(more) {
+            *byte |= more;
+        }
+        *ends |= end;
+    }
+}
+
+/// A peer that was sent our hashes.
+struct Informed {
+    peer: PeerIx,
+    at: u64,
+    /// It said that what it sent is all.
+    has_ended: bool,
 }
 
 /// The state of anti-entropy.
 pub(crate) struct Sync {
-    /// Between the last comparison and the next.
+    /// Between the last comparison that the timer began and the next.
     pause: u64,
+    /// When that is.
+    next_at: u64,
+    /// A hash over our view when it last differed from another.
+    differed: Option<u64>,
     jobs: Vec<Job>,
     first_at: Option<u64>,
-    /// When we last began a comparison with a peer because we had met it.
-    met_at: Option<u64>,
-    /// Peers that have our hashes, since when, and have not said that this is all.
-    awaited: Vec<(PeerIx, u64)>,
+    /// When we last began a comparison.
+    began_at: Option<u64>,
+    /// Peers that have our hashes.
+    informed: Vec<Informed>,
     /// A peer has sent all that we lacked when we met it.
     joined: bool,
 }
 
-impl Default for Sync {
-    fn default() -> Self {
+impl Sync {
+    /// Nothing was compared yet; it will be at `next_at`, if no peer is met before.
+    pub(super) fn new(next_at: u64) -> Self {
         Self {
             pause: PERIOD_NS,
+            next_at,
+            differed: None,
             jobs: Vec::new(),
             first_at: None,
-            met_at: None,
-            awaited: Vec::new(),
+            began_at: None,
+            informed: Vec::new(),
             joined: false,
         }
     }
-}
 
-impl Sync {
     /// Whether a peer has told us all members that it knows.
     pub(super) fn is_joined(&self) -> bool {
         self.joined
@@ -82,30 +125,26 @@ impl Sync {
     }
 
     /// Whether somebody who joins compares views with one more peer that it meets: what the last tells need not be told again.
-    pub(super) fn may_compare(&mut self, now: u64, live: usize) -> bool {
-        let may = self.met_at.is_none_or(|at| now >= at + pace(live));
-        if may {
-            self.met_at = Some(now);
-        }
-        may
+    pub(super) fn may_compare(&self, now: u64, live: usize) -> bool {
+        self.began_at.is_none_or(|at| now >= at + pace(live))
+    }
+
+    /// A link to the peer is new: nothing that was asked for over an older one comes.
+    pub(super) fn on_link_up(&mut self, peer: PeerIx) {
+        self.informed.retain(|informed| informed.peer != peer);
+    }
+
+    // What is remembered of a peer that has had our hashes for a few seconds.
+    fn informed(&mut self, now: u64, peer: PeerIx) -> Option<&mut Informed> {
+        let mut informed = self.informed.iter_mut();
+        informed.find(|informed| informed.peer == peer && now < informed.at + INFORMED_NS)
     }
 
     fn add(&mut self, peer: PeerIx, buckets: &Bitmap, ends: bool) {
-        // What has begun is not begun anew for the sake of other buckets.
-        let mut jobs = self.jobs.iter_mut();
-        if let Some(job) = jobs.find(|job| job.peer == peer && job.own) {
-            for (byte, more) in job.buckets.iter_mut().zip(buckets) {
-                *byte |= more;
-            }
-            job.ends |= ends;
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.peer == peer) {
+            job.add(buckets, ends);
         } else if self.jobs.len() < JOBS_MAX {
-            self.jobs.push(Job {
-                peer,
-                buckets: *buckets,
-                next: 0,
-                own: true,
-                ends,
-            });
+            self.jobs.push(Job::new(peer, *buckets, ends));
         }
     }
 }
@@ -115,7 +154,7 @@ pub(super) fn wait(rng: &mut Rng) -> u64 {
     rng.jitter(PERIOD_NS)
 }
 
-/// The least time between two comparisons that find all buckets different.
+/// The time between two comparisons that may find all buckets different.
 fn pace(live: usize) -> u64 {
     live as u64 * PACE_NS
 }
@@ -126,8 +165,10 @@ fn has(bitmap: &Bitmap, bucket: u8) -> bool {
 
 impl Members {
     pub(super) fn on_sync(&mut self, ctx: &mut Ctx<'_>) {
-        self.sync.pause = (self.sync.pause * 2).min(PERIOD_NS);
-        self.arm_late(Timer::Sync, ctx.now + ctx.rng.jitter(self.sync.pause));
+        let pause = (self.sync.pause * 2).max(pace(self.alive_count()));
+        self.sync.pause = pause.clamp(SOON_NS, PERIOD_NS);
+        self.sync.next_at = ctx.now + ctx.rng.jitter(self.sync.pause);
+        self.arm_late(Timer::Sync, self.sync.next_at);
         let links = &*ctx.links;
         let linked = self.pick(ctx.rng, 1, |peer, _| links.is_up(peer));
         if let Some(peer) = linked.first() {
@@ -143,9 +184,14 @@ impl Members {
         let Some(link) = ctx.links.link_mut(peer) else {
             return;
         };
-        let awaited = &mut self.sync.awaited;
-        awaited.retain(|(other, at)| *other != peer && ctx.now < at + AWAITED_NS);
-        awaited.push((peer, ctx.now));
+        self.sync.began_at = Some(ctx.now);
+        let informed = &mut self.sync.informed;
+        informed.retain(|other| other.peer != peer && ctx.now < other.at + INFORMED_NS);
+        informed.push(Informed {
+            peer,
+            at: ctx.now,
+            has_ended: false,
+        });
         for first in (0..BUCKETS).step_by(BUCKETS_PER_DIGEST) {
             let page = &hashes[first..first + BUCKETS_PER_DIGEST];
             link.bulk
@@ -183,10 +229,8 @@ impl Members {
             self.compare_soon(ctx);
         }
         // Who has our hashes sends all that it has of what differs, unasked.
-        let awaited = &self.sync.awaited;
-        let comes = awaited
-            .iter()
-            .any(|(peer, at)| *peer == from && ctx.now < at + AWAITED_NS);
+        let informed = self.sync.informed(ctx.now, from);
+        let comes = informed.is_some_and(|informed| !informed.has_ended);
         if differs
             && !comes
             && let Some(link) = ctx.links.link_mut(from)
@@ -200,33 +244,46 @@ impl Members {
         self.sync.first_at.get_or_insert(ctx.now);
         if ask.bitmap == Bitmap::default() {
             self.sync.joined = true;
-            self.sync.awaited.retain(|(peer, _)| *peer != from);
+            if let Some(informed) = self.sync.informed(ctx.now, from) {
+                informed.has_ended = true;
+            }
             return;
         }
         self.sync.add(from, &ask.bitmap, false);
-        self.compare_soon(ctx);
+        // Others ask because of members that they hold dead, without a look at our hashes.
+        if self.sync.informed(ctx.now, from).is_some() {
+            self.compare_soon(ctx);
+        }
     }
 
-    // Where one other view differs more may: the next comparison is soon, and those after it are further and further apart.
+    // Our view differs from another: more may. The next comparison is soon, and those after it are further and further apart. A difference
+    // that a comparison did not change is none that another would.
     fn compare_soon(&mut self, ctx: &mut Ctx<'_>) {
+        let view = Some(xxh3_64(self.hashes().as_bytes()));
+        if self.sync.differed == view {
+            return;
+        }
+        self.sync.differed = view;
         let soon = pace(self.alive_count()).clamp(SOON_NS, PERIOD_NS);
-        if self.sync.pause > soon {
-            self.sync.pause = soon;
-            self.arm_late(Timer::Sync, ctx.now + ctx.rng.jitter(soon));
+        self.sync.pause = self.sync.pause.min(soon);
+        let at = ctx.now + ctx.rng.jitter(soon);
+        if at < self.sync.next_at {
+            self.sync.next_at = at;
+            self.arm_late(Timer::Sync, at);
         }
     }
 
     /// Goes on with pages, as far as the peers' queues take them.
     pub(super) fn send_pages(&mut self, ctx: &mut Ctx<'_>) {
         let mut jobs = std::mem::take(&mut self.sync.jobs);
-        let mut busy: Vec<PeerIx> = Vec::new();
         jobs.retain_mut(|job| {
-            // One after the other: the last tells the peer that this is all.
-            let done = !busy.contains(&job.peer) && self.send_page(ctx.links, job);
-            if !done {
-                busy.push(job.peer);
+            while self.send_page(ctx.links, job) {
+                let Some((buckets, ends)) = job.then.take() else {
+                    return false;
+                };
+                *job = Job::new(job.peer, buckets, ends);
             }
-            !done
+            true
         });
         self.sync.jobs = jobs;
     }
@@ -289,14 +346,11 @@ mod tests {
 
     #[test]
     fn who_joins_compares_with_those_it_meets_at_the_pace_at_which_records_are_told() {
-        let mut sync = Sync::default();
-        assert!(sync.may_compare(SECOND, 0));
+        let mut sync = Sync::new(0);
+        assert!(sync.may_compare(SECOND, 1000));
+        sync.began_at = Some(SECOND);
         assert!(!sync.may_compare(SECOND + SECOND / 2 - 1, 1000));
         assert!(sync.may_compare(SECOND + SECOND / 2, 1000));
-        assert!(!sync.may_compare(SECOND + SECOND / 2 + 1, 1000));
-        assert!(
-            sync.may_compare(SECOND + SECOND / 2 + 1, 0),
-            "a few cost nothing"
-        );
+        assert!(sync.may_compare(SECOND + 1, 0), "a few cost nothing");
     }
 }

@@ -820,6 +820,19 @@ fn a_difference_brings_the_next_comparison_forward_and_agreement_puts_it_off() {
 }
 
 #[test]
+fn those_who_ask_because_of_the_dead_bring_no_comparison_forward() {
+    let mut world = World::joined(3);
+    let longest = Sync::new(0).pause();
+    world.nodes[2] = None;
+    world.run(180 * SECOND);
+    for _ in 0..60 {
+        world.run(SECOND);
+        let mut pauses = world.up().map(|node| node.members.sync.pause());
+        assert!(pauses.all(|pause| pause == longest));
+    }
+}
+
+#[test]
 fn a_joiner_is_told_each_member_once() {
     let mut world = World::new(2);
     let late = world.nodes[1].take();

@@ -472,15 +472,13 @@ impl Publish {
     }
 }
 
-/// How long nothing of a stream to a node that is heard must arrive, at least, before datagrams are held too large, in ns.
-const SIZE_STALL: u64 = 200_000_000;
 /// Turns of large messages that are taken in at a time: some batches of 64 KiB.
 const TURNS: u64 = 16;
 
 // The node is heard, but nothing of what is larger than every path carries: its path may have become narrower.
 fn suspect_size(stream: &Stream, node: &Node, link: &mut Link, now: u64) {
     // Several repairs have been lost by then.
-    let patience = (3 * link.rtt.rto()).clamp(SIZE_STALL, limits::STREAM_STALL);
+    let patience = (3 * link.rtt.rto()).clamp(limits::SIZE_STALL, limits::STREAM_STALL);
     let stuck = node.floor < node.next && now >= node.progress + patience;
     if stuck
         && now < link.last_heard + patience / 2
