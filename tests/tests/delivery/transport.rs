@@ -429,7 +429,7 @@ fn lost_of_those_counted(seed: u64) -> f64 {
         "{lost} held lost, {repairs} repaired"
     );
     assert!((back.counters.open_failed, out.counters.links) == (0, 1));
-    let rtt = out.rtt.unwrap();
+    let rtt = out.rtt.expect("a path that was measured");
     assert!((4 * MS..12 * MS).contains(&rtt), "{rtt} ns");
     assert!(out.window.0 > out.window.1);
     lost as f64 / sent as f64
