@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidings_wire::NodeId;
 use tidings_wire::digest::{MemberState, Rumour};
 
-use super::record::{self, Record};
+use super::record::Record;
 use super::table::Stand;
 
 /// Statements queued at once; beyond it the most told one goes.
@@ -75,7 +75,7 @@ impl Gossip {
             self.remove(*most);
         }
         self.last_no += 1;
-        let bytes = record::keep(bytes);
+        let bytes = Record::new(bytes);
         let large = bytes.len() > size_of::<Rumour>();
         self.insert((0, large, self.last_no), Statement { about, bytes });
     }

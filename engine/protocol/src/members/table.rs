@@ -11,7 +11,7 @@ use tidings_wire::digest::{
 use tidings_wire::limits::BUCKETS;
 use zerocopy::FromBytes;
 
-use super::record::{self, Record};
+use super::record::Record;
 use super::suspicion::Suspicion;
 use crate::peer::{PeerIx, reach};
 
@@ -127,7 +127,7 @@ impl Entry {
     /// Takes a newer record.
     pub(crate) fn take_record(&mut self, encoded: &[u8]) {
         let (stand, last) = (self.stand(), self.last_addr());
-        self.record = record::keep(encoded);
+        self.record = Record::new(encoded);
         self.stand_at(stand);
         if let Some(last) = last {
             self.met_at(last);
@@ -309,7 +309,7 @@ impl Table {
         }
         reach(&mut self.entries, peer, || None);
         let entry = Entry {
-            record: record::keep(view.encoded),
+            record: Record::new(view.encoded),
             since: now,
             rare: None,
             live_at: self.live.len() as u32,
