@@ -18,7 +18,8 @@ impl Deref for Record {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_ref()
+        let Self(kept) = self;
+        kept
     }
 }
 
