@@ -89,6 +89,36 @@ impl Figures {
     }
 }
 
+impl Figures {
+    // What a step has shown.
+    fn so_far(&self, step: &str) -> String {
+        let knowing = |knowing: &Knowing| {
+            format!(
+                ": median detection {:?} s, 99 % {:?} s, {} false deaths, one view after {:?} s",
+                knowing.delay(50),
+                knowing.delay(99),
+                knowing.false_deaths,
+                knowing.one_view
+            )
+        };
+        match step {
+            "join" => format!(
+                ": one view after {:?} s, {:.0} B per node",
+                self.join_view,
+                self.join.bytes * self.join.secs
+            ),
+            "steady" => format!(
+                ": {:.0} B/s per node, {:.0} B per member",
+                self.steady.bytes,
+                self.state_bytes()
+            ),
+            "churn" => knowing(&self.churned),
+            "loss" => knowing(&self.lost),
+            _ => String::new(),
+        }
+    }
+}
+
 /// Measures one size. `tell` hears how far it is.
 pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
     let mut run = Run::new(seed, nodes);
@@ -101,9 +131,11 @@ pub fn measure(seed: u64, nodes: usize, mut tell: impl FnMut(&str)) -> Figures {
     ];
     for (name, step) in steps {
         step(&mut run);
+        // Thousands take hours: what is known by then is told.
         tell(&format!(
-            "{nodes} nodes: {name} after {:.0?}",
-            run.begun.elapsed()
+            "{nodes} nodes: {name} after {:.0?}{}",
+            run.begun.elapsed(),
+            run.figures.so_far(name)
         ));
     }
     run.figures.real = run.begun.elapsed();
