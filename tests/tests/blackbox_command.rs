@@ -1,5 +1,5 @@
-//! The command line as a user meets it: a first start without anything, mistakes, exit codes, stopping, a full disk, a
-//! system without io_uring.
+//! The command line as a user meets it: a first start without anything, mistakes, exit codes, stopping, a disk that is full
+//! or fails, a device that takes nothing, a system without io_uring.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

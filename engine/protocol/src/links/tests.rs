@@ -721,7 +721,7 @@ fn a_session_at_the_end_of_its_counters_is_followed_by_another_and_nothing_is_lo
             2,
             "the link goes on"
         );
-        // Nor where nothing can be sealed any more.
+        // It goes on, too, where the end was reached, and nothing can be sealed.
         (0..ends).for_each(|at| wear(&mut net, at, end));
         net.run_clean(10 * SECOND);
         assert!(net.works(0, 1));

@@ -6,7 +6,7 @@ use tidings_wire::mutants::{Mutant, mutant};
 
 use super::suspicion::{self, Suspicion};
 use super::table::{Entry, Stand};
-use super::{Ctx, MS, MemberEvent, Members, SECOND, Timer, rumour};
+use super::{Ctx, MS, MemberEvent, Members, SECOND, Timer, rumour, rumour_of};
 use crate::peer::PeerIx;
 
 /// Two distinct observers of a closed port and this much silence are death.
@@ -107,13 +107,7 @@ impl Members {
         let Some(entry) = self.table.get(peer) else {
             return;
         };
-        let said = rumour(
-            entry.id(),
-            entry.stand(),
-            MemberState::Suspect,
-            accuser,
-            gone,
-        );
+        let said = rumour_of(entry, MemberState::Suspect, accuser, gone);
         let closed = entry.observers().len() >= GONE_OBSERVERS;
         if let Some(suspicion) = entry.suspicion() {
             self.timers
@@ -131,13 +125,7 @@ impl Members {
     /// A suspect hears that it is one.
     pub(super) fn tell_suspect(&self, ctx: &mut Ctx<'_>, peer: PeerIx) {
         if let Some(entry) = self.table.get(peer) {
-            let said = rumour(
-                entry.id(),
-                entry.stand(),
-                MemberState::Suspect,
-                self.me,
-                false,
-            );
+            let said = rumour_of(entry, MemberState::Suspect, self.me, false);
             ctx.links.push(peer, |writer| writer.put(&said));
         }
     }

@@ -43,8 +43,8 @@ struct Statement {
 /// Where a statement is in the queue: how often it was told, whether it is larger than a rumour, and its number.
 type Place = (u32, bool, u64);
 
-/// The queue of statements: the least told first, of those the rumours, which fit everywhere, and of those the oldest. After the start of thousands it is full for minutes, and every
-/// datagram of membership draws from it.
+/// The queue of statements: the least told first, of those the rumours, which fit everywhere, and of those the oldest. After the start of
+/// thousands it is full for minutes, and every datagram of membership draws from it.
 #[derive(Default)]
 pub(crate) struct Gossip {
     queue: BTreeMap<Place, Statement>,

@@ -475,6 +475,11 @@ impl Members {
     }
 }
 
+/// A RUMOUR about a member where it stands.
+fn rumour_of(entry: &Entry, state: MemberState, accuser: NodeId, gone: bool) -> Rumour {
+    rumour(entry.id(), entry.stand(), state, accuser, gone)
+}
+
 /// A RUMOUR.
 fn rumour(
     subject: NodeId,

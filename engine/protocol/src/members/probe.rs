@@ -8,7 +8,7 @@ use tidings_wire::digest::{Ack, MemberState, Nack, Ping, PingReq};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use zerocopy::little_endian::U32;
 
-use super::{Ctx, Members, PIGGYBACK, Timer, rumour};
+use super::{Ctx, Members, PIGGYBACK, Timer, rumour_of};
 use crate::peer::PeerIx;
 
 /// Members asked to probe in our place.
@@ -221,13 +221,7 @@ impl Members {
             ..Default::default()
         };
         let suspect = entry.state == MemberState::Suspect;
-        let said = rumour(
-            entry.id(),
-            entry.stand(),
-            MemberState::Suspect,
-            self.me,
-            false,
-        );
+        let said = rumour_of(entry, MemberState::Suspect, self.me, false);
         let is_up = ctx.links.is_up(peer);
         self.reach(ctx, peer);
         ctx.links.push(peer, |writer| {

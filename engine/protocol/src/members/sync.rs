@@ -4,7 +4,7 @@ use tidings_wire::digest::{BucketAsk, BucketsView, MemberState, Rumour, Writer, 
 use tidings_wire::limits::{BUCKETS, BUCKETS_PER_DIGEST};
 
 use super::table::Entry;
-use super::{Ctx, Members, SECOND, Timer, rumour};
+use super::{Ctx, Members, SECOND, Timer, rumour_of};
 use crate::links::Links;
 use crate::peer::PeerIx;
 use crate::rng::Rng;
@@ -334,8 +334,8 @@ fn page(entry: &Entry, me: tidings_wire::NodeId) -> (&[u8], Option<Rumour>) {
     } else {
         me
     };
-    let state = (entry.state != MemberState::Alive)
-        .then(|| rumour(entry.id(), entry.stand(), entry.state, accuser, false));
+    let state =
+        (entry.state != MemberState::Alive).then(|| rumour_of(entry, entry.state, accuser, false));
     let record = if entry.is_live() { entry.record() } else { &[] };
     (record, state)
 }

@@ -423,29 +423,31 @@ fn hash_of(entry: &Entry) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::rng::Rng;
     use tidings_wire::Boot;
     use tidings_wire::digest::Writer;
     use zerocopy::little_endian::U64;
 
-    fn record(id: u8) -> Vec<u8> {
+    /// The record of a member in its first life.
+    pub(in crate::members) fn record(id: NodeId, addrs: &[SocketAddr]) -> Vec<u8> {
         let member = Member {
-            id: NodeId([id; 16]),
-            boot: Boot([id; 16]),
+            id,
+            boot: Boot(id.0),
             generation: U64::new(1),
             state: MemberState::Alive as u8,
             ..Default::default()
         };
+        let addrs: Vec<_> = addrs.iter().map(|addr| (*addr).into()).collect();
         let mut bytes = [0; 200];
         let mut writer = Writer::new(&mut bytes);
-        assert!(writer.put_member(&member, "name", "", &[], b""));
+        assert!(writer.put_member(&member, "name", "", &addrs, b""));
         writer.as_bytes().to_vec()
     }
 
     fn insert(table: &mut Table, peer: PeerIx) {
-        let bytes = record(peer.0 as u8 + 1);
+        let bytes = record(NodeId([peer.0 as u8 + 1; 16]), &[]);
         match Digests::new(&bytes).next() {
             Some(Ok(Digest::Member(view))) => table.insert(0, peer, &view),
             _ => panic!("a record"),
@@ -491,18 +493,8 @@ mod tests {
     fn a_member_is_tried_where_it_was_and_then_where_it_says() {
         let addr = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let record = |ports: &[u16]| {
-            let addrs: Vec<_> = ports.iter().map(|port| addr(*port).into()).collect();
-            let member = Member {
-                id: NodeId([1; 16]),
-                boot: Boot([1; 16]),
-                generation: U64::new(1),
-                state: MemberState::Alive as u8,
-                ..Default::default()
-            };
-            let mut bytes = [0; 200];
-            let mut writer = Writer::new(&mut bytes);
-            assert!(writer.put_member(&member, "name", "", &addrs, b""));
-            writer.as_bytes().to_vec()
+            let addrs: Vec<_> = ports.iter().map(|port| addr(*port)).collect();
+            record(NodeId([1; 16]), &addrs)
         };
         let mut table = Table::default();
         insert(&mut table, PeerIx(0));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidings_wire::digest::{Digest, Digests, MemberState, Writer};
+use tidings_wire::digest::{Digest, Digests, MemberState};
 use tidings_wire::{Boot, Class, KeyRecord, Keyring, NodeId, OverlayId, Suite};
 
 use super::*;
@@ -841,7 +841,7 @@ fn a_joiner_is_told_each_member_once() {
     let node = world.node(0);
     let mut told = 0;
     for member in 2..802 {
-        let record = record(member);
+        let record = table::tests::record(id(member), &[addr(member)]);
         let Some(Ok(Digest::Member(view))) = Digests::new(&record).next() else {
             panic!("a record")
         };
@@ -857,21 +857,6 @@ fn a_joiner_is_told_each_member_once() {
     let bytes = world.bytes - before;
     // Besides headers: handshakes, hashes, probes of the path.
     assert!(bytes < told * 5 / 4, "{bytes} B for {told} B of records");
-}
-
-/// A record of a node that does not run.
-fn record(node: usize) -> Vec<u8> {
-    let member = tidings_wire::digest::Member {
-        id: id(node),
-        boot: Boot([1; 16]),
-        generation: U64::new(1),
-        state: MemberState::Alive as u8,
-        ..Default::default()
-    };
-    let mut bytes = [0; 200];
-    let mut writer = Writer::new(&mut bytes);
-    assert!(writer.put_member(&member, "name", "", &[addr(node).into()], b""));
-    writer.as_bytes().to_vec()
 }
 
 #[test]
