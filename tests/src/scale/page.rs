@@ -28,7 +28,10 @@ type Line = (&'static str, fn(&Figures) -> f64);
 type Draw = fn(&Plot<'_>, &[Figures]) -> Drawn;
 type Plot<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Writes the page and its plots into a folder. `command` is what made them.
+/// What stands in the page from here on is by hand and stays.
+const BY_HAND: &str = "\n## Remarks\n";
+
+/// Writes the page and its plots into a folder. `command` is what made them. Remarks in a page that is there stay.
 pub fn write(folder: &Path, command: &str, all: &[Figures]) -> io::Result<()> {
     let plots: [(&str, Draw); 3] = [
         ("scale-traffic.svg", traffic),
@@ -43,7 +46,14 @@ pub fn write(folder: &Path, command: &str, all: &[Figures]) -> io::Result<()> {
             .and_then(|()| area.present())
             .map_err(|error| io::Error::other(error.to_string()))?;
     }
-    fs::write(folder.join("scale.md"), text(command, all))
+    let page = folder.join("scale.md");
+    let mut text = text(command, all);
+    if let Ok(old) = fs::read_to_string(&page)
+        && let Some(at) = old.find(BY_HAND)
+    {
+        text.push_str(&old[at..]);
+    }
+    fs::write(page, text)
 }
 
 /// The page.
