@@ -103,7 +103,7 @@ pub use crate::{
 pub use tidings_protocol::{
     Accepted, AckMode, CommandError, Delivery, Event, Member, MemberCounters, Outcome,
     PeerCounters, PeerStats, PresenceKind, Profile, PublishCounters, PublishError, PublisherId,
-    ReceiveCounters, Redelivery, Refusals, SlowPolicy, SubSpec, Taken,
+    ReceiveCounters, Redelivery, Refusals, Run, SlowPolicy, SubSpec, Taken,
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]

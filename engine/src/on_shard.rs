@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 
-use tidings_protocol::{CommandError, Delivery, Event, PublishError, SubSpec, Taken};
+use tidings_protocol::{CommandError, Delivery, Event, PublishError, Run, SubSpec, Taken};
 
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::seat::Seat;
@@ -74,6 +74,15 @@ pub(crate) struct Resident {
     refused: RefCell<Vec<u32>>,
 }
 
+impl Resident {
+    fn note_refused(&self, sub: u32) {
+        let mut refused = self.refused.borrow_mut();
+        if !refused.contains(&sub) {
+            refused.push(sub);
+        }
+    }
+}
+
 /// The session is one `Resident`, owned by the shard's table; handlers are added through this.
 pub(crate) struct ResidentSession(pub(crate) std::rc::Rc<Resident>);
 
@@ -94,12 +103,21 @@ impl Session for ResidentSession {
         };
         let taken = handler(message, &mut self.0.outbox.borrow_mut());
         if taken == Taken::Full {
-            let mut refused = self.0.refused.borrow_mut();
-            if !refused.contains(&sub) {
-                refused.push(sub);
-            }
+            self.0.note_refused(sub);
         }
         taken
+    }
+
+    fn deliver_run(&self, sub: u32, run: &mut Run<'_, '_>) {
+        let mut handlers = self.0.messages.borrow_mut();
+        let Some(handler) = handlers.get_mut(&sub) else {
+            return run.each(|_| Taken::Full);
+        };
+        let mut outbox = self.0.outbox.borrow_mut();
+        run.each(|message| handler(message, &mut outbox));
+        if run.is_full() {
+            self.0.note_refused(sub);
+        }
     }
 
     fn event(&self, event: &Event<'_>) {

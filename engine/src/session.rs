@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
-use tidings_protocol::{Delivery, Event, Taken};
+use tidings_protocol::{Delivery, Event, Run, Taken};
 
 use crate::seat::Seat;
 
@@ -43,6 +43,11 @@ pub trait Session {
 
     /// A message of one of its subscriptions: copy it into a bounded buffer, or answer `Full`.
     fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken;
+
+    /// The same for several that follow one another: [`Run::each`] is to be called.
+    fn deliver_run(&self, sub: u32, run: &mut Run<'_, '_>) {
+        run.each(|message| self.deliver(sub, message));
+    }
 
     /// Outcomes of its publishers, gaps and effect of its subscriptions; presence if it watches.
     fn event(&self, event: &Event<'_>);

@@ -438,3 +438,73 @@ fn over_long_tails_are_not_written() {
     assert!(writer.is_empty());
     assert!(writer.put_message(1, None, &vec![0; 65_527]));
 }
+
+/// Bodies of messages with and without numbers, of a few publishers, and of what nobody knows, with a byte or two changed.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let record = (0u32..3, 0u8..3, 0usize..40);
+    let flips = vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    (vec(record, 0..20), flips).prop_map(|(records, flips)| {
+        let mut body = vec![0; 4096];
+        let mut writer = Writer::new(&mut body);
+        for (handle, flags, len) in records {
+            let message = Message {
+                head: Head::flagged(flags),
+                handle: handle.into(),
+            };
+            assert!(writer.put_tail(&message, &[&[7; 40][..len]]));
+        }
+        let len = writer.len();
+        body.truncate(len);
+        for (at, byte) in flips {
+            if len > 0 {
+                body[at.index(len)] = byte;
+            }
+        }
+        body
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_following_message_is_encoded_as_a_writer_does(handle: u32, payload in vec(any::<u8>(), 0..200)) {
+        let message = Message { head: Head::default(), handle: handle.into() };
+        let mut body = [0xff; 256];
+        let mut writer = Writer::new(&mut body);
+        prop_assert!(writer.put_tail(&message, &[&payload]));
+        let len = writer.len();
+        let mut other = vec![0xff; len.next_multiple_of(8)];
+        Message::encode_following(handle, &payload, &mut other);
+        prop_assert_eq!(&body[..len], &other[..len]);
+        prop_assert!(other[len..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn the_short_way_to_a_message_leads_where_the_long_one_does(body in bodies(), publisher in 0u32..3) {
+        let mut digests = Digests::new(&body);
+        loop {
+            let (mut short, mut long) = (digests, digests);
+            let next = long.next();
+            match short.next_message_of(publisher) {
+                Some(payload) => match next {
+                    Some(Ok(Digest::Message(message))) => {
+                        prop_assert_eq!(message.payload, payload);
+                        prop_assert_eq!(message.seq, None);
+                        prop_assert_eq!(message.fixed.handle.get(), publisher);
+                        prop_assert_eq!(short, long);
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                },
+                None => {
+                    prop_assert_eq!(short, digests, "nothing was taken");
+                    let is_such = matches!(next, Some(Ok(Digest::Message(message)))
+                        if message.seq.is_none() && message.fixed.head.flags == 0 && message.fixed.handle.get() == publisher);
+                    prop_assert!(!is_such, "{next:?}");
+                }
+            }
+            match next {
+                Some(Ok(_)) => digests = long,
+                _ => break,
+            }
+        }
+    }
+}

@@ -2,10 +2,17 @@
 
 use tidings_wire::{Boot, NodeId};
 
+use crate::receive::run::Run;
+
 /// The owner's side of a core. Called from within the core's methods; must not block.
 pub trait Outlet {
     /// Hands over a message for the local subscription `sub`.
     fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> Taken;
+    /// The same for several messages at once: [`Run::each`] is to be called. An owner that looks up where they go does so
+    /// once for all of them.
+    fn deliver_run(&mut self, sub: u32, run: &mut Run<'_, '_>) {
+        run.each(|message| self.deliver(sub, message));
+    }
     /// Tells of something that happened.
     fn event(&mut self, event: Event<'_>);
 }

@@ -25,6 +25,7 @@ pub(crate) enum Item<'a> {
 pub(crate) struct Malformed;
 
 /// The records of a FAN body.
+#[derive(Clone, Debug)]
 pub(crate) struct Items<'a> {
     digests: Digests<'a>,
     // Of the latest record: the handle and the number that its next message has.
@@ -37,6 +38,17 @@ impl<'a> Items<'a> {
             digests: Digests::new(body),
             last: None,
         }
+    }
+
+    /// The payload of the next record, if that is the message which follows the latest one of the same publisher. Whatever else
+    /// comes next is left to [`Iterator::next`].
+    #[inline]
+    pub(crate) fn next_following(&mut self) -> Option<&'a [u8]> {
+        let (handle, seq) = self.last?;
+        let next = seq.checked_add(1).filter(|next| *next < SEQ_END)?;
+        let payload = self.digests.next_message_of(handle)?;
+        self.last = Some((handle, next));
+        Some(payload)
     }
 
     fn number(&mut self, handle: u32, stated: Option<u64>) -> Result<u64, Malformed> {

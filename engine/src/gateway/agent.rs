@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use tidings_protocol::{
-    CommandError, Delivery, Event, PublishError, PublisherId, Redelivery, SlowPolicy, SubSpec,
+    CommandError, Delivery, Event, PublishError, PublisherId, Redelivery, Run, SlowPolicy, SubSpec,
     Taken,
 };
 use tidings_wire::client::presence::{Unwatch, Watch};
@@ -468,6 +468,11 @@ impl Agent {
 
     pub(crate) fn deliver(&self, node_sub: u32, message: &Delivery<'_>) -> Taken {
         self.out.borrow_mut().deliver(node_sub, message)
+    }
+
+    pub(crate) fn deliver_run(&self, node_sub: u32, run: &mut Run<'_, '_>) {
+        let mut out = self.out.borrow_mut();
+        run.each(|message| out.deliver(node_sub, message));
     }
 
     pub(crate) fn event(&self, event: &Event<'_>) {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tidings_protocol::{Delivery, Event, Taken};
+use tidings_protocol::{Delivery, Event, Run, Taken};
 use tidings_wire::client::frame::split;
 use tidings_wire::client::{ErrorCode, FrameError, Kind, Request};
 
@@ -437,6 +437,10 @@ impl Session for Home {
 
     fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken {
         self.agent.deliver(sub, message)
+    }
+
+    fn deliver_run(&self, sub: u32, run: &mut Run<'_, '_>) {
+        self.agent.deliver_run(sub, run);
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Taken};
+use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Run, Taken};
 use tidings_wire::NodeId;
 
 use super::notice::{Notice, Notices};
@@ -73,14 +73,9 @@ impl RingSink {
         }
     }
 
-    fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
-        if !self.drain_waiting() {
-            return self.starve(sub, message);
-        }
-        if self.write(sub, message) {
-            return true;
-        }
-        self.starve(sub, message)
+    fn take(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
+        let taken = self.drain_waiting() && self.write(sub, message) || self.starve(sub, message);
+        if taken { Taken::Kept } else { Taken::Full }
     }
 
     fn write(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
@@ -441,17 +436,33 @@ pub(crate) fn mark(dirty: &mut Vec<u32>, cell: &SessionRc) {
 }
 
 impl Outlet for Outlets {
+    fn deliver_run(&mut self, sub: u32, run: &mut Run<'_, '_>) {
+        let before = run.taken();
+        match self.sinks.get(&sub) {
+            Some(Sink::Ring(port)) => {
+                let port = *port;
+                if let Some(ring) = self.ring(port) {
+                    run.each(|message| ring.take(sub, message));
+                } else {
+                    run.each(|_| Taken::Full);
+                }
+            }
+            Some(Sink::Session(cell)) => {
+                cell.session.deliver_run(sub, run);
+                mark(&mut self.dirty_sessions, cell);
+            }
+            None => run.each(|_| Taken::Full),
+        }
+        self.counts.delivered += run.taken() - before;
+        self.counts.full += u64::from(run.is_full());
+    }
+
     fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
         let taken = match self.sinks.get(&sub) {
             Some(Sink::Ring(port)) => {
                 let port = *port;
-                match self
-                    .ring(port)
-                    .is_some_and(|ring| ring.deliver(sub, message))
-                {
-                    true => Taken::Kept,
-                    false => Taken::Full,
-                }
+                let ring = self.ring(port);
+                ring.map_or(Taken::Full, |ring| ring.take(sub, message))
             }
             Some(Sink::Session(cell)) => {
                 let taken = cell.session.deliver(sub, message);

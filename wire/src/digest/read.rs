@@ -159,7 +159,7 @@ fn checked<T: Layout>(
 }
 
 /// The digests of a body, in order. After an `Err` it ends: the rest is not to be trusted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests<'a> {
     rest: &'a [u8],
 }
@@ -168,6 +168,24 @@ impl<'a> Digests<'a> {
     /// Reads `body`: an opened datagram's, or the content of a chunk.
     pub fn new(body: &'a [u8]) -> Self {
         Self { rest: body }
+    }
+
+    /// The payload of the next digest, if that is a MESSAGE of this publisher without a number of its own. Anything else is
+    /// left to [`Iterator::next`], faults included.
+    #[inline]
+    pub fn next_message_of(&mut self, publisher: u32) -> Option<&'a [u8]> {
+        let (fixed, _) = Message::ref_from_prefix(self.rest).ok()?;
+        let is_such = fixed.head.kind == Message::KIND
+            && fixed.head.flags == 0
+            && fixed.handle.get() == publisher;
+        let len = usize::from(fixed.head.len.get());
+        let payload = self.rest.get(size_of::<Message>()..len)?;
+        let end = len.next_multiple_of(8).min(self.rest.len());
+        if !is_such || all_zero(&self.rest[len..end]).is_err() {
+            return None;
+        }
+        self.rest = &self.rest[end..];
+        Some(payload)
     }
 
     /// Cuts the next digest off, padding checked; `None` at the end or where only padding is left.

@@ -10,33 +10,15 @@ use tidings_wire::{Class, Header};
 use super::*;
 use crate::config::Redelivery;
 use crate::event::{Event, Outcome};
-use crate::fan::{Item, Items, Malformed};
 use crate::links::channel::Arrival;
 use crate::links::{Env, Refusal};
 use crate::members::Via;
+use crate::receive::Incoming;
+use crate::receive::body::Stop;
 use crate::receive::stream::StreamRx;
-use crate::receive::{Incoming, Undefined};
 use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
 use streams::ready;
-
-/// Why the digests of a datagram were not all taken.
-enum Stop {
-    Malformed,
-    Undefined,
-}
-
-impl From<Malformed> for Stop {
-    fn from(_: Malformed) -> Self {
-        Stop::Malformed
-    }
-}
-
-impl From<Undefined> for Stop {
-    fn from(_: Undefined) -> Self {
-        Stop::Undefined
-    }
-}
 
 impl Core {
     /// Takes one datagram; its bytes are overwritten. Whatever is wrong with it is counted and changes nothing else.
@@ -526,7 +508,7 @@ impl Core {
             }
             return self.refusals.count("fan_duplicate");
         }
-        let taken = take_items(&mut self.receive, peer, opened.body, now, out);
+        let taken = self.receive.on_body(peer, opened.body, now, out);
         match taken {
             Err(Stop::Undefined) if !mutant(Mutant::AckedUntaken) => {
                 // It is not marked: it waits for the definition, or is repaired after it.
@@ -560,7 +542,7 @@ fn take_early(
         if stream.keys.contains(early.counter) {
             continue;
         }
-        match take_items(receive, stream.peer, &early.body, now, out) {
+        match receive.on_body(stream.peer, &early.body, now, out) {
             Err(Stop::Undefined) => stream.keep_early(early.counter, early.len, &early.body),
             _ => {
                 stream.keys.mark(early.counter);
@@ -568,61 +550,6 @@ fn take_early(
             }
         }
     }
-}
-
-fn take_items(
-    receive: &mut Receive,
-    peer: PeerIx,
-    body: &[u8],
-    now: u64,
-    out: &mut dyn Outlet,
-) -> Result<(), Stop> {
-    for item in Items::new(body) {
-        match item? {
-            Item::Define(define) => receive.define(
-                peer,
-                define.fixed.handle.get(),
-                define.fixed.seq.get(),
-                define.topic,
-            ),
-            Item::Message {
-                handle,
-                seq,
-                payload,
-            } => {
-                receive.on_message(
-                    Incoming {
-                        peer,
-                        handle,
-                        seq,
-                        payload,
-                    },
-                    out,
-                )?;
-            }
-            Item::Part {
-                handle,
-                seq,
-                offset,
-                total,
-                payload,
-            } => {
-                receive.on_part(
-                    Incoming {
-                        peer,
-                        handle,
-                        seq,
-                        payload,
-                    },
-                    (offset, total),
-                    None,
-                    now,
-                    out,
-                )?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn table_ack(version: u64) -> digest::TableAck {

@@ -133,6 +133,15 @@ impl Outstanding {
         self.owed.iter()
     }
 
+    /// The span that message `seq` of `route` continues, if the one before is in this datagram and not settled.
+    #[inline]
+    pub(crate) fn continued(&mut self, route: u64, seq: u64, at: DatagramId) -> Option<&mut Span> {
+        let last = self.spans.back_mut().filter(|_| self.route == route)?;
+        let continues =
+            last.at == at && last.end() == seq && last.datagrams == 1 && last.pending > 0;
+        continues.then_some(last)
+    }
+
     /// Adds a message, owed to `subs` subscriptions.
     pub(crate) fn push(&mut self, seq: u64, at: DatagramId, datagrams: u32, subs: u32, now: u64) {
         if let Some(last) = self.spans.back_mut()

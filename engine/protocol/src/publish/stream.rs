@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use tidings_wire::mutants::{Mutant, mutant};
 
+use tidings_wire::digest::Message;
 use tidings_wire::{FAN_HEADER, FanTx, TAG};
 
 use super::held::Held;
@@ -219,6 +220,36 @@ impl Stream {
             return Some((self.larges.lay(store, self.size, &append), 1));
         }
         self.put_fragments(store, append)
+    }
+
+    /// Appends a message to the open datagram, if the last one there is its publisher's one before and there is room; answers
+    /// with the datagram's counter.
+    #[inline]
+    pub(crate) fn extend(
+        &mut self,
+        store: &mut Store,
+        (handle, seq): (u32, u64),
+        payload: &[u8],
+        owed: u32,
+        now: u64,
+    ) -> Option<u64> {
+        let (room, counter) = (self.room(), self.head());
+        let open = self.open.as_mut()?;
+        let len = record::message_len(payload, false);
+        if open.last != Some((handle, seq)) || open.used + len > room {
+            return None;
+        }
+        let place = Place {
+            chunk: self.chunk?.0,
+            offset: (open.offset + open.used) as u16,
+            len: len as u16,
+        };
+        Message::encode_following(handle, payload, store.bytes_mut(place));
+        open.used += len;
+        open.owed += owed;
+        open.last = Some((handle, seq + 1));
+        self.used_at = now;
+        Some(counter)
     }
 
     /// Defines topics of messages whose fragments are yet to come, in a datagram of their own.

@@ -255,15 +255,36 @@ impl Intake {
 
     /// The message was handed over; `acked` = and acknowledged.
     pub(crate) fn got(&mut self, seq: u64, acked: bool) {
-        self.mark(seq, seq + 1);
+        self.got_run(seq, seq + 1, acked);
+    }
+
+    /// These messages were handed over.
+    pub(crate) fn got_run(&mut self, from: u64, to: u64, acked: bool) {
+        self.mark(from, to);
         if let Some(extra) = &mut self.extra {
-            extra.again.remove(seq, seq + 1);
+            extra.again.remove(from, to);
         }
         if acked {
-            self.report(seq, seq + 1);
+            self.report(from, to);
         } else {
-            self.kept.insert(seq, seq + 1);
+            self.kept.insert(from, to);
         }
+    }
+
+    /// Whether message `seq` and those behind it are handed over just as they come on the live path: it is the next, nothing was
+    /// missed, and no stream was opened since the one before it.
+    pub(crate) fn flows(&self, seq: u64, opened: u16) -> bool {
+        let quiet = |e: &Extra| {
+            e.got.is_empty()
+                && e.missed.is_empty()
+                && e.again.is_empty()
+                && e.hold.is_empty()
+                && e.gaps.is_empty()
+        };
+        seq == self.floor
+            && self.is_live(seq)
+            && self.opened == opened
+            && self.extra.as_deref().is_none_or(quiet)
     }
 
     fn mark(&mut self, from: u64, to: u64) {

@@ -5,6 +5,7 @@
 //! nothing waits here but what an ordered subscription holds back behind a hole.
 
 mod asking;
+pub(crate) mod body;
 mod fetch;
 pub(crate) mod held;
 pub(crate) mod intake;
@@ -12,6 +13,7 @@ mod parts;
 mod portion;
 pub(crate) mod reassembly;
 mod report;
+pub(crate) mod run;
 pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
@@ -64,6 +66,12 @@ struct LocalSub {
     portion: Portion,
     // (publisher's node, handle) with something missed or held.
     behind: BTreeSet<(PeerIx, u32)>,
+}
+
+impl LocalSub {
+    fn has_room(&self) -> bool {
+        self.attached && !self.full
+    }
 }
 
 struct Handle {
@@ -573,14 +581,11 @@ impl Receive {
             };
             let taken = !live || intake.is_live(m.seq);
             let behind = taken
-                && if live && intake.yields() {
-                    to.pass(intake, m.seq)
+                && if live {
+                    to.take_live(intake, m.seq, m.payload)
                 } else {
                     to.take(intake, m.seq, m.payload)
                 };
-            if live && behind && to.local.full {
-                intake.yield_room();
-            }
             if !live {
                 to.local.portion.on_message(!to.local.full);
             }

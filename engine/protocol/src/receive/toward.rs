@@ -3,9 +3,11 @@
 use super::asking::Asking;
 use super::held::Held;
 use super::intake::{Gap, Intake, Verdict};
+use super::run::Run;
 use super::{DROP_OLDEST_WAITING, LocalSub, ReceiveCounters};
 use crate::config::{AckMode, SlowPolicy};
 use crate::event::{Delivery, Event, Outcome, Outlet, PublisherId, Taken};
+use crate::fan::Items;
 use crate::peer::PeerIx;
 use tidings_wire::mutants::{Mutant, mutant};
 
@@ -71,8 +73,21 @@ impl Toward<'_> {
         true
     }
 
+    // The same for a message on the live path, which may have to leave the room to what is fetched.
+    pub(super) fn take_live(&mut self, intake: &mut Intake, seq: u64, payload: &[u8]) -> bool {
+        let behind = if intake.yields() {
+            self.pass(intake, seq)
+        } else {
+            self.take(intake, seq, payload)
+        };
+        if behind && self.local.full {
+            intake.yield_room();
+        }
+        behind
+    }
+
     // Leaves a message to be fetched; true as by `take`.
-    pub(super) fn pass(&mut self, intake: &mut Intake, seq: u64) -> bool {
+    fn pass(&mut self, intake: &mut Intake, seq: u64) -> bool {
         if intake.wants(seq) {
             self.no_room(intake, seq);
         } else {
@@ -82,7 +97,7 @@ impl Toward<'_> {
     }
 
     fn has_room(&self) -> bool {
-        self.local.attached && !self.local.full
+        self.local.has_room()
     }
 
     fn sheds_oldest(&self) -> bool {
@@ -113,13 +128,37 @@ impl Toward<'_> {
                 return false;
             }
             Taken::Acked => true,
-            Taken::Kept => self.local.ack == AckMode::Node || mutant(Mutant::AckedUnread),
+            Taken::Kept => self.keeps_acked(),
         };
         self.counters.delivered += 1;
         self.counters.delivered_bytes += payload.len() as u64;
         self.counters.again += u64::from(again);
         intake.got(seq, acked);
         true
+    }
+
+    // Hands over the messages that follow, the first of them `from`, which the intake takes as they come. Returns the number of
+    // the first that is left; if one found no room it is that.
+    pub(super) fn flow<'d>(
+        &mut self,
+        intake: &mut Intake,
+        from: u64,
+        items: &mut Items<'d>,
+    ) -> (u64, Option<&'d [u8]>) {
+        let sub = intake.sub;
+        let publisher = (self.id, self.topic);
+        let mut run = Run::new(intake, publisher, (from, items), self.keeps_acked());
+        self.out.deliver_run(sub, &mut run);
+        let run = run.finish();
+        self.counters.delivered += run.to - from;
+        self.counters.delivered_bytes += run.bytes;
+        self.local.full = run.refused.is_some();
+        (run.to, run.refused)
+    }
+
+    // Whether what its node keeps for it counts as delivered.
+    fn keeps_acked(&self) -> bool {
+        self.local.ack == AckMode::Node || mutant(Mutant::AckedUnread)
     }
 
     fn no_room(&mut self, intake: &mut Intake, seq: u64) {

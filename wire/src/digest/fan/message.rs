@@ -1,8 +1,9 @@
 //! MESSAGE: a whole message.
 
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32, U64};
 
-use crate::digest::split;
+use crate::digest::{Head, Layout, split};
 use crate::error::DecodeError;
 
 digest! {
@@ -17,6 +18,37 @@ impl Message {
     /// Head flag: seq follows the fixed part. Without it the record just before it is of the same handle and seq is
     /// one above that record's, or what its DEFINE says comes next.
     pub const SEQ: u8 = 1;
+
+    /// Encodes a message without a number of its own into `place`, which is as long as fixed part, payload and padding to the
+    /// next multiple of 8.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[inline]
+    pub fn encode_following(handle: u32, payload: &[u8], place: &mut [u8]) {
+        let len = size_of::<Self>() + payload.len();
+        assert_eq!(
+            place.len(),
+            len.next_multiple_of(8),
+            "a place of its length"
+        );
+        let head = Head {
+            kind: Self::KIND,
+            flags: 0,
+            len: U16::new(len as u16),
+        };
+        let (fixed, rest) = place.split_at_mut(size_of::<Self>());
+        fixed.copy_from_slice(
+            Self {
+                head,
+                handle: U32::new(handle),
+            }
+            .as_bytes(),
+        );
+        let (body, padding) = rest.split_at_mut(payload.len());
+        body.copy_from_slice(payload);
+        padding.fill(0);
+    }
 }
 
 /// MESSAGE with its tail.
