@@ -2,12 +2,12 @@
 //! came in. They must not block, or everything on that shard waits.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 
 use tidings_protocol::{CommandError, Delivery, Event, PublishError, Run, SubSpec, Taken};
 
 use crate::limits::OUTBOX_BYTES_MAX;
+use crate::number_map::NumberMap;
 use crate::seat::Seat;
 use crate::session::{Flushed, Session, Verdict};
 
@@ -66,7 +66,7 @@ impl Outbox {
 /// The handlers of one `on_shard` call.
 #[derive(Default)]
 pub(crate) struct Resident {
-    messages: RefCell<HashMap<u32, MessageHandler>>,
+    messages: RefCell<NumberMap<MessageHandler>>,
     events: RefCell<Option<EventHandler>>,
     turn: RefCell<Option<TurnHandler>>,
     outbox: RefCell<Outbox>,

@@ -1,6 +1,5 @@
 //! From a datagram to the core that it is for, by the header alone; what belongs to another shard goes to its queue.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use tidings_wire::{Class, FAN_HEADER, HELLO_HEADER, PAIR_HEADER};
 use super::door::Door;
 use super::overlay::ShardOverlay;
 use crate::metrics::ShardCounters;
+use crate::number_map::NumberMap;
 use crate::placement::Map;
 use crate::queue::mesh::{self, MeshEnds};
 
@@ -26,7 +26,8 @@ pub(crate) struct Yard {
     pub(crate) index: usize,
     boot_tag: u16,
     pub(crate) slots: Vec<Option<Box<ShardOverlay>>>,
-    by_tag: HashMap<[u8; 4], u16>,
+    // By the first bytes of the overlay tag. Nobody else puts anything in.
+    by_tag: NumberMap<u16>,
     pub(crate) map: Arc<Map>,
     pub(crate) mesh: MeshEnds,
     doors: Vec<Arc<Door>>,
@@ -47,7 +48,7 @@ impl Yard {
             index,
             boot_tag,
             slots: Vec::new(),
-            by_tag: HashMap::new(),
+            by_tag: NumberMap::default(),
             map,
             mesh,
             doors,
@@ -102,14 +103,14 @@ impl Yard {
     }
 
     fn by_tag(&mut self, datagram: &[u8], at: usize) -> Target {
-        let head = word(datagram, at).to_le_bytes();
+        let head = word(datagram, at);
         if let Some(&slot) = self.by_tag.get(&head) {
             return Target::Here(slot);
         }
         match self
             .map
             .placement
-            .read(|placement| placement.shard_of_tag(head))
+            .read(|placement| placement.shard_of_tag(head.to_le_bytes()))
         {
             Some(shard) if shard != self.index => Target::Shard(shard),
             _ => {
@@ -172,8 +173,7 @@ impl Yard {
     pub(crate) fn insert(&mut self, overlay: ShardOverlay) {
         let slot = usize::from(overlay.slot);
         let tag = overlay.place.tag;
-        self.by_tag
-            .insert([tag[0], tag[1], tag[2], tag[3]], overlay.slot);
+        self.by_tag.insert(word(&tag, 0), overlay.slot);
         if slot == self.slots.len() {
             self.slots.push(None);
         }

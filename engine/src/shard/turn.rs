@@ -6,7 +6,7 @@ use std::io;
 use super::Shard;
 use crate::clock;
 use crate::limits::{
-    BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, RELAX_NS, SHORT_NS,
+    BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, NEAR_NS, RELAX_NS, SHORT_NS,
     SHORTS_MAX,
 };
 use crate::queue::mesh;
@@ -253,8 +253,10 @@ impl Shard {
         if ready.any() || self.has_work() || self.stopping {
             return Ok(());
         }
-        let deadline = self.deadline();
-        if deadline.is_some_and(|deadline| deadline <= self.now) || self.poller.on_idle(self.now) {
+        let (deadline, now) = (self.deadline(), clock::now());
+        // The turn took some time: what is due by now, or nearly, is not slept for.
+        let is_due = deadline.is_some_and(|deadline| deadline <= now + NEAR_NS);
+        if is_due || self.poller.on_idle(self.now) {
             return Ok(());
         }
         self.door.parker().prepare();
@@ -265,7 +267,6 @@ impl Shard {
         self.yard.counters.parks += 1;
         // What was left of an earlier wake does not count.
         ready.woken = false;
-        let now = clock::now();
         self.slept_at = Some(now);
         self.set.wait(sleep, now, deadline, quiet, ready).await?;
         self.yard.counters.wakes_by_thread += u64::from(ready.woken);

@@ -4,7 +4,7 @@ mod any_thread;
 mod daemon;
 mod on_shard;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
@@ -52,8 +52,10 @@ impl Sent {
 
     /// Whether the last message and every outcome is there.
     pub(crate) fn is_settled(&self) -> bool {
+        // What was owed is counted before it is said to be all.
+        let is_done = self.done.load(Acquire);
         let outcomes = self.delivered.load(Relaxed) + self.failed.load(Relaxed);
-        self.done.load(Relaxed) && outcomes >= self.owed.load(Relaxed)
+        is_done && outcomes >= self.owed.load(Relaxed)
     }
 }
 

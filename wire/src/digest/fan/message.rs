@@ -47,7 +47,10 @@ impl Message {
         );
         let (body, padding) = rest.split_at_mut(payload.len());
         body.copy_from_slice(payload);
-        padding.fill(0);
+        // A call of no length would be one all the same.
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
     }
 }
 
