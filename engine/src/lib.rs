@@ -101,7 +101,7 @@ pub use crate::{
 /// What applications meet of the protocol.
 #[cfg(not(loom))]
 pub use tidings_protocol::{
-    Accepted, AckMode, CommandError, Delivery, Event, Member, MemberCounters, Outcome,
+    Accepted, AckMode, Batch, CommandError, Delivery, Event, Member, MemberCounters, Outcome,
     PeerCounters, PeerStats, PresenceKind, Profile, PublishCounters, PublishError, PublisherId,
     ReceiveCounters, Redelivery, Refusals, Run, SlowPolicy, SubSpec, Taken,
 };

@@ -24,7 +24,7 @@ mod tables;
 mod timers;
 mod tx;
 
-pub use crate::core::{Core, Member, PeerStats, Refusals, Transmit};
+pub use crate::core::{Batch, Core, Member, PeerStats, Refusals, Transmit};
 pub use config::{AckMode, CoreConfig, Profile, Redelivery, SlowPolicy, SubSpec};
 pub use event::{
     Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
@@ -33,6 +33,7 @@ pub use event::{
 pub use links::traffic::PeerCounters;
 pub use members::MemberCounters;
 pub use publish::PublishCounters;
+
 pub use receive::ReceiveCounters;
 pub use receive::run::Run;
 pub use tidings_wire::digest::MemberState;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidings_protocol::{Accepted, CommandError, Core, Member, PublishError, PublisherId, SubSpec};
+use tidings_protocol::{
+    Accepted, Batch, CommandError, Core, Member, PublishError, PublisherId, SubSpec,
+};
 use tidings_wire::NodeId;
 
 use super::notice::Notices;
@@ -92,6 +94,21 @@ impl ShardOverlay {
         let accepted = self.core.publish(now, handle, payload, &mut self.outlets)?;
         self.outlets.counts.published += 1;
         Ok(accepted)
+    }
+
+    pub(crate) fn publish_batch<R>(
+        &mut self,
+        now: u64,
+        handle: u32,
+        publish: impl FnOnce(&mut Batch<'_>) -> R,
+    ) -> R {
+        self.touched = true;
+        let mut batch = self.core.batch(now, handle, &mut self.outlets);
+        let result = publish(&mut batch);
+        let accepted = batch.accepted();
+        drop(batch);
+        self.outlets.counts.published += accepted;
+        result
     }
 
     /// Subscribes, or continues a named client's subscription. An older sink of it that did not let go hears nothing any more,

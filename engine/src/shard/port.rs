@@ -50,13 +50,14 @@ impl PublisherPort {
         let mut left = PUBLISH_BYTES_PER_TURN_MAX;
         let mut served = Served::Empty;
         let mut moved = false;
+        let mut batch = core.batch(now, self.handle, outlets);
         while let Some((_, payload)) = self.consumer.peek() {
             if left == 0 {
                 served = Served::More;
                 break;
             }
             left = left.saturating_sub(payload.len() + record::PUBLISH_HEAD);
-            match core.publish(now, self.handle, payload, outlets) {
+            match batch.publish(payload) {
                 Ok(accepted) => {
                     assert_eq!(
                         accepted.seq, self.next_seq,
@@ -64,7 +65,6 @@ impl PublisherPort {
                     );
                     self.next_seq += 1;
                     self.shared.tally.accept(accepted.owed);
-                    outlets.counts.published += 1;
                 }
                 Err(PublishError::WouldBlock) => {
                     served = Served::Blocked;
@@ -80,6 +80,9 @@ impl PublisherPort {
             self.consumer.advance();
             moved = true;
         }
+        let accepted = batch.accepted();
+        drop(batch);
+        outlets.counts.published += accepted;
         if moved {
             self.consumer.release();
             self.shared.room.notify();

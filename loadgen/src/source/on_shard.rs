@@ -114,38 +114,40 @@ impl Publishing {
         // Told once for all of them: an atomic addition costs as much as publishing.
         let (mut owed, mut is_over) = (0, false);
         let mut verdict = Verdict::Stay;
-        for _ in 0..generator.batch() {
-            let due = match generator.next(now) {
-                Next::Message { due } => due,
-                Next::At(at) => {
-                    self.next.set(Some(at));
-                    break;
-                }
-                Next::Over => {
-                    self.next.set(None);
-                    is_over = true;
-                    break;
-                }
-            };
-            match seat.publish(handle, &generator.payload) {
-                Ok(accepted) => {
-                    generator.taken(due, now);
-                    owed += u64::from(accepted.owed);
-                }
-                Err(PublishError::WouldBlock) => {
-                    generator.refused();
-                    self.sent.refused.fetch_add(1, Relaxed);
-                    self.next.set(None);
-                    verdict = Verdict::Pause;
-                    break;
-                }
-                Err(error) => {
-                    self.sent.fail(format!("publish: {error:?}"));
-                    self.next.set(None);
-                    break;
+        seat.publish_batch(handle, |batch| {
+            for _ in 0..generator.batch() {
+                let due = match generator.next(now) {
+                    Next::Message { due } => due,
+                    Next::At(at) => {
+                        self.next.set(Some(at));
+                        break;
+                    }
+                    Next::Over => {
+                        self.next.set(None);
+                        is_over = true;
+                        break;
+                    }
+                };
+                match batch.publish(&generator.payload) {
+                    Ok(accepted) => {
+                        generator.taken(due, now);
+                        owed += u64::from(accepted.owed);
+                    }
+                    Err(PublishError::WouldBlock) => {
+                        generator.refused();
+                        self.sent.refused.fetch_add(1, Relaxed);
+                        self.next.set(None);
+                        verdict = Verdict::Pause;
+                        break;
+                    }
+                    Err(error) => {
+                        self.sent.fail(format!("publish: {error:?}"));
+                        self.next.set(None);
+                        break;
+                    }
                 }
             }
-        }
+        });
         self.sent.owed.fetch_add(owed, Relaxed);
         self.sent.accepted.store(generator.number, Relaxed);
         if is_over {

@@ -69,6 +69,8 @@ pub struct Net {
     kept: Option<Vec<(usize, SocketAddr, Vec<u8>)>>,
     // Whether datagrams that arrive at one moment are taken in one turn.
     batches: bool,
+    // Whether messages that are published together are so one by one.
+    singly: bool,
     configure: Configure,
     suite: Suite,
     // Of nodes that have another than all.
@@ -132,6 +134,7 @@ impl Net {
             check: Books::default(),
             kept: None,
             batches: false,
+            singly: false,
             configure: Box::new(configure),
             suite: Suite::ChaCha20Poly1305,
             keyrings: BTreeMap::new(),
@@ -528,6 +531,11 @@ impl Net {
         self.publish_all(n, handle, std::iter::once(payload))
     }
 
+    /// From now on, what [`Net::publish_all`] is given is published one by one instead of as a batch.
+    pub fn publish_singly(&mut self) {
+        self.singly = true;
+    }
+
     /// Publishes several messages in one turn, up to the first that is refused; returns the last result.
     pub fn publish_all<'a>(
         &mut self,
@@ -538,13 +546,26 @@ impl Net {
         let id = self.publisher_id(n, handle);
         let topic = self.nodes[n].topics[handle as usize].clone();
         let mut taken = Vec::new();
+        let singly = self.singly;
         let result = self.step(n, |core, now, seen| {
             let mut last = Err(PublishError::Closed);
-            for payload in payloads {
-                last = core.publish(now, handle, payload, seen);
-                match last {
-                    Ok(accepted) => taken.push((accepted, payload)),
-                    Err(_) => break,
+            let mut enter = |accepted, payload| {
+                last = accepted;
+                taken.extend(accepted.ok().map(|accepted| (accepted, payload)));
+                accepted.is_ok()
+            };
+            if singly {
+                for payload in payloads {
+                    if !enter(core.publish(now, handle, payload, seen), payload) {
+                        break;
+                    }
+                }
+            } else {
+                let mut batch = core.batch(now, handle, seen);
+                for payload in payloads {
+                    if !enter(batch.publish(payload), payload) {
+                        break;
+                    }
                 }
             }
             last

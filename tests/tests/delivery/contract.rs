@@ -28,6 +28,53 @@ fn every_subscriber_gets_every_message_whole_and_once() {
 }
 
 #[test]
+fn a_batch_is_accepted_and_sent_as_its_messages_would_be() {
+    let run = |singly: bool| {
+        let mut net = mesh(5, 3);
+        if singly {
+            net.publish_singly();
+        }
+        net.subscribe(1, "far.*", |_| {});
+        net.subscribe(2, "far.two", |s| s.ordered = true);
+        net.subscribe(0, "far.near", |_| {});
+        net.run(S);
+        let topics = ["far.one", "far.two", "far.near", "nobody"];
+        let handles = topics.map(|topic| net.publisher(0, topic));
+        let mut accepted = Vec::new();
+        for turn in 0..400 {
+            if turn == 200 {
+                // Those who are owed messages change.
+                net.subscribe(2, "*", |_| {});
+            }
+            let handle = handles[turn % handles.len()];
+            let of = |n: usize| {
+                bytes(
+                    if n % 29 == 28 {
+                        9_000
+                    } else {
+                        (turn + n) * 7 % 150
+                    },
+                    1,
+                )
+            };
+            let payloads: Vec<Vec<u8>> = (0..turn % 50 + 1).map(of).collect();
+            let last = net.publish_all(0, handle, payloads.iter().map(Vec::as_slice));
+            accepted.push(last.map(|accepted| (accepted.seq, accepted.owed)));
+            if turn % 3 == 0 {
+                net.run(MS / 4);
+            }
+        }
+        assert!(net.settle(0, 20 * S));
+        let counters = net.core(0).publish_counters();
+        (accepted, counters, net.trace())
+    };
+    let (batches, singly) = (run(false), run(true));
+    assert_eq!(batches.0, singly.0);
+    assert_eq!(batches.1, singly.1);
+    assert_eq!(batches.2, singly.2, "the same datagrams at the same times");
+}
+
+#[test]
 fn a_hostile_network_changes_nothing_for_an_ordered_subscription() {
     for seed in 1..6 {
         let mut net = mesh(seed, 3);

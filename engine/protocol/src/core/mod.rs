@@ -3,6 +3,7 @@
 //! The owner feeds datagrams, commands and the time in; the core answers through [`Outlet`] and by the datagrams that
 //! [`Core::flush`] plans. It reads no clock, opens no socket, draws no entropy of its own. Same inputs and seed, same bytes.
 
+mod batch;
 mod command;
 mod dispatch;
 mod farewell;
@@ -13,6 +14,7 @@ mod roster;
 mod streams;
 mod sync;
 
+pub use batch::Batch;
 pub use flush::Transmit;
 pub use roster::{Member, PeerStats};
 

@@ -25,7 +25,10 @@ impl Publish {
                 limit: self.max_message,
             });
         }
-        if let Some(accepted) = self.publish_following(number, payload, tables.epoch(), now) {
+        if let Some(mut following) = self.following(number, tables.epoch())
+            && let Some(accepted) = self.put_following(&mut following, payload)
+        {
+            self.enter(&following, now);
             return Ok(accepted);
         }
         let (seq, route) = self.route(number, tables, sealing, receive)?;
@@ -62,40 +65,6 @@ impl Publish {
         self.counters.accepted += 1;
         self.counters.accepted_bytes += payload.len() as u64;
         Ok(Accepted { seq, owed })
-    }
-
-    // The common case: the publisher's last message lies in a datagram that has room for this one, and the same subscriptions, none
-    // of them local, are owed it. Room in the store was made for the whole datagram.
-    #[inline]
-    fn publish_following(
-        &mut self,
-        number: u32,
-        payload: &[u8],
-        epoch: u64,
-        now: u64,
-    ) -> Option<Accepted> {
-        let handle = self.handles.get_mut(number)?;
-        let (of, route) = handle.route.as_ref()?;
-        if *of != epoch && !mutant(Mutant::RouteKept) || route.local > 0 {
-            return None;
-        }
-        let stream = self.streams[route.stream as usize].as_mut()?;
-        if handle.defined != (route.stream, stream.define_epoch) {
-            return None;
-        }
-        let (seq, owed) = (handle.next, route.subs.len() as u32);
-        let at = DatagramId {
-            stream: route.stream,
-            counter: stream.head(),
-        };
-        let span = handle.out.as_mut()?.continued(route.id, seq, at)?;
-        stream.extend(&mut self.store, (number, seq), payload, owed, now)?;
-        span.count += 1;
-        span.pending += owed;
-        handle.next = seq + 1;
-        self.counters.accepted += 1;
-        self.counters.accepted_bytes += payload.len() as u64;
-        Some(Accepted { seq, owed })
     }
 
     fn is_settled_for(&self, number: u32) -> bool {

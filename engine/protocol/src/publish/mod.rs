@@ -9,6 +9,7 @@ mod catchup;
 mod expiry;
 mod fanout;
 mod fit;
+pub(crate) mod following;
 mod handles;
 mod held;
 mod large;

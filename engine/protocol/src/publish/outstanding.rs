@@ -133,13 +133,21 @@ impl Outstanding {
         self.owed.iter()
     }
 
-    /// The span that message `seq` of `route` continues, if the one before is in this datagram and not settled.
+    /// Whether message `seq` of `route` continues the last span: the one before it lies in this datagram and is not settled.
     #[inline]
-    pub(crate) fn continued(&mut self, route: u64, seq: u64, at: DatagramId) -> Option<&mut Span> {
-        let last = self.spans.back_mut().filter(|_| self.route == route)?;
-        let continues =
-            last.at == at && last.end() == seq && last.datagrams == 1 && last.pending > 0;
-        continues.then_some(last)
+    pub(crate) fn is_continued(&self, route: u64, seq: u64, at: DatagramId) -> bool {
+        let continues = |last: &Span| {
+            last.at == at && last.end() == seq && last.datagrams == 1 && last.pending > 0
+        };
+        self.route == route && self.spans.back().is_some_and(continues)
+    }
+
+    /// So many messages continue the last span.
+    pub(crate) fn extend(&mut self, count: u32, pairs: u32) {
+        if let Some(last) = self.spans.back_mut() {
+            last.count += count;
+            last.pending += pairs;
+        }
     }
 
     /// Adds a message, owed to `subs` subscriptions.

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use tidings_wire::mutants::{Mutant, mutant};
 
-use tidings_wire::digest::Message;
 use tidings_wire::{FAN_HEADER, FanTx, TAG};
 
 use super::held::Held;
@@ -222,34 +221,29 @@ impl Stream {
         self.put_fragments(store, append)
     }
 
-    /// Appends a message to the open datagram, if the last one there is its publisher's one before and there is room; answers
-    /// with the datagram's counter.
+    /// Where the open datagram goes on and how many bytes are left there, if message `seq` of the publisher is what follows.
     #[inline]
-    pub(crate) fn extend(
-        &mut self,
-        store: &mut Store,
-        (handle, seq): (u32, u64),
-        payload: &[u8],
-        owed: u32,
-        now: u64,
-    ) -> Option<u64> {
-        let (room, counter) = (self.room(), self.head());
-        let open = self.open.as_mut()?;
-        let len = record::message_len(payload, false);
-        if open.last != Some((handle, seq)) || open.used + len > room {
-            return None;
-        }
-        let place = Place {
+    pub(crate) fn after(&self, (handle, seq): (u32, u64)) -> Option<(Place, usize)> {
+        let open = self
+            .open
+            .as_ref()
+            .filter(|o| o.last == Some((handle, seq)))?;
+        let next = Place {
             chunk: self.chunk?.0,
             offset: (open.offset + open.used) as u16,
-            len: len as u16,
+            len: 0,
         };
-        Message::encode_following(handle, payload, store.bytes_mut(place));
-        open.used += len;
-        open.owed += owed;
-        open.last = Some((handle, seq + 1));
-        self.used_at = now;
-        Some(counter)
+        Some((next, self.room() - open.used))
+    }
+
+    /// Messages were put there, up to `end`: of `last` publisher, whose next number that is.
+    pub(crate) fn extend(&mut self, end: Place, last: (u32, u64), owed: u32, now: u64) {
+        if let Some(open) = &mut self.open {
+            open.used = usize::from(end.offset) - open.offset;
+            open.owed += owed;
+            open.last = Some(last);
+            self.used_at = now;
+        }
     }
 
     /// Defines topics of messages whose fragments are yet to come, in a datagram of their own.
