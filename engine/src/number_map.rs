@@ -1,5 +1,6 @@
-//! Maps from numbers that this node gives out itself (subscriptions, publishers), looked up once per message. Nobody else
-//! chooses the keys, so the hash need not be keyed: one multiplication spreads them.
+//! Maps from numbers of which only this node puts any in (subscriptions, publishers, beginnings of its overlays' tags), looked up
+//! once per message or datagram. Nobody else can make entries collide, so the hash need not be keyed: one multiplication spreads
+//! them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

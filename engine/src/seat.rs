@@ -41,7 +41,9 @@ impl Seat<'_> {
         self.overlay.publish(self.now, handle, payload)
     }
 
-    /// Accepts several messages of one publisher, as [`Seat::publish`] would each: `publish` is given what takes them. They cost less so.
+    /// Accepts several messages of one publisher, as [`Seat::publish`] would each: `publish` is given what takes them. Where no
+    /// subscription is local, what fits into a datagram costs less so. As in `publish`, deliveries and events of this very
+    /// session may be told meanwhile: hold no borrow of what they need.
     pub fn publish_batch<R>(
         &mut self,
         handle: u32,

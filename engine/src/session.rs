@@ -44,7 +44,7 @@ pub trait Session {
     /// A message of one of its subscriptions: copy it into a bounded buffer, or answer `Full`.
     fn deliver(&self, sub: u32, message: &Delivery<'_>) -> Taken;
 
-    /// The same for several that follow one another: [`Run::each`] is to be called.
+    /// The same for several that follow one another: [`Run::each`] is to be called, or they find no room.
     fn deliver_run(&self, sub: u32, run: &mut Run<'_, '_>) {
         run.each(|message| self.deliver(sub, message));
     }

@@ -8,8 +8,8 @@ use crate::receive::run::Run;
 pub trait Outlet {
     /// Hands over a message for the local subscription `sub`.
     fn deliver(&mut self, sub: u32, message: &Delivery<'_>) -> Taken;
-    /// The same for several messages at once: [`Run::each`] is to be called. An owner that looks up where they go does so
-    /// once for all of them.
+    /// The same for several messages at once: [`Run::each`] is to be called, or they find no room. An owner that looks up where
+    /// they go does so once for all of them. Another subscription gets its copies before or after all of these.
     fn deliver_run(&mut self, sub: u32, run: &mut Run<'_, '_>) {
         run.each(|message| self.deliver(sub, message));
     }

@@ -33,7 +33,6 @@ pub use event::{
 pub use links::traffic::PeerCounters;
 pub use members::MemberCounters;
 pub use publish::PublishCounters;
-
 pub use receive::ReceiveCounters;
 pub use receive::run::Run;
 pub use tidings_wire::digest::MemberState;

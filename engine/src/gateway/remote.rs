@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
-use tidings_protocol::{Delivery, Event, Taken};
+use tidings_protocol::{Delivery, Event, Run, Taken};
 use tidings_wire::client::frame::split;
 use tidings_wire::client::{ErrorCode, Request};
 
@@ -128,6 +128,11 @@ impl Session for Remote {
             self.crossed.set(self.crossed.get() + 1);
         }
         taken
+    }
+
+    fn deliver_run(&self, sub: u32, run: &mut Run<'_, '_>) {
+        self.agent.deliver_run(sub, run);
+        self.crossed.set(self.crossed.get() + run.taken());
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -26,7 +26,7 @@ pub(crate) struct Yard {
     pub(crate) index: usize,
     boot_tag: u16,
     pub(crate) slots: Vec<Option<Box<ShardOverlay>>>,
-    // By the first bytes of the overlay tag. Nobody else puts anything in.
+    // By the first bytes of the overlay tag; foreign datagrams only look there.
     by_tag: NumberMap<u16>,
     pub(crate) map: Arc<Map>,
     pub(crate) mesh: MeshEnds,

@@ -437,7 +437,6 @@ pub(crate) fn mark(dirty: &mut Vec<u32>, cell: &SessionRc) {
 
 impl Outlet for Outlets {
     fn deliver_run(&mut self, sub: u32, run: &mut Run<'_, '_>) {
-        let before = run.taken();
         match self.sinks.get(&sub) {
             Some(Sink::Ring(port)) => {
                 let port = *port;
@@ -453,7 +452,7 @@ impl Outlet for Outlets {
             }
             None => run.each(|_| Taken::Full),
         }
-        self.counts.delivered += run.taken() - before;
+        self.counts.delivered += run.taken();
         self.counts.full += u64::from(run.is_full());
     }
 

@@ -1,7 +1,7 @@
 //! A publisher in a thread of its own, over the ring to the shard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn write(
             }
             Pause::Until(at) => clock::sleep_until(at),
             Pause::Over => {
-                sent.done.store(true, Relaxed);
+                sent.done.store(true, Release);
                 if let Some(range) = publisher.outcome_within(LOOK) {
                     count(range.outcome, range.to - range.from, sent);
                 }

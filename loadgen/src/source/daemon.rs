@@ -1,7 +1,7 @@
 //! A publisher that is a client of a daemon.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -110,7 +110,7 @@ fn write(
         };
         take_events(&mut client, sent, patience)?;
         if generator.is_over() && sent.accepted.load(Relaxed) == generator.number {
-            sent.done.store(true, Relaxed);
+            sent.done.store(true, Release);
         }
     }
     Ok(Percentiles::of(&generator.lag))

@@ -48,10 +48,10 @@ pub fn write(folder: &Path, command: &str, all: &[Figures]) -> io::Result<()> {
     }
     let page = folder.join("scale.md");
     let mut text = text(command, all);
-    if let Ok(old) = fs::read_to_string(&page)
-        && let Some(at) = old.find(BY_HAND)
-    {
-        text.push_str(&old[at..]);
+    match fs::read_to_string(&page) {
+        Ok(old) => text.push_str(old.find(BY_HAND).map_or("", |at| &old[at..])),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     fs::write(page, text)
 }

@@ -114,7 +114,12 @@ fn publish(out: &mut Outstanding, oracle: &mut Oracle, route: u64, (at, count): 
     };
     let subs: Vec<SubRef> = oracle.subs.iter().copied().collect();
     out.owe(route, &subs, oracle.next, 0);
-    out.push(oracle.next, id(0), count as u32, subs.len() as u32, 0);
+    // What follows in the same datagram may be added by itself or to what is there.
+    if count == 1 && oracle.next.is_multiple_of(2) && out.is_continued(route, oracle.next, id(0)) {
+        out.extend(1, subs.len() as u32);
+    } else {
+        out.push(oracle.next, id(0), count as u32, subs.len() as u32, 0);
+    }
     oracle.push((0..count).map(id).collect());
 }
 

@@ -5,7 +5,6 @@ use crate::event::{Accepted, PublishError};
 use crate::publish::stream::Append;
 use crate::receive::{Incoming, Receive};
 use crate::tables::Tables;
-use tidings_wire::mutants::{Mutant, mutant};
 
 impl Publish {
     /// Takes a message of an open publisher. Local subscriptions get their copy before this returns.
@@ -31,6 +30,21 @@ impl Publish {
             self.enter(&following, now);
             return Ok(accepted);
         }
+        self.publish_anew(number, payload, tables, sealing, receive, now, out)
+    }
+
+    /// The long way, which every message may go.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn publish_anew(
+        &mut self,
+        number: u32,
+        payload: &[u8],
+        tables: &Tables,
+        sealing: &mut Sealing<'_>,
+        receive: &mut Receive,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) -> Result<Accepted, PublishError> {
         let (seq, route) = self.route(number, tables, sealing, receive)?;
         let owed = route.subs.len() as u32;
         if owed == 0 {
@@ -130,9 +144,7 @@ impl Publish {
             .filter(|h| h.next != CLOSED)
             .ok_or(PublishError::Closed)?;
         let seq = handle.next;
-        if let Some((of, route)) = &handle.route
-            && (*of == epoch || mutant(Mutant::RouteKept))
-        {
+        if let Some(route) = handle.current_route(epoch) {
             return Ok((seq, route.clone()));
         }
         let subs = tables.index.matches(&handle.topic);

@@ -6,10 +6,12 @@ use super::*;
 use crate::event::Accepted;
 use crate::publish::record::message_len;
 use tidings_wire::digest::Message;
-use tidings_wire::mutants::{Mutant, mutant};
 
-/// Where the next message of a publisher goes: behind its last one, in the same datagram, owed to the same subscriptions. Messages that
-/// were put there are entered into the books by [`Publish::enter`], before anything else happens.
+#[cfg(test)]
+mod tests;
+
+/// Where the next message of a publisher goes: behind its last one, in the same datagram, owed to the same subscriptions. What was
+/// put there is entered into the books by [`Publish::enter`], before anything else happens.
 #[derive(Debug)]
 pub(crate) struct Following {
     number: u32,
@@ -25,14 +27,11 @@ pub(crate) struct Following {
 
 impl Publish {
     /// Where the next message of the publisher goes, if its last one lies in the open datagram of its stream, and the same
-    /// subscriptions, none of them local, are owed it. Room in the store was made for the whole datagram.
+    /// subscriptions, none of them local, are owed it. Room in store and stream was asked about for the whole datagram.
     #[inline]
     pub(crate) fn following(&self, number: u32, epoch: u64) -> Option<Following> {
         let handle = self.handles.get(number)?;
-        let (of, route) = handle.route.as_ref()?;
-        if *of != epoch && !mutant(Mutant::RouteKept) || route.local > 0 {
-            return None;
-        }
+        let route = handle.current_route(epoch).filter(|r| r.local == 0)?;
         let stream = self.streams[route.stream as usize].as_ref()?;
         if handle.defined != (route.stream, stream.define_epoch) {
             return None;

@@ -105,6 +105,12 @@ impl Handle {
         }
     }
 
+    // Its route, if subscriptions did not change since that was made.
+    fn current_route(&self, epoch: u64) -> Option<&Arc<Route>> {
+        let (of, route) = self.route.as_ref()?;
+        (*of == epoch || mutant(Mutant::RouteKept)).then_some(route)
+    }
+
     // The lowest number that a subscription may be owed, or yet be told as a gap, whose node learns of the publisher now: an
     // ordered one sees nothing above before that.
     fn owed_from(

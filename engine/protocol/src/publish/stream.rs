@@ -129,6 +129,14 @@ impl Stream {
         }
     }
 
+    /// All that appending changes, to compare.
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> String {
+        let at = (self.base, self.chunk, self.open, self.last_len);
+        let (log, sealings, used_at) = (&self.log, self.sealings, self.used_at);
+        format!("{at:?} {log:?} {sealings} {used_at} {}", self.define_epoch)
+    }
+
     pub(crate) fn is_local(&self) -> bool {
         self.keys.is_none()
     }

@@ -85,6 +85,9 @@ impl Receive {
         items: &mut Items<'_>,
         out: &mut dyn Outlet,
     ) {
+        if items.clone().next_following().is_none() {
+            return;
+        }
         let Self {
             subs,
             origins,
@@ -104,9 +107,8 @@ impl Receive {
             let has_room = |local: &LocalSub| local.has_room();
             intake.flows(first, opened) && subs.get(&intake.sub).is_some_and(has_room)
         };
-        // What is settled here may be the last of a publisher that is gone, or make a part of a large message idle.
-        if !origin.retired.is_empty()
-            || !reassembly.is_empty()
+        // What is settled here may be the last of a publisher that is gone.
+        if origin.retired.contains(number.into())
             || handle.intakes.is_empty()
             || !handle.intakes.iter().all(flows)
         {
@@ -148,6 +150,7 @@ impl Receive {
             }
         }
         *seen = end.max(*seen);
+        reassembly.discard(peer, number, (first, end), intakes);
         if intakes.iter().any(Intake::has_reports) {
             origin.dirty.insert(number);
         }

@@ -194,11 +194,6 @@ impl Reassembly {
         keys.into_iter().for_each(|key| drop(self.take_out(key)));
     }
 
-    /// Whether no message is there in part.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.partials.is_empty()
-    }
-
     /// Bytes reserved.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

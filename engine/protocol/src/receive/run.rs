@@ -105,6 +105,8 @@ impl<'a, 'd> Run<'a, 'd> {
     }
 
     pub(crate) fn finish(mut self) -> Finished<'d> {
+        // Whoever did not look at them had no room for them.
+        self.each(|_| Taken::Full);
         self.settle();
         Finished {
             to: self.seq,

@@ -5,6 +5,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::digest::{Head, Layout, split};
 use crate::error::DecodeError;
+use crate::limits::MAX_DIGEST;
 
 digest! {
     /// MESSAGE: the fixed part, with flag SEQ eight bytes of seq, then the payload.
@@ -23,13 +24,12 @@ impl Message {
     /// next multiple of 8.
     ///
     /// # Panics
-    /// If it is not.
+    /// If it is not, or if the digest would be too long to state its length.
     #[inline]
     pub fn encode_following(handle: u32, payload: &[u8], place: &mut [u8]) {
         let len = size_of::<Self>() + payload.len();
-        assert_eq!(
-            place.len(),
-            len.next_multiple_of(8),
+        assert!(
+            place.len() == len.next_multiple_of(8) && len <= MAX_DIGEST,
             "a place of its length"
         );
         let head = Head {
