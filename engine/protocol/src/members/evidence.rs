@@ -282,14 +282,20 @@ impl Members {
     /// Whether it is rather we who are cut off: more than 3 in 10 of the view fell silent together, and no seed (or,
     /// without seeds, nobody at all) was heard since.
     fn is_cut_off(&self, ctx: &Ctx<'_>, since: u64) -> bool {
-        let window = 2 * suspicion::shortest(self.table.live().len(), &self.timing);
+        let live = self.table.live().len();
+        let brakes = |dead: usize| {
+            let (view, silent) = (1 + live + dead, self.table.suspects() + dead);
+            view >= BRAKE_VIEW_MIN && silent * 10 > view * BRAKE_TENTHS && !mutant(Mutant::NoBrake)
+        };
+        // The more, the sooner: nobody looks through thousands of members, for each that dies, for too few who are not alive at all.
+        if !brakes(self.table.len() - live) {
+            return false;
+        }
+        let window = 2 * suspicion::shortest(live, &self.timing);
         let fresh =
             |entry: &Entry| entry.state == MemberState::Dead && ctx.now < entry.since + window;
         let dead = self.table.iter().filter(|(_, entry)| fresh(entry)).count();
-        let view = 1 + self.table.live().len() + dead;
-        let silent = self.table.suspects() + dead;
-        let brakes = view >= BRAKE_VIEW_MIN && !mutant(Mutant::NoBrake);
-        if !brakes || silent * 10 <= view * BRAKE_TENTHS {
+        if !brakes(dead) {
             return false;
         }
         let heard = |peer: PeerIx| {

@@ -270,8 +270,7 @@ impl Table {
         self.entries.get_mut(peer.at())?.as_mut()
     }
 
-    /// Members, dead ones included.
-    #[cfg(test)]
+    /// Members, dead ones and those that left included.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
