@@ -471,10 +471,10 @@ impl Publish {
         }
         // A message that was begun is sent whole: its rest alone would never come.
         while job.next < job.to && (job.bytes_left > 0 || job.offset > 0) {
-            let settled = self.settled_upto(sub, job.handle, job.next, job.to);
-            if settled > job.next {
+            let (from, to) = self.unsettled(sub, job.handle, job.next, job.to);
+            if from > job.next {
                 // Settled in an earlier life of the node, or never owed: nothing is missing.
-                let count = u32::try_from(settled - job.next).unwrap_or(u32::MAX);
+                let count = u32::try_from(from - job.next).unwrap_or(u32::MAX);
                 if !push_gap(
                     link,
                     job.sub,
@@ -488,7 +488,7 @@ impl Publish {
                 (job.next, job.offset) = (job.next + u64::from(count), 0);
                 continue;
             }
-            if !self.send_copy(sub, job, link) {
+            if !self.send_copies(sub, job, to, link) {
                 return false;
             }
         }
@@ -503,21 +503,22 @@ impl Publish {
         link.bulk.push(encode::<64>(&fixed, &[]).bytes())
     }
 
-    // One past the last of the settled numbers from `from` on.
-    fn settled_upto(&self, sub: SubRef, number: u32, from: u64, to: u64) -> u64 {
+    // The first run of numbers from `from` on that are not settled, below `to`; it is empty, at `to`, if all are.
+    fn unsettled(&self, sub: SubRef, number: u32, from: u64, to: u64) -> (u64, u64) {
         let out = self.handle(number).and_then(|h| h.out.as_ref());
         let Some(owed) = out.and_then(|o| o.owed(sub)) else {
-            return to;
+            return (to, to);
         };
         let end = out
             .and_then(|o| o.unsettled(sub))
             .map_or(from, |(_, end)| end);
         let unsettled = owed.settled.first_hole(from, to.min(end.max(from)));
-        unsettled.map_or(to, |(first, _)| first)
+        unsettled.unwrap_or((to, to))
     }
 
-    // Sends (the rest of) message `job.next`; false if the channel is full.
-    fn send_copy(&mut self, sub: SubRef, job: &mut Job, link: &mut Link) -> bool {
+    // Sends (the rest of) message `job.next`, and of those that follow it below `to` what lies in the same datagram, which is
+    // opened for all of them; false if the channel is full.
+    fn send_copies(&mut self, sub: SubRef, job: &mut Job, to: u64, link: &mut Link) -> bool {
         let Some(outstanding) = self.handle(job.handle).and_then(|h| h.out.as_ref()) else {
             return true;
         };
@@ -532,24 +533,33 @@ impl Publish {
         let Some(stream) = &self.streams[span.at.stream as usize] else {
             return true;
         };
+        let (from, to) = (job.next, to.min(span.end()));
         let first = u64::from(job.offset) / record::fragment_max(stream.size) as u64;
+        let mut full = false;
         for n in first..stream.datagrams(span.at.counter, span.datagrams) {
-            let sent = self.read(span.at, n, |item| send_item(item, job, link));
-            if sent == Some(false) {
-                return false;
+            self.read(span.at, n, |item| {
+                let wants = job.next < to && (job.bytes_left > 0 || job.offset > 0);
+                full = wants && !send_item(item, job, link);
+                wants && !full
+            });
+            if full {
+                break;
             }
         }
-        self.counters.catchup += 1;
-        let (number, next) = (job.handle, job.next + 1);
-        if let Some(owed) = self
-            .handle_mut(number)
-            .and_then(|h| h.out.as_mut())
-            .and_then(|o| o.owed_mut(sub))
+        if !full && job.next == from {
+            (job.next, job.offset) = (from + 1, 0);
+        }
+        self.counters.catchup += job.next - from;
+        let next = job.next;
+        if next > from
+            && let Some(owed) = self
+                .handle_mut(job.handle)
+                .and_then(|h| h.out.as_mut())
+                .and_then(|o| o.owed_mut(sub))
         {
             owed.served = owed.served.max(next);
         }
-        (job.next, job.offset) = (next, 0);
-        true
+        !full
     }
 
     // Opens retained datagram `n` of a message and shows its records to `f` until it says false.
@@ -574,9 +584,9 @@ impl Publish {
             sub: fetch.sub,
         };
         let to = fetch.from + u64::from(fetch.count);
-        let settled = self.settled_upto(sub, fetch.handle, fetch.from, to);
-        if settled > fetch.from {
-            return Err((fetch.from, settled));
+        let (from, _) = self.unsettled(sub, fetch.handle, fetch.from, to);
+        if from > fetch.from {
+            return Err((fetch.from, from));
         }
         let out = self.handle(fetch.handle).and_then(|h| h.out.as_ref());
         let Some(span) = out.and_then(|o| o.spans(fetch.from, fetch.from + 1).next().copied())
@@ -666,7 +676,8 @@ fn push_gap(
     link.bulk.push(encode::<64>(&fixed, &[]).bytes())
 }
 
-// Sends a record if it is (part of) the message that the job is at. False if the channel is full.
+// Sends a record if it is (part of) the message that the job is at, which goes on to the next one behind a whole message. False if
+// the channel is full.
 fn send_item(item: &Item<'_>, job: &mut Job, link: &mut Link) -> bool {
     let (handle, seq, start, total, payload) = match *item {
         Item::Message {
@@ -697,6 +708,9 @@ fn send_item(item: &Item<'_>, job: &mut Job, link: &mut Link) -> bool {
         job.offset += part.len() as u32;
         job.bytes_left = job.bytes_left.saturating_sub(part.len() as u32 + 32);
         empty = false;
+    }
+    if matches!(item, Item::Message { .. }) {
+        (job.next, job.offset) = (job.next + 1, 0);
     }
     true
 }
