@@ -16,7 +16,9 @@ use tidings_wire::client::publish::{
     AskOwed, CONNECTION, Close, Closed, Credit, Open, Opened, Owed, Publish,
 };
 use tidings_wire::client::subscribe::{Ack, Subscribe, Unsubscribe, Unsubscribed};
-use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Policy, RECORD_HEAD, Request};
+use tidings_wire::client::{
+    AckMode, ErrorCode, Kind, Order, Policy, RECORD_HEAD, Records, Request,
+};
 
 use super::client::Part;
 use super::held::{Front, Held};
@@ -203,38 +205,54 @@ impl Agent {
             return Ok(());
         }
         let unsynced = !seat.is_synced();
-        let mut records = publish.records;
-        loop {
-            let rest = records;
-            let Some(payload) = records.next() else { break };
-            match self.publish_one(seat, publisher, publish.publisher, payload, unsynced) {
-                Ok(()) => {}
-                Err(PublishError::WouldBlock) => {
-                    ledger.held.push(publish.publisher, rest, cost);
-                    return Ok(());
-                }
-                Err(error) => {
-                    ledger.drop_publisher(seat, self, publish.publisher, error);
-                    break;
-                }
+        let mut rest = publish.records;
+        let refused = self.publish_all(seat, publisher, publish.publisher, &mut rest, unsynced);
+        match refused {
+            Ok(()) => {}
+            Err(PublishError::WouldBlock) => {
+                ledger.held.push(publish.publisher, rest, cost);
+                return Ok(());
             }
+            Err(error) => ledger.drop_publisher(seat, self, publish.publisher, error),
         }
         ledger.consumed += cost;
         Ok(())
     }
 
-    fn publish_one(
+    /// Publishes one record after the other until one is refused; those not published are left in `records`.
+    fn publish_all(
         &self,
         seat: &mut Seat<'_>,
         publisher: &mut Publisher,
         number: u32,
-        payload: &[u8],
+        records: &mut Records<'_>,
         unsynced: bool,
     ) -> Result<(), PublishError> {
-        let accepted = seat.publish(publisher.handle, payload)?;
-        publisher.accepted += (RECORD_HEAD + payload.len()) as u64;
-        let mut out = self.out.borrow_mut();
-        out.accept(number, accepted.seq, accepted.owed, unsynced);
+        let published = seat.publish_batch(publisher.handle, |batch| {
+            loop {
+                let rest = *records;
+                let Some(payload) = records.next() else {
+                    return Ok(());
+                };
+                match batch.publish(payload) {
+                    Ok(accepted) => {
+                        publisher.accepted += (RECORD_HEAD + payload.len()) as u64;
+                        let mut out = self.out.borrow_mut();
+                        out.accept(number, accepted.seq, accepted.owed, unsynced);
+                    }
+                    Err(error) => {
+                        *records = rest;
+                        return Err(error);
+                    }
+                }
+            }
+        });
+        self.grant(seat, publisher, number);
+        published
+    }
+
+    /// Tells the client that it may send more on a publisher, once it has used half of what it was granted.
+    fn grant(&self, seat: &Seat<'_>, publisher: &mut Publisher, number: u32) {
         let window = window(seat);
         if publisher.accepted + window > publisher.granted + window / 2 {
             publisher.granted = publisher.accepted + window;
@@ -242,9 +260,8 @@ impl Agent {
                 publisher: number,
                 credit: publisher.granted,
             }
-            .encode(out.frame());
+            .encode(self.out.borrow_mut().frame());
         }
-        Ok(())
     }
 
     /// There may be room again: what is held goes on. Returns whether anything is held still.
@@ -257,19 +274,23 @@ impl Agent {
         while let Some(front) = ledger.held.front() {
             match front {
                 Front::Close { publisher } => {
-                    ledger.held.pop();
+                    ledger.held.pop_close();
                     ledger.close_publisher(seat, self, publisher);
                 }
-                Front::Message {
+                Front::Run {
                     publisher: number,
-                    payload,
+                    mut records,
                 } => {
                     let Some(publisher) = ledger.publishers.get_mut(&number) else {
                         ledger.consumed += ledger.held.forget(number);
                         continue;
                     };
-                    match self.publish_one(seat, publisher, number, payload, unsynced) {
-                        Ok(()) => ledger.consumed += ledger.held.pop(),
+                    let published =
+                        self.publish_all(seat, publisher, number, &mut records, unsynced);
+                    let (left, left_bytes) = (records.len(), records.as_bytes().len());
+                    ledger.consumed += ledger.held.keep(left, left_bytes);
+                    match published {
+                        Ok(()) => {}
                         Err(PublishError::WouldBlock) => return true,
                         Err(error) => {
                             ledger.consumed += ledger.held.forget(number);

@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 
-use tidings_wire::client::{RECORD_HEAD, Records};
+use tidings_wire::client::Records;
 
 /// Something of one publisher that waits for room.
 enum Item {
-    /// Records of a PUBLISH frame from `at` on; `cost` is returned to the connection when they are gone.
+    /// The last `count` records of a PUBLISH frame, from `at` on; `cost` is returned to the connection when they are gone.
     Run {
         bytes: Vec<u8>,
         at: usize,
+        count: usize,
         cost: u64,
     },
     /// The publisher is to be closed.
@@ -26,8 +27,11 @@ pub(crate) struct Held {
 /// What the front of the line wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Front<'a> {
-    /// Publish this.
-    Message { publisher: u32, payload: &'a [u8] },
+    /// Publish these, and say which of them are to be kept.
+    Run {
+        publisher: u32,
+        records: Records<'a>,
+    },
     /// Close this.
     Close { publisher: u32 },
 }
@@ -39,12 +43,13 @@ impl Held {
 
     /// Keeps what is left of a frame.
     pub(crate) fn push(&mut self, publisher: u32, records: Records<'_>, cost: u64) {
-        let mut bytes = Vec::new();
-        for payload in records {
-            tidings_wire::client::records::put_record(&mut bytes, payload);
-        }
-        self.items
-            .push_back((publisher, Item::Run { bytes, at: 0, cost }));
+        let run = Item::Run {
+            bytes: records.as_bytes().to_vec(),
+            at: 0,
+            count: records.len(),
+            cost,
+        };
+        self.items.push_back((publisher, run));
     }
 
     /// Remembers to close a publisher after everything before.
@@ -57,33 +62,42 @@ impl Held {
         let publisher = *publisher;
         Some(match item {
             Item::Close => Front::Close { publisher },
-            Item::Run { bytes, at, .. } => {
-                let (head, rest) = bytes[*at..].split_first_chunk::<RECORD_HEAD>()?;
-                Front::Message {
-                    publisher,
-                    payload: rest.get(..u32::from_le_bytes(*head) as usize)?,
-                }
-            }
+            Item::Run {
+                bytes, at, count, ..
+            } => Front::Run {
+                publisher,
+                records: Records::resumed(&bytes[*at..], *count),
+            },
         })
     }
 
-    /// Has done with the front. Returns the cost of a frame of which nothing is left.
-    pub(crate) fn pop(&mut self) -> u64 {
-        let Some((_, item)) = self.items.front_mut() else {
+    /// Has done with the run at the front but for its last records, so many of so many bytes. Returns the cost of a frame of
+    /// which nothing is left.
+    pub(crate) fn keep(&mut self, left: usize, left_bytes: usize) -> u64 {
+        let Some((
+            _,
+            Item::Run {
+                bytes,
+                at,
+                count,
+                cost,
+            },
+        )) = self.items.front_mut()
+        else {
             return 0;
         };
-        if let Item::Run { bytes, at, .. } = item
-            && let Some((head, _)) = bytes[*at..].split_first_chunk::<RECORD_HEAD>()
-        {
-            *at += RECORD_HEAD + u32::from_le_bytes(*head) as usize;
-            if *at < bytes.len() {
-                return 0;
-            }
+        (*at, *count) = (bytes.len() - left_bytes, left);
+        let cost = *cost;
+        if left > 0 {
+            return 0;
         }
-        match self.items.pop_front() {
-            Some((_, Item::Run { cost, .. })) => cost,
-            Some((_, Item::Close)) | None => 0,
-        }
+        self.items.pop_front();
+        cost
+    }
+
+    /// Has done with the front, which was to be closed.
+    pub(crate) fn pop_close(&mut self) {
+        self.items.pop_front();
     }
 
     /// Forgets everything of a publisher. Returns the cost of its frames.
@@ -111,6 +125,13 @@ mod tests {
         bytes
     }
 
+    fn front(held: &Held) -> Records<'_> {
+        match held.front() {
+            Some(Front::Run { records, .. }) => records,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn messages_leave_in_order_and_give_their_frame_back_once() {
         let bytes = records(&[b"a", b"", b"ccc"]);
@@ -119,24 +140,15 @@ mod tests {
         let mut held = Held::default();
         held.push(1, rest, 50);
         held.push_close(1);
-        assert_eq!(
-            held.front(),
-            Some(Front::Message {
-                publisher: 1,
-                payload: b""
-            })
-        );
-        assert_eq!(held.pop(), 0);
-        assert_eq!(
-            held.front(),
-            Some(Front::Message {
-                publisher: 1,
-                payload: b"ccc"
-            })
-        );
-        assert_eq!(held.pop(), 50);
+        let mut run = front(&held);
+        assert_eq!(run.next(), Some(b"".as_slice()));
+        let (left, left_bytes) = (run.len(), run.as_bytes().len());
+        assert_eq!(run.collect::<Vec<_>>(), [b"ccc"]);
+        assert_eq!(held.keep(left, left_bytes), 0);
+        assert_eq!(front(&held).collect::<Vec<_>>(), [b"ccc"]);
+        assert_eq!(held.keep(0, 0), 50);
         assert_eq!(held.front(), Some(Front::Close { publisher: 1 }));
-        assert_eq!(held.pop(), 0);
+        held.pop_close();
         assert!(held.is_empty() && held.front().is_none());
     }
 
@@ -147,12 +159,10 @@ mod tests {
         held.push(1, Records::checked(&bytes, 1).unwrap(), 10);
         held.push(2, Records::checked(&bytes, 1).unwrap(), 20);
         assert_eq!(held.forget(1), 10);
-        assert_eq!(
+        assert!(matches!(
             held.front(),
-            Some(Front::Message {
-                publisher: 2,
-                payload: b"a"
-            })
-        );
+            Some(Front::Run { publisher: 2, .. })
+        ));
+        assert_eq!(front(&held).collect::<Vec<_>>(), [b"a"]);
     }
 }

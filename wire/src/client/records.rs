@@ -25,6 +25,20 @@ impl<'a> Records<'a> {
         })
     }
 
+    /// The last `count` payloads of a run that was checked: what [`Self::as_bytes`] gave. Of other bytes it yields whatever
+    /// they look like.
+    pub fn resumed(bytes: &'a [u8], count: usize) -> Self {
+        Self {
+            rest: bytes,
+            left: u32::try_from(count).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The records that are left, as they came.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Payloads that are left.
     pub fn len(&self) -> usize {
         self.left as usize
