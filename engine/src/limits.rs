@@ -13,12 +13,20 @@ pub const SLOT_BYTES_GRO: usize = 65_536;
 pub const SLOT_BYTES_HELLO: usize = 2_048;
 /// Receive slots at start: 2 x 64 KiB, so that an idle node stays small.
 pub const SLOTS_MIN: usize = 2;
-/// Receive slots of the data socket at most: 32 x 64 KiB = 2 MiB, half of the usual `rmem_max` of 4 MiB.
-pub const SLOTS_DATA_MAX: usize = 32;
+/// Receive slots of the data socket at most: 8 x 64 KiB = 512 KiB fit a cache and half of a subscriber's ring; more in one call
+/// brought nothing.
+pub const SLOTS_DATA_MAX: usize = 8;
 /// Receive slots of the control socket at most: PAIR is small, 8 x 64 KiB hold 5,000 acks.
 pub const SLOTS_CONTROL_MAX: usize = 8;
 /// Receive slots of the hello socket, which is also its budget per turn: junk cannot take more than this of a turn.
 pub const SLOTS_HELLO: usize = 16;
+/// How long the data socket is left unread at most for a reader that is short of room: as long as a thread may have to wait for
+/// a core that another thread uses.
+pub const BRAKE_NS: u64 = 8 * MILLISECOND_NS;
+/// Whoever made no room within that is not waited for again for so long, at first ...
+pub const BRAKE_AGAIN_NS_MIN: u64 = 32 * MILLISECOND_NS;
+/// ... and in the end, so that it costs others less than a hundredth of the time.
+pub const BRAKE_AGAIN_NS_MAX: u64 = SECOND_NS;
 /// Full batches of one socket in a turn before the other inputs get their turn.
 pub const BATCHES_PER_TURN_MAX: usize = 4;
 /// How often a shard whose receive pools have grown looks whether they may shrink.
@@ -175,6 +183,7 @@ pub const MILLISECOND_NS: u64 = 1_000_000;
 pub const BPF_INSTRUCTIONS_MAX: usize = 4_096;
 
 const _: () = assert!(SLOTS_MIN <= SLOTS_CONTROL_MAX && SLOTS_CONTROL_MAX <= SLOTS_DATA_MAX);
+const _: () = assert!(BRAKE_NS < BRAKE_AGAIN_NS_MIN && BRAKE_NS * 100 <= BRAKE_AGAIN_NS_MAX);
 const _: () = assert!(SLOTS_HELLO <= SEND_BATCH_MAX && SLOTS_DATA_MAX <= SEND_BATCH_MAX);
 const _: () = assert!(SHARDS_MAX <= STEERS);
 // What is near is waited for by the timer, which knows nanoseconds.

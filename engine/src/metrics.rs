@@ -36,6 +36,7 @@ tidings_protocol::counters! {
         messages_crossed_in: "Messages of clients whose connection is on another shard",
         messages_crossed_out: "Messages of clients here passed on to the shard of their overlay",
         deliver_full: "Deliveries refused because the subscriber's queue was full",
+        data_held: "Times the data socket was left unread for a moment because a reader was short of room",
         publish_blocked: "Times a publisher's queue had to wait for its overlay",
         outcomes_waiting: "Outcome ranges that had to wait for a full outcome queue",
     }

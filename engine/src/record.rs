@@ -4,8 +4,10 @@
 use tidings_protocol::{Delivery, Outcome, PublisherId};
 use tidings_wire::{Boot, NodeId};
 
-/// Kinds of records towards a subscriber.
+/// Kinds of records towards a subscriber: a message, the same if it may have been seen before, and where they come from.
 pub(crate) const MESSAGE: u32 = 1;
+pub(crate) const AGAIN: u32 = 4;
+pub(crate) const SOURCE: u32 = 5;
 pub(crate) const GAP: u32 = 2;
 pub(crate) const PRESENCE: u32 = 3;
 /// Kind of a record from a publisher.
@@ -18,11 +20,14 @@ pub(crate) const OUTCOME: u32 = 1;
 /// What a published message costs beside its bytes, for the budget of a turn: a record's head.
 pub(crate) const PUBLISH_HEAD: usize = 8;
 
-/// What a record may have beside the payload: a message's head and the longest topic.
-pub(crate) const HEAD_BYTES_MAX: usize = MESSAGE_HEAD + 256;
+/// What a message may take beside its payload: the record of its source, with a head of its own and the longest topic, and the
+/// number.
+pub(crate) const HEAD_BYTES_MAX: usize = SOURCE_HEAD + 256 + 8 + MESSAGE_HEAD;
 
-/// Bytes of a message record before topic and payload: publisher 36, seq 8, sub 4, topic length 1, again 1, padding 6.
-const MESSAGE_HEAD: usize = 56;
+/// Bytes of a message record before the payload: seq.
+const MESSAGE_HEAD: usize = 8;
+/// Bytes of a source record before the topic: publisher 36, sub 4.
+const SOURCE_HEAD: usize = 40;
 
 /// Reads and writes fixed fields one after the other. Lengths are ours, so slicing cannot fail.
 struct Cursor<'a>(&'a [u8]);
@@ -74,51 +79,58 @@ impl Pen<'_> {
     }
 }
 
+/// Where the messages that follow in a ring come from, until the next of these: what they have in common is written once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) sub: u32,
+    pub(crate) publisher: PublisherId,
+    pub(crate) topic: String,
+}
+
+/// The record of a source before its topic.
+pub(crate) fn source_head(sub: u32, publisher: PublisherId) -> [u8; SOURCE_HEAD] {
+    let mut record = [0; SOURCE_HEAD];
+    let mut pen = Pen(&mut record);
+    pen.publisher(publisher);
+    pen.put(&sub.to_ne_bytes());
+    record
+}
+
+pub(crate) fn read_source(record: &[u8]) -> Source {
+    let mut cursor = Cursor(record);
+    Source {
+        publisher: cursor.publisher(),
+        sub: cursor.u32(),
+        // The core checks topics when it learns them; a bad one would be a bug of ours, not a reason to stop.
+        topic: String::from_utf8_lossy(cursor.0).into_owned(),
+    }
+}
+
 /// Bytes of the record of a message.
 pub(crate) fn message_bytes(message: &Delivery<'_>) -> usize {
-    MESSAGE_HEAD + message.topic.len() + message.payload.len()
+    MESSAGE_HEAD + message.payload.len()
+}
+
+/// The kind of the record of a message.
+pub(crate) fn message_kind(message: &Delivery<'_>) -> u32 {
+    if message.again { AGAIN } else { MESSAGE }
 }
 
 /// Writes a message into a record of [`message_bytes`].
-pub(crate) fn write_message(record: &mut [u8], sub: u32, message: &Delivery<'_>) {
-    let (head, tail) = record.split_at_mut(MESSAGE_HEAD);
-    let mut pen = Pen(head);
-    pen.publisher(message.publisher);
-    pen.put(&sub.to_ne_bytes());
-    pen.put(&message.seq.to_ne_bytes());
-    pen.put(&[message.topic.len() as u8, u8::from(message.again)]);
-    let (topic, payload) = tail.split_at_mut(message.topic.len());
-    topic.copy_from_slice(message.topic.as_bytes());
+#[inline]
+pub(crate) fn write_message(record: &mut [u8], message: &Delivery<'_>) {
+    let (head, payload) = record.split_at_mut(MESSAGE_HEAD);
+    head.copy_from_slice(&message.seq.to_ne_bytes());
     payload.copy_from_slice(message.payload);
 }
 
-/// A message record, read in place.
-pub(crate) struct MessageView<'a> {
-    pub(crate) sub: u32,
-    pub(crate) publisher: PublisherId,
-    pub(crate) seq: u64,
-    pub(crate) again: bool,
-    pub(crate) topic: &'a [u8],
-    pub(crate) payload: &'a [u8],
-}
-
-pub(crate) fn read_message(record: &[u8]) -> MessageView<'_> {
-    let (head, tail) = record.split_at(MESSAGE_HEAD);
-    let mut cursor = Cursor(head);
-    let publisher = cursor.publisher();
-    let sub = cursor.u32();
-    let seq = cursor.u64();
-    let topic_len = usize::from(cursor.u8());
-    let again = cursor.u8() != 0;
-    let (topic, payload) = tail.split_at(topic_len);
-    MessageView {
-        sub,
-        publisher,
-        seq,
-        again,
-        topic,
-        payload,
-    }
+/// A message's number and payload, read in place.
+#[inline]
+pub(crate) fn read_message(record: &[u8]) -> (u64, &[u8]) {
+    let (head, payload) = record
+        .split_first_chunk()
+        .expect("records are written and read by the same code");
+    (u64::from_ne_bytes(*head), payload)
 }
 
 /// A hole in an ordered subscription. Whoever leaves thousands of them unread finds wider ones of each publisher, which take
@@ -266,16 +278,17 @@ mod tests {
             again: true,
         };
         let mut record = vec![0; message_bytes(&message)];
-        write_message(&mut record, 9, &message);
-        let view = read_message(&record);
-        assert_eq!(
-            (view.sub, view.publisher, view.seq, view.again),
-            (9, publisher(), 1 << 40, true)
-        );
-        assert_eq!(
-            (view.topic, view.payload),
-            (b"a.b".as_slice(), b"payload".as_slice())
-        );
+        write_message(&mut record, &message);
+        assert_eq!(read_message(&record), (1 << 40, b"payload".as_slice()));
+        assert_eq!(message_kind(&message), AGAIN);
+
+        let source = Source {
+            sub: 9,
+            publisher: publisher(),
+            topic: "a.b".into(),
+        };
+        let record = [&source_head(9, publisher()), "a.b".as_bytes()].concat();
+        assert_eq!(read_source(&record), source);
 
         let gap = Gap {
             sub: 3,

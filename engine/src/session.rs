@@ -66,6 +66,12 @@ pub trait Session {
         false
     }
 
+    /// Whether so much waits to be written that its subscriptions will soon find no room, though its descriptor takes some now
+    /// and then.
+    fn is_pressed(&self) -> bool {
+        false
+    }
+
     /// Called each turn while it answers `true`; a shard with such a session does not sleep.
     fn on_turn(&self, _seat: &mut Seat<'_>) -> bool {
         false

@@ -14,7 +14,7 @@ use crate::limits::{ACKS_HELD_MAX, RELEASE_PARTS};
 use crate::queue::bell::Flag;
 use crate::queue::notify::{Notify, block_until};
 use crate::queue::ring::{Consumer, Producer};
-use crate::record::{self, Ack, Gap};
+use crate::record::{self, Ack, Gap, Source};
 use crate::shard::door::Door;
 
 /// What a subscriber and its shard share beside the rings.
@@ -125,6 +125,8 @@ pub struct Subscriber {
     subs: Vec<u32>,
     partial: Vec<NodeId>,
     ring: Consumer,
+    /// Where the messages that are read come from.
+    source: Option<Source>,
     acks: Producer,
     /// Acknowledgements not yet passed on: a run of one publisher's messages.
     held: Option<Ack>,
@@ -158,6 +160,7 @@ impl Subscriber {
             subs: parts.subs,
             partial: parts.partial,
             ring: parts.ring,
+            source: None,
             acks: parts.acks,
             held: None,
             handed: false,
@@ -240,8 +243,12 @@ impl Subscriber {
         if self.unreleased >= self.release_at {
             self.release();
         }
-        if !self.ring.is_empty() {
-            return true;
+        while let Some((kind, bytes)) = self.ring.peek() {
+            if kind != record::SOURCE {
+                return true;
+            }
+            self.source = Some(record::read_source(bytes));
+            self.unreleased += self.ring.advance();
         }
         if self.unreleased > 0 {
             self.release();
@@ -254,7 +261,8 @@ impl Subscriber {
     fn release(&mut self) {
         self.unreleased = 0;
         self.ring.release();
-        if self.shared.starved.take() {
+        let starved = &self.shared.starved;
+        if starved.is_raised() && self.ring.is_half_free() && starved.take() {
             self.door.ring(self.port);
         }
     }
@@ -265,19 +273,18 @@ impl Subscriber {
         if kind == record::GAP {
             return Received::Gap(record::read_gap(bytes));
         }
-        let view = record::read_message(bytes);
-        // The core checks topics when it learns them; an empty one would be a bug of ours, not a reason to stop.
-        let topic = std::str::from_utf8(view.topic).unwrap_or_default();
-        let id = MessageId {
-            publisher: view.publisher,
-            seq: view.seq,
-        };
+        let source = self.source.as_ref();
+        let source = source.expect("the shard writes where messages come from before them");
+        let (seq, payload) = record::read_message(bytes);
         Received::Message(Message {
-            id,
-            sub: view.sub,
-            topic,
-            payload: view.payload,
-            again: view.again,
+            id: MessageId {
+                publisher: source.publisher,
+                seq,
+            },
+            sub: source.sub,
+            topic: &source.topic,
+            payload,
+            again: kind == record::AGAIN,
         })
     }
 

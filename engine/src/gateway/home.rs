@@ -451,6 +451,10 @@ impl Session for Home {
         self.agent.waits_for_room()
     }
 
+    fn is_pressed(&self) -> bool {
+        self.agent.out.borrow().is_pressed()
+    }
+
     fn is_overrun(&self) -> bool {
         self.agent.is_overrun() || self.elsewhere.borrow().is_overrun()
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tidings_wire::client::MAX_FRAME;
 use tidings_wire::client::query::MAX_ANSWER;
 
+use crate::limits::{SLOT_BYTES_GRO, SLOTS_DATA_MAX};
+
 /// Clients attached at a time, logins included. Each takes one descriptor; a daemon's usual limit is 1,024 and more.
 pub(crate) const CLIENTS_MAX: usize = 4096;
 /// Logins under way at a time. A login lives at most [`LOGIN_TIME`]; the oldest gives way.
@@ -39,6 +41,9 @@ pub(crate) const INPUT_BYTES: (usize, usize) = (16 << 10, 256 << 10);
 /// Bytes that wait to be written to a client above which its subscriptions are told that there is no room. One message more is
 /// always taken, so that the largest fits.
 pub(crate) const OUTPUT_SOFT: usize = 1 << 20;
+/// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: one turn brings no more
+/// than the rest.
+pub(crate) const OUTPUT_PRESSED: usize = OUTPUT_SOFT / 4;
 /// Bytes that wait to be written above which no request is read: each may cause an answer. Messages alone never come
 /// that far, so that a client which only reads slowly is always heard.
 pub(crate) const OUTPUT_CHOKE: usize = OUTPUT_SOFT + MAX_FRAME;
@@ -74,4 +79,5 @@ pub(crate) const RETRY_NS: u64 = 1_000_000;
 const _: () = assert!(CONNECTION_WINDOW > 2 * MAX_FRAME as u64);
 // A whole frame with the head of a record fits half a link, which is what a drained ring takes for sure.
 const _: () = assert!(MAX_FRAME + 64 < LINK_BYTES / 2 && CONNECTION_WINDOW < LINK_BYTES as u64);
+const _: () = assert!(OUTPUT_PRESSED + SLOTS_DATA_MAX * SLOT_BYTES_GRO < OUTPUT_SOFT);
 const _: () = assert!(OUTPUT_CHOKE < OUTPUT_HARD && LOGINS_MAX < CLIENTS_MAX);

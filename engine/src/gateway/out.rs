@@ -10,7 +10,7 @@ use tidings_wire::client::publish::{Accepted, OutcomeRange};
 use tidings_wire::client::subscribe::{self, DeliverKey, DeliverRun};
 use tidings_wire::client::{self, ErrorCode, HEAD_SIZE, Kind, RECORD_HEAD};
 
-use super::limits::{OUTPUT_CHOKE, OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_SOFT};
+use super::limits::{OUTPUT_CHOKE, OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_PRESSED, OUTPUT_SOFT};
 use crate::gaps::Gaps;
 use crate::record::Gap;
 
@@ -142,6 +142,11 @@ impl Out {
     /// Whether subscriptions that were refused may be filled again.
     pub(crate) fn has_room(&self) -> bool {
         self.backlog() < OUTPUT_SOFT / 2
+    }
+
+    /// Whether the next turn may bring more than there is room for.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.backlog() > OUTPUT_PRESSED
     }
 
     /// Whether the client leaves more unread than anybody who is there would.

@@ -26,10 +26,15 @@ impl Flag {
         self.0.swap(false, Ordering::AcqRel);
     }
 
+    /// By the other side, after it added something: whether the sleeper wants to be told, which [`Self::take`] does once.
+    pub(crate) fn is_raised(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// By the other side, after it added something. `true` once per raise: the sleeper must be told.
     pub(crate) fn take(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::AcqRel)
+        self.is_raised() && self.0.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -86,6 +86,11 @@ impl ReadEnd {
         self.tail_seen - self.head
     }
 
+    /// How much is written and not read, as of now.
+    pub(crate) fn left(&self, shared: &Positions) -> u64 {
+        shared.tail.load(Ordering::Acquire) - self.head
+    }
+
     /// Goes past `len` without giving the memory back yet.
     pub(crate) fn advance(&mut self, len: u64) {
         self.head += len;

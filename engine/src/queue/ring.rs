@@ -260,6 +260,11 @@ impl Consumer {
         self.peek().is_none()
     }
 
+    /// Whether at least half of the ring is read and given back.
+    pub(crate) fn is_half_free(&self) -> bool {
+        self.end.left(&self.shared.positions) <= self.shared.capacity() / 2
+    }
+
     /// Capacity in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.shared.capacity()

@@ -2,6 +2,7 @@
 //! `dispatch.rs` finds the core for a datagram, `outlet.rs` is where cores put what they have to say, `door.rs` what other
 //! threads hold of it.
 
+mod brake;
 pub(crate) mod dispatch;
 pub(crate) mod door;
 pub(crate) mod load;
@@ -22,6 +23,7 @@ use std::sync::mpsc::Sender;
 
 use tidings_wire::OverlayId;
 
+use self::brake::Brake;
 use self::dispatch::Yard;
 use self::door::Door;
 use self::load::{Load, Meter};
@@ -86,6 +88,7 @@ pub(crate) struct Shard {
     pub(crate) yard: Yard,
     pub(crate) sessions: Sessions,
     set: WaitSet,
+    brake: Brake,
     door: Arc<Door>,
     poller: Poller,
     shrinks: bool,
@@ -118,6 +121,7 @@ impl Shard {
             ),
             sessions: Sessions::default(),
             set,
+            brake: Brake::default(),
             door,
             poller: Poller::new(parts.poll),
             shrinks: parts.shrinks,

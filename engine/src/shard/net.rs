@@ -77,6 +77,12 @@ impl Net {
         }
     }
 
+    /// Whether the shard's sleep is to end when data comes.
+    pub(crate) fn watch_data(&self, set: &WaitSet, watch: bool) {
+        // The socket is in the set as long as the shard lives: there is no error.
+        let _ = set.change_socket(Input::Data, self.sockets.data.as_fd(), watch);
+    }
+
     pub(crate) fn rcvbuf(&self) -> usize {
         self.sockets.data.rcvbuf()
     }

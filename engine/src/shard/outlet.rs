@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, Run, Taken};
+use tidings_protocol::{Delivery, Event, Outcome, Outlet, PresenceKind, PublisherId, Run, Taken};
 use tidings_wire::NodeId;
 
 use super::notice::{Notice, Notices};
@@ -53,12 +53,16 @@ pub(crate) enum PublisherSink {
 pub(crate) struct RingSink {
     producer: Producer,
     shared: Arc<SubscriberShared>,
+    /// Subscription and publisher of the last message written.
+    source: Option<(u32, PublisherId)>,
     /// What found the ring full and must not be lost. Messages wait behind it.
     gaps: Gaps,
     changes: Changes,
     /// Subscriptions that were answered `Full` and want to hear of room.
     starved: Vec<u32>,
     dirty: bool,
+    /// It is among those that are short of room.
+    pressed: bool,
 }
 
 impl RingSink {
@@ -66,11 +70,22 @@ impl RingSink {
         Self {
             producer,
             shared,
+            source: None,
             gaps: Gaps::default(),
             changes: Changes::default(),
             starved: Vec::new(),
             dirty: false,
+            pressed: false,
         }
+    }
+
+    /// Whether less than half of the ring is free. Its reader says so when that is over.
+    fn is_short(&mut self) -> bool {
+        if self.producer.is_half_free() {
+            return false;
+        }
+        self.shared.starved.raise();
+        !self.producer.is_half_free() && !self.producer.is_closed()
     }
 
     fn take(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
@@ -79,11 +94,23 @@ impl RingSink {
     }
 
     fn write(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
-        let len = record::message_bytes(message);
-        let Some(mut reserved) = self.producer.reserve(record::MESSAGE, len) else {
+        let source = (sub, message.publisher);
+        if self.source != Some(source) {
+            let head = record::source_head(sub, message.publisher);
+            let record: [&[u8]; 2] = [&head, message.topic.as_bytes()];
+            if !self.producer.push(record::SOURCE, &record) {
+                return false;
+            }
+            self.source = Some(source);
+        }
+        let (kind, len) = (
+            record::message_kind(message),
+            record::message_bytes(message),
+        );
+        let Some(mut reserved) = self.producer.reserve(kind, len) else {
             return false;
         };
-        record::write_message(reserved.bytes_mut(), sub, message);
+        record::write_message(reserved.bytes_mut(), message);
         reserved.commit();
         true
     }
@@ -272,6 +299,8 @@ pub(crate) struct Outlets {
     pub(crate) routes_stale: bool,
     /// Blocked publishers may try again.
     pub(crate) writable: bool,
+    /// Readers that are short of room.
+    pressed: Vec<Sink>,
     /// Subscriptions that became effective, with the members that did not confirm.
     pub(crate) effective: Vec<(u32, Vec<NodeId>)>,
     pub(crate) counts: OutletCounts,
@@ -292,6 +321,7 @@ impl Outlets {
             dirty_sessions: Vec::new(),
             routes_stale: true,
             writable: false,
+            pressed: Vec::new(),
             effective: Vec::new(),
             counts: OutletCounts::default(),
             shared,
@@ -314,6 +344,10 @@ impl Outlets {
             if let Some(Some(ring)) = self.rings.get_mut(port as usize) {
                 ring.dirty = false;
                 ring.shared.notify.notify();
+                if !ring.pressed && !ring.producer.is_half_free() {
+                    ring.pressed = true;
+                    self.pressed.push(Sink::Ring(port));
+                }
             }
         }
         for port in self.dirty_outcomes.drain(..) {
@@ -322,6 +356,29 @@ impl Outlets {
                 sink.shared.outcomes.notify();
             }
         }
+    }
+
+    /// Notes a reader that is short of room.
+    pub(crate) fn press(&mut self, sink: Sink) {
+        if !self.pressed.iter().any(|other| other.is(&sink)) {
+            self.pressed.push(sink);
+        }
+    }
+
+    /// Whether a reader is short of room.
+    pub(crate) fn is_pressed(&mut self) -> bool {
+        let rings = &mut self.rings;
+        self.pressed.retain(|sink| match sink {
+            Sink::Ring(port) => match rings.get_mut(*port as usize) {
+                Some(Some(ring)) => {
+                    ring.pressed = ring.is_short();
+                    ring.pressed
+                }
+                _ => false,
+            },
+            Sink::Session(cell) => cell.blocked.get() && cell.session.is_pressed(),
+        });
+        !self.pressed.is_empty()
     }
 
     /// Notes that a publisher is to look at its outcomes.
@@ -547,7 +604,6 @@ impl Outlet for Outlets {
 mod tests {
     use super::*;
     use crate::queue::ring::ring;
-    use tidings_protocol::PublisherId;
     use tidings_wire::Boot;
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::dispatch::Yard;
+use super::outlet::Sink;
 use super::overlay::ShardOverlay;
 use crate::limits::SESSIONS_MAX;
 use crate::seat::Seat;
@@ -244,6 +245,9 @@ impl Sessions {
                 }
                 Flushed::Close => return self.close(now, cell, overlay, set),
             }
+        }
+        if cell.blocked.get() && cell.session.is_pressed() {
+            overlay.outlets.press(Sink::Session(Rc::clone(cell)));
         }
         if let Some(deadline) = cell.session.deadline() {
             self.deadline = Some(self.deadline.map_or(deadline, |known| known.min(deadline)));

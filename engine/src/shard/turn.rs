@@ -19,7 +19,9 @@ impl Shard {
         self.yard.counters.turns += 1;
         let mut busy = false;
         busy |= self.take_socket(Input::Control, &mut ready.control);
-        busy |= self.take_socket(Input::Data, &mut ready.data);
+        if !self.brakes(ready) {
+            busy |= self.take_socket(Input::Data, &mut ready.data);
+        }
         busy |= self.take_socket(Input::Hello, &mut ready.hello);
         busy |= self.take_errors();
         busy |= self.take_mail();
@@ -50,6 +52,24 @@ impl Shard {
         self.yard.counters = counters;
         *ready = more;
         any
+    }
+
+    /// Whether the data socket is left unread for now, because a reader is short of room.
+    fn brakes(&mut self, ready: &mut Ready) -> bool {
+        let (now, held) = (self.now, self.brake.deadline().is_some());
+        let pressed = self
+            .yard
+            .overlays()
+            .fold(false, |any, overlay| overlay.outlets.is_pressed() || any);
+        let holds = self.brake.holds(now, pressed);
+        if holds != held {
+            // What is not read shall not end a sleep.
+            self.net.watch_data(&self.set, !holds);
+            self.yard.counters.data_held += u64::from(holds);
+        }
+        // Nobody says what came meanwhile.
+        ready.data = !holds && (ready.data || held);
+        holds
     }
 
     fn take_errors(&mut self) -> bool {
@@ -303,6 +323,7 @@ impl Shard {
         cores
             .chain(self.sessions.deadline)
             .chain(self.relax_at)
+            .chain(self.brake.deadline())
             .min()
     }
 

@@ -45,6 +45,14 @@ pub(crate) enum Input {
     Hello,
 }
 
+fn token(input: Input) -> u64 {
+    match input {
+        Input::Control => CONTROL,
+        Input::Data => DATA,
+        Input::Hello => HELLO,
+    }
+}
+
 /// What a wait found; also what the next turn shall look at.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
@@ -94,12 +102,21 @@ impl WaitSet {
     }
 
     pub(crate) fn add_socket(&self, input: Input, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let token = match input {
-            Input::Control => CONTROL,
-            Input::Data => DATA,
-            Input::Hello => HELLO,
+        self.epoll.add(fd, token(input), Interest::READ)
+    }
+
+    /// Whether the sleep ends when the socket is readable.
+    pub(crate) fn change_socket(
+        &self,
+        input: Input,
+        fd: BorrowedFd<'_>,
+        readable: bool,
+    ) -> io::Result<()> {
+        let interest = Interest {
+            readable,
+            writable: false,
         };
-        self.epoll.add(fd, token, Interest::READ)
+        self.epoll.change(fd, token(input), interest)
     }
 
     pub(crate) fn add_session(&self, session: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
