@@ -1,4 +1,6 @@
 //! What the benches and the floor programs share. Nothing else uses this crate.
 
+pub mod floor;
 pub mod pair;
+pub mod print;
 pub mod sys;
