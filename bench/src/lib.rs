@@ -3,4 +3,5 @@
 pub mod floor;
 pub mod pair;
 pub mod print;
+pub mod steps;
 pub mod sys;

@@ -228,7 +228,8 @@ fn ask(ear: &Ear<'_>, size: usize, meter: &mut Meter<'_>) -> io::Result<Times> {
             }
         };
         if !came {
-            times.lost += 1;
+            // The other side may have ended first.
+            times.lost += u64::from(meter.go_on(count));
         } else if meter.is_measuring() {
             times
                 .rtt
