@@ -68,7 +68,7 @@ macro_rules! steps {
 }
 
 /// All of them, in the order of a message's way.
-pub fn all() -> [Named; 21] {
+pub fn all() -> [Named; 24] {
     use protocol::{Acknowledge, Exchange, Flush, Publish, Receive};
     use queue::{FromPublisher, ToSubscriber};
     use wire::{Decode, Encode, HeaderCheck, Open, Seal, Window};
@@ -82,6 +82,7 @@ pub fn all() -> [Named; 21] {
         publish_64 Message Publish::new(64);
         publish_1024 Message Publish::new(1_024);
         flush_64 Datagram Flush::new(64);
+        flush_1024 Datagram Flush::new(1_024);
         header_check Datagram HeaderCheck::new();
         open_64 Datagram Open::new(64);
         open_1024 Datagram Open::new(1_024);
@@ -93,7 +94,9 @@ pub fn all() -> [Named; 21] {
         subscriber_hop_64 Message ToSubscriber::new(64);
         subscriber_hop_1024 Message ToSubscriber::new(1_024);
         acknowledge_64 Datagram Acknowledge::new(64);
+        acknowledge_1024 Datagram Acknowledge::new(1_024);
         exchange_64 Message Exchange::new(64);
+        exchange_1024 Message Exchange::new(1_024);
     }
 }
 
