@@ -25,6 +25,7 @@ fn ready(name: &str) -> Box<dyn Step> {
 
 // One that is missing here is missing in the baseline, which `--bin instructions` says.
 #[library_benchmark(setup = ready)]
+#[bench::stamp("stamp")]
 #[bench::publisher_hop_64("publisher_hop_64")]
 #[bench::publisher_hop_1024("publisher_hop_1024")]
 #[bench::encode_64("encode_64")]
@@ -45,6 +46,7 @@ fn ready(name: &str) -> Box<dyn Step> {
 #[bench::receive_1024("receive_1024")]
 #[bench::subscriber_hop_64("subscriber_hop_64")]
 #[bench::subscriber_hop_1024("subscriber_hop_1024")]
+#[bench::tally("tally")]
 #[bench::acknowledge_64("acknowledge_64")]
 #[bench::acknowledge_1024("acknowledge_1024")]
 #[bench::exchange_64("exchange_64")]

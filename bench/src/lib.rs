@@ -1,5 +1,6 @@
 //! What the benches and the floor programs share. Nothing else uses this crate.
 
+pub mod cost;
 pub mod floor;
 pub mod instructions;
 pub mod pair;

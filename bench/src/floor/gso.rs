@@ -60,6 +60,12 @@ impl Gso {
         })
     }
 
+    /// How many runs hold so many datagrams.
+    pub fn sends_of(&self, datagrams: f64) -> usize {
+        let segments = socket::segments(self.datagram, self.segments).unwrap_or(1);
+        ((datagrams / segments as f64).round() as usize).clamp(1, SENDS_MAX)
+    }
+
     fn checked(&self) -> Result<usize, Fault> {
         if !(1..=SENDS_MAX).contains(&self.sends) {
             return Err(format!("--sends {}: give 1 to {SENDS_MAX}", self.sends).into());

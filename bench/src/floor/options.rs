@@ -30,6 +30,17 @@ pub struct Measure {
 }
 
 impl Measure {
+    /// One round of so many seconds, not pinned.
+    pub fn once(seconds: f64) -> Self {
+        Self {
+            seconds,
+            warmup: 0.3,
+            rounds: 1,
+            pin: Vec::new(),
+            json: false,
+        }
+    }
+
     /// The CPU of the sender (0) or the receiver (1), if it is pinned.
     pub fn cpu(&self, side: usize) -> Option<usize> {
         self.pin.get(side).copied()

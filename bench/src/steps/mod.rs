@@ -2,6 +2,7 @@
 //! instructions (`benches/instructions.rs`), the cost model adds them up. No clock, no thread, no randomness in what is
 //! measured; keys are fixed.
 
+pub mod books;
 pub mod protocol;
 pub mod queue;
 pub mod wire;
@@ -68,11 +69,13 @@ macro_rules! steps {
 }
 
 /// All of them, in the order of a message's way.
-pub fn all() -> [Named; 24] {
+pub fn all() -> [Named; 26] {
+    use books::{Stamp, Tally};
     use protocol::{Acknowledge, Exchange, Flush, Publish, Receive};
     use queue::{FromPublisher, ToSubscriber};
     use wire::{Decode, Encode, HeaderCheck, Open, Seal, Window};
     steps! {
+        stamp Message Stamp::new();
         publisher_hop_64 Message FromPublisher::new(64);
         publisher_hop_1024 Message FromPublisher::new(1_024);
         encode_64 Datagram Encode::new(64);
@@ -93,6 +96,7 @@ pub fn all() -> [Named; 24] {
         receive_1024 Datagram Receive::new(1_024);
         subscriber_hop_64 Message ToSubscriber::new(64);
         subscriber_hop_1024 Message ToSubscriber::new(1_024);
+        tally Message Tally::new();
         acknowledge_64 Datagram Acknowledge::new(64);
         acknowledge_1024 Datagram Acknowledge::new(1_024);
         exchange_64 Message Exchange::new(64);

@@ -1,0 +1,43 @@
+//! Criterion's estimates of the hot steps, from the files that it leaves.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::Times;
+use crate::steps;
+
+/// Reads the times of all steps below criterion's folder `steps`. An error names what is not there.
+pub fn times(folder: &Path) -> Result<Times, String> {
+    let each = steps::all().into_iter().map(|step| {
+        let file = folder.join(step.name).join("new/estimates.json");
+        let told = |error: String| format!("{}: {error}", file.display());
+        let text = fs::read_to_string(&file).map_err(|error| told(error.to_string()))?;
+        let run_ns = median(&text).map_err(told)?;
+        Ok((step.name.to_owned(), run_ns / (step.make)().units() as f64))
+    });
+    each.collect()
+}
+
+/// The median in ns of one run.
+fn median(text: &str) -> Result<f64, String> {
+    let estimates: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let median = estimates.pointer("/median/point_estimate");
+    let median = median.and_then(Value::as_f64).filter(|ns| *ns > 0.0);
+    median.ok_or_else(|| "no median above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_read_and_nonsense_refused() {
+        let good = r#"{"mean":{"point_estimate":9.0},"median":{"point_estimate":7.5}}"#;
+        assert_eq!(median(good), Ok(7.5));
+        for bad in ["", "{}", r#"{"median":{"point_estimate":0.0}}"#] {
+            assert!(median(bad).is_err(), "{bad}");
+        }
+    }
+}
