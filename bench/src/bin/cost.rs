@@ -12,6 +12,10 @@ use tidings_bench::floor::report::median;
 use tidings_bench::print::line;
 use tidings_bench::steps::SIZES;
 
+/// What criterion is to time: all but hops and whole exchanges, which the model does not need.
+const STEPS: &str =
+    "steps/(stamp|encode|seal|publish_|flush|header|open|window|decode|receive|tally|acknowledge)";
+
 #[derive(Parser)]
 #[command(
     version,
@@ -62,41 +66,62 @@ fn act(options: &Options) -> Result<bool, String> {
     let here =
         std::env::current_exe().map_err(|error| format!("where is this program: {error}"))?;
     let release = here.parent().unwrap_or(Path::new("."));
-    let mut runs = Vec::new();
-    for &size in &options.size {
-        runs.push(run(options, release, size)?);
-    }
     let target = release.parent().unwrap_or(Path::new("."));
     let folder = options.criterion.clone();
     let folder = folder.unwrap_or_else(|| target.join("criterion"));
-    if !options.read {
-        measure_steps(&folder)?;
+    // Round after round: the machine is not equally fast all the time.
+    let mut rounds = Vec::new();
+    for _ in 0..options.rounds {
+        let mut runs = Vec::new();
+        for &size in &options.size {
+            let load = load(options, release, size)?;
+            runs.push((floor(options, &load)?, load));
+        }
+        if !options.read {
+            measure_steps(&folder)?;
+        }
+        let times = criterion::times(&folder.join("steps"))
+            .map_err(|error| format!("{error}; run it without --read"))?;
+        rounds.push((times, runs));
     }
-    let times = criterion::times(&folder.join("steps"))
-        .map_err(|error| format!("{error}; run it without --read"))?;
+    let each = rounds.iter().map(|(times, _)| times.clone()).collect();
+    let times = medians(each);
+    let runs = (0..options.size.len()).map(|at| {
+        let all = rounds.iter().map(|(_, runs)| runs[at].clone());
+        middle(all.collect())
+    });
+    let runs: Vec<_> = runs.collect();
     let mut is_good = true;
-    for (load, kernel) in &runs {
+    for (kernel, load) in &runs {
         is_good &= tell(options, &times, *kernel, load)?;
     }
     Ok(is_good)
 }
 
-/// The medians of some runs and, between them, of the kernel's part.
-fn run(options: &Options, release: &Path, size: usize) -> Result<(Load, Kernel), String> {
-    let (mut loads, mut send, mut recv) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..options.rounds {
-        let load = load(options, release, size)?;
-        let round = floor(options, &load)?;
-        send.push(round.send_ns);
-        recv.push(round.recv_ns);
-        loads.push(load);
-    }
-    loads.sort_by(|a, b| a.cpu_ns.total_cmp(&b.cpu_ns));
+/// The median of each step's times.
+fn medians(rounds: Vec<Times>) -> Times {
+    let first = rounds.first().cloned().unwrap_or_default();
+    let each = first.into_keys().map(|name| {
+        let mut all: Vec<f64> = rounds
+            .iter()
+            .filter_map(|times| times.get(&name).copied())
+            .collect();
+        let [median, ..] = median(&mut all);
+        (name, median)
+    });
+    each.collect()
+}
+
+/// The run that took the median of CPU, with the medians of the kernel's part.
+fn middle(mut all: Vec<(Kernel, Load)>) -> (Kernel, Load) {
+    let mut send: Vec<f64> = all.iter().map(|(kernel, _)| kernel.send_ns).collect();
+    let mut recv: Vec<f64> = all.iter().map(|(kernel, _)| kernel.recv_ns).collect();
     let kernel = Kernel {
         send_ns: median(&mut send)[0],
         recv_ns: median(&mut recv)[0],
     };
-    Ok((loads.swap_remove(loads.len() / 2), kernel))
+    all.sort_by(|a, b| a.1.cpu_ns.total_cmp(&b.1.cpu_ns));
+    (kernel, all.swap_remove(all.len() / 2).1)
 }
 
 fn load(options: &Options, release: &Path, size: usize) -> Result<Load, String> {
@@ -141,7 +166,9 @@ fn measure_steps(folder: &Path) -> Result<(), String> {
             "--bench",
             "steps",
         ])
-        .args(["--", "--quiet", "--noplot"])
+        .args(["--", "--quiet", "--noplot", "--sample-size", "20"])
+        .args(["--warm-up-time", "0.1", "--measurement-time", "0.3"])
+        .arg(STEPS)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CRITERION_HOME", folder)
         .stdout(Stdio::null())
