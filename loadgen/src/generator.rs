@@ -104,7 +104,7 @@ impl Generator {
     /// That message was accepted at `now`.
     #[inline]
     pub fn taken(&mut self, now: u64) {
-        if self.due >= self.schedule.measured().start {
+        if self.due >= self.schedule.measured().start && !self.schedule.is_closed() {
             self.lag.record(now.saturating_sub(self.due));
         }
         self.count += 1;
