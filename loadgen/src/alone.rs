@@ -48,7 +48,7 @@ pub(crate) fn publish(system: &dyn System, plan: &Plan, place: &Place) -> Result
     watch_until(schedule.measured().end, &sent)?;
     let end = look();
     let patience = clock::seconds(plan.drain);
-    settle(&sent, patience)?;
+    settle(plan, &sent, patience)?;
     let deadline = Instant::now() + patience.min(QUIET);
     while is_caller && count() < sent.read().accepted && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));

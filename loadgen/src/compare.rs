@@ -63,7 +63,8 @@ impl Set {
         let of = |report: &Value| {
             let text = |path: &str| match report.pointer(path) {
                 Some(Value::String(text)) => text.clone(),
-                Some(Value::Null) | None => "-".to_owned(),
+                Some(Value::Null) | None => "flat out".to_owned(),
+                Some(Value::Number(rate)) => format!("{rate} messages/s"),
                 Some(other) => other.to_string(),
             };
             let paths = [
@@ -155,6 +156,10 @@ pub(crate) fn compare(a: &Set, b: &Set, bounds: &Bounds) -> (String, bool) {
             format!(" ({runs} runs)")
         };
         text += &format!("{letter}  {}{runs}: {}\n", set.name, set.kind());
+    }
+    if a.kind() != b.kind() {
+        text +=
+            "These are runs of different kinds: what differs between them is not only the speed.\n";
     }
     text += &format!("\n{:<11} {:<34} {:<34} {:>8}\n", "", "A", "B", "B/A");
     let mut faults = String::new();

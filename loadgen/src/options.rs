@@ -25,7 +25,8 @@ The scenarios are the same run with other defaults: every option works with each
 
 Exit codes: 0 everything arrived once and was as expected; 1 something was lost, failed, came twice or was not as expected;
 2 the run could not be made. Throughput is counted at the subscribers. Latency counts from the moment when a message was due
-(no coordinated omission); the generator's own lag stands beside it.
+(no coordinated omission); the generator's own lag stands beside it. `late` are messages that came after a later one of their
+publisher and topic, which is wrong with --ordered only.
 
 Examples:
   throughput --size 1024                            how much goes through

@@ -94,7 +94,7 @@ pub(crate) fn run(
     let samples = watch.samples;
     drop(watch.progress);
     let patience = clock::seconds(plan.drain);
-    settle(&sent, patience)?;
+    settle(plan, &sent, patience)?;
 
     let mut report = Report::of(system, plan);
     report.set_counters("publisher", own.counters());
@@ -183,10 +183,15 @@ pub(crate) fn watch_until(at: u64, sent: &Sent) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until every outcome is there, at most `patience`: what is missing then is told by the report.
-pub(crate) fn settle(sent: &Sent, patience: Duration) -> Result<(), Error> {
+/// Waits until every outcome is there, at most `patience`: what is missing then is told by the report. What is owed to those
+/// that went may stay so for as long as the system remembers them, and is not waited for.
+pub(crate) fn settle(plan: &Plan, sent: &Sent, patience: Duration) -> Result<(), Error> {
     let deadline = Instant::now() + patience;
-    while !sent.is_settled() && Instant::now() < deadline {
+    let is_settled = || match plan.scenario {
+        Scenario::Churn => sent.is_over(),
+        _ => sent.is_settled(),
+    };
+    while !is_settled() && Instant::now() < deadline {
         if let Some(why) = sent.fault() {
             return Err(Error::Failed(why));
         }

@@ -7,7 +7,7 @@ use crate::units::trimmed;
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 84.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 36.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 52.0;
 
@@ -48,27 +48,50 @@ impl Range {
         match scale {
             Scale::Log => Self::log(least.max(1e-9), most.max(1e-9)),
             Scale::Linear if from_zero => Self::linear(least.min(0.0), most),
-            Scale::Linear => Self::linear(least, most),
+            // Time ends with the run, not with a round number.
+            Scale::Linear => Self::linear(least, most).cut(least, most),
         }
     }
 
+    fn cut(self, from: f64, to: f64) -> Self {
+        let inside = |tick: &f64| (from..=to).contains(tick);
+        if to <= from {
+            return self;
+        }
+        Self {
+            from,
+            to,
+            ticks: self.ticks.into_iter().filter(inside).collect(),
+            ..self
+        }
+    }
+
+    /// From and to a 1, 2 or 5 times a power of ten.
     fn log(least: f64, most: f64) -> Self {
-        let (low, high) = (least.log10().floor(), most.log10().ceil());
-        let high = if high > low { high } else { low + 1.0 };
-        // Few decades leave room for more than their powers.
-        let steps: &[f64] = match high - low {
-            decades if decades <= 2.0 => &[1.0, 2.0, 5.0],
-            decades if decades <= 4.0 => &[1.0, 3.0],
-            _ => &[1.0],
+        let powers = (least.log10().floor() as i32)..=(most.log10().ceil() as i32);
+        let steps = |steps: &'static [f64]| {
+            powers
+                .clone()
+                .flat_map(move |power| steps.iter().map(move |step| step * 10f64.powi(power)))
+                .collect::<Vec<f64>>()
         };
-        let powers = (low as i32)..=(high as i32);
-        let ticks = powers.flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
-        let (from, to) = (10f64.powf(low), 10f64.powf(high));
+        let ends = steps(&[1.0, 2.0, 5.0]);
+        let below = ends.iter().rev().find(|end| **end <= least * 1.000_1);
+        let above = ends.iter().find(|end| **end >= most * 0.999_9);
+        let from = below.copied().unwrap_or(least);
+        let to = above.copied().unwrap_or(most).max(from * 2.0);
+        // Few decades leave room for more than their powers.
+        let ticks = match (to / from).log10() {
+            decades if decades <= 2.0 => ends,
+            decades if decades <= 4.0 => steps(&[1.0, 3.0]),
+            _ => steps(&[1.0]),
+        };
+        let inside = |tick: &f64| *tick >= from * 0.999_9 && *tick <= to * 1.000_1;
         Self {
             scale: Scale::Log,
             from,
             to,
-            ticks: ticks.filter(|tick| *tick <= to * 1.000_1).collect(),
+            ticks: ticks.into_iter().filter(inside).collect(),
         }
     }
 
@@ -214,8 +237,9 @@ mod tests {
         let range = Range::linear(0.0, 23.7);
         assert_eq!(range.ticks, [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]);
         let range = Range::log(30.0, 4_000.0);
-        assert_eq!((range.from, range.to), (10.0, 10_000.0));
-        assert!((range.place(100.0) - 1.0 / 3.0).abs() < 1e-9);
+        assert_eq!((range.from, range.to), (20.0, 5_000.0));
+        assert_eq!(range.ticks, [30.0, 100.0, 300.0, 1_000.0, 3_000.0]);
+        assert!((range.place(200.0) - 10f64.log(250.0)).abs() < 1e-9);
         assert_eq!(Range::linear(5.0, 5.0).place(5.0), 0.0);
     }
 

@@ -24,6 +24,9 @@ impl Report {
                     grouped(published.failed)
                 );
             }
+            if published.outstanding() > 0 {
+                line += &format!(", outstanding {}", grouped(published.outstanding()));
+            }
             line += &format!(", waited for room {} times", grouped(published.refused));
             lines.push(row("published", &line));
         }
@@ -104,8 +107,17 @@ impl Report {
             Some(format!(", {each:.1} messages a datagram"))
         });
         let line = format!(
-            "{} messages/s, {:.1} MB/s, over {:.2} s{}{}",
+            "{} {}/s{}, {:.1} MB/s, over {:.2} s{}{}",
             grouped(window.rate as u64),
+            if self.scenario == Scenario::PingPong {
+                "round trips"
+            } else {
+                "messages"
+            },
+            match (self.subscribers, &self.crowd) {
+                (1, None) => "",
+                _ => " at all subscribers together",
+            },
             window.rate * self.size / 1e6,
             window.seconds,
             window
@@ -143,8 +155,11 @@ impl Report {
         let received = self.received.map(|received| received.latency);
         all.extend(received.map(|times| (latency.to_owned(), times)));
         if self.rows.len() > 1 && self.scenario != Scenario::PingPong {
-            let rows = self.rows.iter();
-            all.extend(rows.map(|each| (format!("  {}", each.name), each.received.latency)));
+            let rows = self.rows.iter().map(|each| &each.received.latency);
+            let rows = self.rows.iter().zip(rows);
+            // One of two is slow: the other is the line above.
+            let rows = rows.filter(|(_, times)| received.as_ref() != Some(times));
+            all.extend(rows.map(|(each, times)| (format!("  {}", each.name), *times)));
         }
         let first = self.crowd.as_ref().map(|crowd| crowd.first);
         all.extend(first.map(|times| ("first message".to_owned(), times)));

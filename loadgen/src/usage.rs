@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What a process used until now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time of its living threads, in ns.
+    /// CPU time in ns; of another process that of its living threads.
     pub cpu_ns: u64,
     /// Resident memory, in bytes.
     pub rss: u64,
@@ -29,7 +29,12 @@ impl Usage {
 
     /// Of this process.
     pub fn own() -> Self {
-        Self::of(std::process::id())
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self {
+            // Threads that ended are in it, which matters where nodes come and go.
+            cpu_ns: clock.tv_sec.unsigned_abs() * 1_000_000_000 + clock.tv_nsec.unsigned_abs(),
+            ..Self::of(std::process::id())
+        }
     }
 
     /// CPU time since an earlier look.

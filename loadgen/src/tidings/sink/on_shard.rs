@@ -13,6 +13,8 @@ use crate::system::Sink;
 use crate::tally::{Seen, Tallied, Tally};
 use crate::tidings::node::Node;
 
+/// How long the subscription may take to be known everywhere.
+const SUBSCRIBE: Duration = Duration::from_secs(10);
 /// How long the shard may take to drop its handlers.
 const END: Duration = Duration::from_secs(10);
 
@@ -56,15 +58,19 @@ impl OnShard {
     pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
         let node = Node::start(plan, place, Side::Subscribing)?;
         let (tx, results) = channel();
+        let (known, is_known) = channel();
         let mut spec = SubSpec::new(&plan.pattern());
         spec.ordered = plan.ordered;
         let tally = Tally::new(plan, place, Arc::clone(&seen));
         let subscribed = node.engine.on_shard(node.overlay, move |desk| {
             let mut book = Book::new(tally, tx);
-            desk.on_event(move |event, _| {
-                if let Event::Gap { from, to, .. } = event {
-                    seen.gap(to - from);
+            desk.on_event(move |event, _| match event {
+                Event::Gap { from, to, .. } => seen.gap(to - from),
+                Event::Subscribed { .. } => {
+                    // Nobody waits any more: nothing to tell.
+                    let _ = known.send(());
                 }
+                _ => {}
             });
             desk.subscribe(spec, move |message, _| {
                 book.take(message.payload, message.again);
@@ -73,6 +79,8 @@ impl OnShard {
         });
         let refused = |error| Error::Failed(format!("subscribe: {error:?}"));
         subscribed.during("subscribe")?.map_err(refused)?;
+        let late = |_| Error::Late("the subscription stands");
+        is_known.recv_timeout(SUBSCRIBE).map_err(late)?;
         Ok(Self { node, results })
     }
 }
