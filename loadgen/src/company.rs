@@ -110,15 +110,17 @@ impl Company {
         published: u64,
         patience: Duration,
     ) -> Result<Vec<Ended>, Error> {
-        let mut all = Vec::new();
-        for peer in &mut self.peers {
-            all.push(Ended {
+        self.peers
+            .iter_mut()
+            .try_for_each(|peer| peer.finish(published))?;
+        let ended = |peer: &mut Peer| {
+            Ok(Ended {
                 name: peer.name().to_owned(),
                 task: peer.task(),
-                finished: peer.finish(published, patience)?,
-            });
-        }
-        Ok(all)
+                finished: peer.finished(patience)?,
+            })
+        };
+        self.peers.iter_mut().map(ended).collect()
     }
 }
 

@@ -153,16 +153,29 @@ impl Peer {
         }
     }
 
-    pub(crate) fn finish(&mut self, published: u64, patience: Duration) -> Result<Finished, Error> {
-        match self.ask(&Order::Finish { published }, FINISH + patience)? {
+    /// Has it end when it has got so many messages; [`Peer::finished`] takes the answer, so that several end at once.
+    pub(crate) fn finish(&mut self, published: u64) -> Result<(), Error> {
+        self.order(&Order::Finish { published })
+    }
+
+    pub(crate) fn finished(&mut self, patience: Duration) -> Result<Finished, Error> {
+        match self.answer(FINISH + patience)? {
             Answer::Finished(finished) => Ok(*finished),
             other => Err(unexpected(&other)),
         }
     }
 
     fn ask(&mut self, order: &Order, patience: Duration) -> Result<Answer, Error> {
+        self.order(order)?;
+        self.answer(patience)
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), Error> {
         let line = serde_json::to_string(order).during("write an order")?;
-        writeln!(self.orders, "{line}").during(&format!("order the {}", self.name))?;
+        writeln!(self.orders, "{line}").during(&format!("order the {}", self.name))
+    }
+
+    fn answer(&mut self, patience: Duration) -> Result<Answer, Error> {
         match self.answers.recv_timeout(patience) {
             Ok(Ok(Answer::Failed(why))) => Err(Error::Failed(format!("{}: {why}", self.name))),
             Ok(answer) => answer.during(&format!("read the answer of the {}", self.name)),

@@ -65,35 +65,52 @@ fn names(report: &Value) -> Vec<&str> {
     rows.map(|row| row["name"].as_str().unwrap()).collect()
 }
 
+/// Most of a run is waiting: several go at once.
 fn check(attach: &str) {
-    let at = ["--attach", attach];
-    let run = |arguments: &[&str]| report(&[arguments, &at].concat());
-    let throughput = run(&["throughput", "--ordered"]);
-    assert_eq!(unique(&throughput), accepted(&throughput));
-    assert_eq!(
-        throughput["published"]["delivered"],
-        throughput["published"]["accepted"]
-    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| check_plain(attach));
+        scope.spawn(|| check_fan_out(attach));
+        scope.spawn(|| check_ping_pong(attach));
+        scope.spawn(|| check_slow(attach));
+    });
+}
 
-    let latency = run(&["latency", "--rate", "1000", "--ordered"]);
+fn run(arguments: &[&str], attach: &str) -> Value {
+    report(&[arguments, &["--attach", attach]].concat())
+}
+
+fn check_plain(attach: &str) {
+    let throughput = run(&["throughput", "--ordered"], attach);
+    assert_eq!(unique(&throughput), accepted(&throughput));
+    let published = &throughput["published"];
+    assert_eq!(published["delivered"], published["accepted"]);
+
+    let latency = run(&["latency", "--rate", "1000", "--ordered"], attach);
     assert_eq!(latency["received"]["latency"]["count"], 300, "{latency}");
     assert_eq!(latency["published"]["lag"]["count"], 300, "{latency}");
     assert!(!latency["series"].as_array().unwrap().is_empty());
+}
 
+fn check_fan_out(attach: &str) {
     let many = ["--publishers", "2", "--topics", "3", "--rate", "1000"];
-    let fan_out = run(&[&["fan-out", "--subscribers", "2"][..], &many].concat());
+    let fan_out = [&["fan-out", "--subscribers", "2"][..], &many].concat();
+    let fan_out = run(&fan_out, attach);
     assert_eq!(unique(&fan_out), 2 * accepted(&fan_out));
     // The last message of each publisher, besides.
     assert_eq!(accepted(&fan_out), 402, "{fan_out}");
     assert_eq!(names(&fan_out), ["subscriber 1", "subscriber 2"]);
+}
 
-    let calls = run(&["ping-pong"]);
+fn check_ping_pong(attach: &str) {
+    let calls = run(&["ping-pong"], attach);
     assert_eq!(names(&calls), ["echo", "caller"]);
     assert_eq!(unique(&calls), accepted(&calls));
-    let calls = run(&["ping-pong", "--rate", "500"]);
+    let calls = run(&["ping-pong", "--rate", "500"], attach);
     assert_eq!(calls["received"]["latency"]["count"], 150, "{calls}");
+}
 
-    let slow = run(&["slow", "--rate", "500", "--slow-us", "3000"]);
+fn check_slow(attach: &str) {
+    let slow = run(&["slow", "--rate", "500", "--slow-us", "3000"], attach);
     assert_eq!(names(&slow), ["subscriber", "slow"]);
     assert_eq!(unique(&slow), 2 * accepted(&slow));
     let row = &slow["rows"][1]["latency"]["max"];
