@@ -1,4 +1,4 @@
-//! How the two processes of a run talk: lines of JSON over the second one's standard input and output.
+//! How the processes of a run talk: lines of JSON over the standard input and output of those that were started.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crowd::Attended;
 use crate::error::{Error, While};
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, Task};
 use crate::tally::Tallied;
 use crate::usage::Usage;
 
@@ -18,7 +19,11 @@ use crate::usage::Usage;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Subscribe.
-    Start { plan: Plan, place: Place },
+    Start { plan: Box<Plan>, place: Place },
+    /// Have the crowd come.
+    Go,
+    /// Say how many came.
+    Count,
     /// Say how far you are.
     Mark,
     /// So many messages were published: wait for them, then end.
@@ -30,8 +35,10 @@ pub(crate) enum Order {
 pub(crate) enum Answer {
     /// It subscribed; address of its node, if it has one.
     Ready(Option<SocketAddr>),
+    Gone,
+    Counted(u64),
     Marked(Mark),
-    Finished(Finished),
+    Finished(Box<Finished>),
     Failed(String),
 }
 
@@ -49,6 +56,7 @@ pub(crate) struct Mark {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Finished {
     pub(crate) tallied: Tallied,
+    pub(crate) crowd: Option<Attended>,
     pub(crate) usage: Usage,
     pub(crate) counters: Vec<(String, u64)>,
 }
@@ -62,6 +70,8 @@ const FINISH: Duration = Duration::from_secs(30);
 
 /// The second process, as the first one sees it. It dies with this.
 pub(crate) struct Peer {
+    name: String,
+    task: Task,
     child: Child,
     orders: ChildStdin,
     answers: Receiver<Result<Answer, String>>,
@@ -69,17 +79,21 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts it and has it subscribe; answers with its node's address.
-    pub(crate) fn start(plan: &Plan, place: Place) -> Result<(Self, Option<SocketAddr>), Error> {
+    pub(crate) fn start(
+        name: String,
+        plan: &Plan,
+        place: Place,
+    ) -> Result<(Self, Option<SocketAddr>), Error> {
         let program = std::env::current_exe().during("find this program")?;
         let mut child = Command::new(program)
             .arg("peer")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .during("start the subscriber")?;
+            .during(&format!("start the {name}"))?;
         let (orders, output) = (child.stdin.take(), child.stdout.take());
         let (Some(orders), Some(output)) = (orders, output) else {
-            return Err(Error::Failed("the subscriber has no pipes".to_owned()));
+            return Err(Error::Failed(format!("the {name} has no pipes")));
         };
         let (tx, answers) = channel();
         // It ends with the pipe.
@@ -94,13 +108,40 @@ impl Peer {
             }
         });
         let mut peer = Self {
+            name,
+            task: place.task,
             child,
             orders,
             answers,
         };
-        let plan = plan.clone();
+        let plan = Box::new(plan.clone());
         match peer.ask(&Order::Start { plan, place }, START)? {
             Answer::Ready(addr) => Ok((peer, addr)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the report calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Has the crowd come.
+    pub(crate) fn go(&mut self) -> Result<(), Error> {
+        match self.ask(&Order::Go, MARK)? {
+            Answer::Gone => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Different messages received.
+    pub(crate) fn count(&mut self) -> Result<u64, Error> {
+        match self.ask(&Order::Count, MARK)? {
+            Answer::Counted(unique) => Ok(unique),
             other => Err(unexpected(&other)),
         }
     }
@@ -112,22 +153,35 @@ impl Peer {
         }
     }
 
-    pub(crate) fn finish(mut self, published: u64) -> Result<Finished, Error> {
-        match self.ask(&Order::Finish { published }, FINISH)? {
-            Answer::Finished(finished) => Ok(finished),
+    /// Has it end when it has got so many messages; [`Peer::finished`] takes the answer, so that several end at once.
+    pub(crate) fn finish(&mut self, published: u64) -> Result<(), Error> {
+        self.order(&Order::Finish { published })
+    }
+
+    pub(crate) fn finished(&mut self, patience: Duration) -> Result<Finished, Error> {
+        match self.answer(FINISH + patience)? {
+            Answer::Finished(finished) => Ok(*finished),
             other => Err(unexpected(&other)),
         }
     }
 
     fn ask(&mut self, order: &Order, patience: Duration) -> Result<Answer, Error> {
+        self.order(order)?;
+        self.answer(patience)
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), Error> {
         let line = serde_json::to_string(order).during("write an order")?;
-        writeln!(self.orders, "{line}").during("order the subscriber")?;
+        writeln!(self.orders, "{line}").during(&format!("order the {}", self.name))
+    }
+
+    fn answer(&mut self, patience: Duration) -> Result<Answer, Error> {
         match self.answers.recv_timeout(patience) {
-            Ok(Ok(Answer::Failed(why))) => Err(Error::Failed(format!("subscriber: {why}"))),
-            Ok(answer) => answer.during("read the subscriber's answer"),
+            Ok(Ok(Answer::Failed(why))) => Err(Error::Failed(format!("{}: {why}", self.name))),
+            Ok(answer) => answer.during(&format!("read the answer of the {}", self.name)),
             Err(RecvTimeoutError::Timeout) => Err(Error::Late("the subscriber answers")),
             Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::Failed("the subscriber ended".to_owned()))
+                Err(Error::Failed(format!("the {} ended", self.name)))
             }
         }
     }

@@ -2,25 +2,42 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use tidings_engine::{Event, SubSpec, Taken};
 
-use super::Sink;
 use crate::error::{Error, While};
-use crate::node::Node;
-use crate::plan::{Place, Plan, Side, TOPIC};
+use crate::plan::{Place, Plan, Side};
+use crate::system::Sink;
 use crate::tally::{Seen, Tallied, Tally};
+use crate::tidings::node::Node;
 
+/// How long the subscription may take to be known everywhere.
+const SUBSCRIBE: Duration = Duration::from_secs(10);
 /// How long the shard may take to drop its handlers.
 const END: Duration = Duration::from_secs(10);
 
 /// Sends its tally when the shard drops the handler.
-struct Book {
+pub(crate) struct Book {
     tally: Option<Tally>,
     results: Sender<Tallied>,
+}
+
+impl Book {
+    pub(crate) fn new(tally: Tally, results: Sender<Tallied>) -> Self {
+        Self {
+            tally: Some(tally),
+            results,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, payload: &[u8], again: bool) {
+        if let Some(tally) = &mut self.tally {
+            tally.take(payload, again);
+        }
+    }
 }
 
 impl Drop for Book {
@@ -41,27 +58,29 @@ impl OnShard {
     pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
         let node = Node::start(plan, place, Side::Subscribing)?;
         let (tx, results) = channel();
-        let mut spec = SubSpec::new(TOPIC);
+        let (known, is_known) = channel();
+        let mut spec = SubSpec::new(&plan.pattern());
         spec.ordered = plan.ordered;
+        let tally = Tally::new(plan, place, Arc::clone(&seen));
         let subscribed = node.engine.on_shard(node.overlay, move |desk| {
-            let mut book = Book {
-                tally: Some(Tally::new(Arc::clone(&seen))),
-                results: tx,
-            };
-            desk.on_event(move |event, _| {
-                if let Event::Gap { from, to, .. } = event {
-                    seen.gaps.fetch_add(to - from, Relaxed);
+            let mut book = Book::new(tally, tx);
+            desk.on_event(move |event, _| match event {
+                Event::Gap { from, to, .. } => seen.gap(to - from),
+                Event::Subscribed { .. } => {
+                    // Nobody waits any more: nothing to tell.
+                    let _ = known.send(());
                 }
+                _ => {}
             });
             desk.subscribe(spec, move |message, _| {
-                if let Some(tally) = &mut book.tally {
-                    tally.take(message.payload, message.again);
-                }
+                book.take(message.payload, message.again);
                 Taken::Acked
             })
         });
         let refused = |error| Error::Failed(format!("subscribe: {error:?}"));
         subscribed.during("subscribe")?.map_err(refused)?;
+        let late = |_| Error::Late("the subscription stands");
+        is_known.recv_timeout(SUBSCRIBE).map_err(late)?;
         Ok(Self { node, results })
     }
 }
