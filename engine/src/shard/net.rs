@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use tidings_protocol::Core;
 use tidings_wire::{Class, MIN_DATAGRAM_SIZE};
 
+use super::dispatch::Yard;
 use super::oversize::Oversize;
 use crate::limits::{
     BATCHES_PER_TURN_MAX, SLOT_BYTES_GRO, SLOT_BYTES_HELLO, SLOTS_CONTROL_MAX, SLOTS_DATA_MAX,
@@ -87,14 +88,9 @@ impl Net {
         self.sockets.data.rcvbuf()
     }
 
-    /// Receives from one socket within its budget of the turn, handing every datagram to `each`. Returns whether anything
+    /// Receives from one socket within its budget of the turn, handing every datagram to the yard. Returns whether anything
     /// came and whether more may be there.
-    pub(crate) fn receive(
-        &mut self,
-        input: Input,
-        counters: &mut ShardCounters,
-        mut each: impl FnMut(&mut ShardCounters, SocketAddr, &mut [u8]),
-    ) -> (bool, bool) {
+    pub(crate) fn receive(&mut self, input: Input, now: u64, yard: &mut Yard) -> (bool, bool) {
         let (socket, receiver, batches) = match (input, &self.sockets.hello) {
             (Input::Control, _) => (
                 &self.sockets.control,
@@ -109,7 +105,7 @@ impl Net {
         for _ in 0..batches {
             match receiver.recv(socket) {
                 Received::Nothing => {
-                    counters.recv_empty += 1;
+                    yard.counters.recv_empty += 1;
                     return (any, false);
                 }
                 Received::Error => {
@@ -119,8 +115,9 @@ impl Net {
                 }
                 Received::Batch { full } => {
                     any = true;
+                    let taken = receiver.take(|from, datagram| yard.dispatch(now, from, datagram));
+                    let counters = &mut yard.counters;
                     counters.recv_calls += 1;
-                    let taken = receiver.take(|from, datagram| each(counters, from, datagram));
                     counters.recv_messages += taken.messages as u64;
                     counters.recv_datagrams += taken.datagrams as u64;
                     counters.recv_bytes += taken.bytes as u64;

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::Shard;
+use super::dispatch::Yard;
 use crate::clock;
 use crate::limits::{
     BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, NEAR_NS, RELAX_NS, SHORT_NS,
@@ -38,18 +39,7 @@ impl Shard {
         if !*ready {
             return false;
         }
-        let now = self.now;
-        let yard = &mut self.yard;
-        let mut counters = std::mem::take(&mut yard.counters);
-        let (any, more) = self
-            .net
-            .receive(input, &mut counters, |counters, from, datagram| {
-                // The yard counts too; its counters lie in the receiver's hands meanwhile.
-                std::mem::swap(&mut yard.counters, counters);
-                yard.dispatch(now, from, datagram);
-                std::mem::swap(&mut yard.counters, counters);
-            });
-        self.yard.counters = counters;
+        let (any, more) = self.net.receive(input, self.now, &mut self.yard);
         *ready = more;
         any
     }
@@ -60,7 +50,7 @@ impl Shard {
         let pressed = self
             .yard
             .overlays()
-            .fold(false, |any, overlay| overlay.outlets.is_pressed() || any);
+            .any(|overlay| overlay.outlets.is_pressed());
         let holds = self.brake.holds(now, pressed);
         if holds != held {
             // What is not read shall not end a sleep.
@@ -74,17 +64,17 @@ impl Shard {
 
     fn take_errors(&mut self) -> bool {
         let now = self.now;
-        let mut counters = self.yard.counters;
-        let any = self.net.errors(&mut counters, |to, quoted| {
-            for overlay in self.yard.slots.iter_mut().flatten() {
+        let Yard {
+            slots, counters, ..
+        } = &mut self.yard;
+        self.net.errors(counters, |to, quoted| {
+            for overlay in slots.iter_mut().flatten() {
                 overlay.touched = true;
                 overlay
                     .core
                     .handle_unreachable(now, to, quoted, &mut overlay.outlets);
             }
-        });
-        self.yard.counters = counters;
-        any
+        })
     }
 
     /// What other threads sent: datagrams of other shards, commands, bells of publishers and subscribers.
@@ -182,21 +172,21 @@ impl Shard {
     /// Every overlay that was touched plans, seals and sends; then readers are woken and sessions written to.
     fn flush(&mut self) {
         let now = self.now;
-        let mut counters = self.yard.counters;
-        for slot in self.yard.slots.iter_mut() {
+        let yard = &mut self.yard;
+        for slot in yard.slots.iter_mut() {
             let Some(overlay) = slot else { continue };
             if !std::mem::take(&mut overlay.touched) {
                 continue;
             }
             overlay.core.flush(now, &mut overlay.outlets);
-            self.net.send(now, &overlay.core, &mut counters);
+            self.net.send(now, &overlay.core, &mut yard.counters);
             for (to, bytes) in self.net.take_too_big() {
                 overlay.core.on_too_big(now, to, bytes);
                 overlay.touched = true;
             }
             overlay.core.sent();
             while overlay.core.wants_slots() {
-                let Some(block) = self.yard.map.blocks.grant(self.yard.index, overlay.slot) else {
+                let Some(block) = yard.map.blocks.grant(yard.index, overlay.slot) else {
                     break;
                 };
                 overlay.core.grant_slots(block);
@@ -209,7 +199,6 @@ impl Shard {
             overlay.settle();
             overlay.deadline = overlay.core.deadline();
         }
-        self.yard.counters = counters;
         self.yard.call_others();
     }
 
