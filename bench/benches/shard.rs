@@ -36,7 +36,7 @@ impl Nodes {
     fn start() -> Self {
         let (there, overlay) = node(None);
         let options = SubscriberOptions::default();
-        let subscriber = there.subscriber(overlay, &[TOPIC], options);
+        let subscriber = there.subscribe(overlay, &[TOPIC], options);
         let mut subscriber = subscriber.expect("a valid pattern");
         let reader = thread::spawn(move || {
             while !subscriber.is_closed() {

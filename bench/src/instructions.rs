@@ -147,7 +147,7 @@ impl Row {
 }
 
 fn percent(before: u64, after: u64) -> f64 {
-    (after as f64 / before as f64 - 1.0) * 100.0
+    (after as f64 - before as f64) / before as f64 * 100.0
 }
 
 /// Every step of either side. `limit` is in percent.
