@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::error::Error;
 use crate::plan::{Place, Plan, Side};
-use crate::report::{Process, Published, Report, Window};
+use crate::report::{Process, Published, Received, Report, Window};
 use crate::run::{settle, watch_until};
 use crate::schedule::Schedule;
-use crate::sink;
-use crate::source::{self, Sent};
+use crate::sent::Sent;
+use crate::system::System;
 use crate::tally::Seen;
 use crate::usage::Usage;
 
@@ -23,22 +23,22 @@ const FIRST: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(15);
 
 /// The publishing side.
-pub(crate) fn publish(plan: &Plan, place: &Place) -> Result<Report, Error> {
+pub(crate) fn publish(system: &dyn System, plan: &Plan, place: &Place) -> Result<Report, Error> {
     clock::pin(plan.cpu(Side::Publishing))?;
-    let sent = Arc::new(Sent::default());
-    let mut source = source::start(plan, place, Arc::clone(&sent))?;
+    let sent = Arc::new(Sent::new(plan.publishers));
+    let mut source = system.source(plan, place, Arc::clone(&sent))?;
     let schedule = Schedule::new(plan, clock::now());
     source.go(schedule)?;
-    let delivered = || (clock::now(), sent.delivered.load(Relaxed), Usage::own());
+    let delivered = || (clock::now(), sent.read().delivered, Usage::own());
     watch_until(schedule.measured().start, &sent)?;
     let begin = delivered();
     watch_until(schedule.measured().end, &sent)?;
     let end = delivered();
     settle(&sent, clock::seconds(plan.drain))?;
     let seconds = (end.0 - begin.0) as f64 / 1e9;
-    let mut report = Report::of(plan);
+    let mut report = Report::of(system, plan);
     report.set_counters("publisher", source.counters());
-    report.published = Some(Published::new(&sent, source.finish()?));
+    report.published = Some(Published::new(&sent, &source.finish()?));
     report.processes = vec![Process::new("publisher", begin.2, end.2, seconds)];
     report.window = Some(Window::new(end.1 - begin.1, seconds, &report.processes));
     report.judge();
@@ -46,10 +46,10 @@ pub(crate) fn publish(plan: &Plan, place: &Place) -> Result<Report, Error> {
 }
 
 /// The subscribing side.
-pub(crate) fn subscribe(plan: &Plan, place: &Place) -> Result<Report, Error> {
+pub(crate) fn subscribe(system: &dyn System, plan: &Plan, place: &Place) -> Result<Report, Error> {
     clock::pin(plan.cpu(Side::Subscribing))?;
     let seen = Arc::new(Seen::default());
-    let sink = sink::start(plan, place, Arc::clone(&seen))?;
+    let sink = system.sink(plan, place, Arc::clone(&seen))?;
     if let Some(addr) = sink.addr() {
         eprintln!("tidings-loadgen: subscribed; publish with --role publish --join {addr}");
     }
@@ -58,19 +58,27 @@ pub(crate) fn subscribe(plan: &Plan, place: &Place) -> Result<Report, Error> {
     let end = Usage::own();
     let times = (seen.first.load(Relaxed), seen.last.load(Relaxed));
     let seconds = times.1.saturating_sub(times.0) as f64 / 1e9;
-    let mut report = Report::of(plan);
+    let mut report = Report::of(system, plan);
     report.set_counters("subscriber", sink.counters());
     let tallied = sink.finish()?;
     report.processes = vec![Process::new("subscriber", begin, end, seconds)];
-    report.window = Some(Window::new(tallied.unique, seconds, &report.processes));
+    report.window = Some(Window::new(
+        tallied.counts.unique,
+        seconds,
+        &report.processes,
+    ));
     if whole {
-        report.lost = Some(seen.total.load(Relaxed).saturating_sub(tallied.unique));
+        report.lost = Some(
+            seen.total
+                .load(Relaxed)
+                .saturating_sub(tallied.counts.unique),
+        );
     } else {
         report
             .faults
             .push("the last message did not come".to_owned());
     }
-    report.received = Some(tallied);
+    report.received = Some(Received::of(&tallied));
     report.judge();
     Ok(report)
 }

@@ -1,4 +1,4 @@
-//! The clock that both processes of a run share, exact sleep, and pinning.
+//! The clock that all processes of a run share, exact sleep, and pinning.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rustix::thread::{ClockId, CpuSet};
 use crate::error::{Error, While};
 
 /// `CLOCK_MONOTONIC` in ns: the same for all processes of a host.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
@@ -19,7 +19,7 @@ pub(crate) fn engine_offset() -> u64 {
 }
 
 /// Sleeps until [`now`] has reached `at`.
-pub(crate) fn sleep_until(at: u64) {
+pub fn sleep_until(at: u64) {
     let time = rustix::time::Timespec {
         tv_sec: (at / 1_000_000_000) as i64,
         tv_nsec: (at % 1_000_000_000) as i64,
@@ -29,13 +29,13 @@ pub(crate) fn sleep_until(at: u64) {
 }
 
 /// Lets the calling thread's sleeps end when they are due, not up to 50 us later.
-pub(crate) fn sleep_exactly() {
+pub fn sleep_exactly() {
     // Refused: sleeps end later, which the generator's lag shows.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
 /// Pins this thread and those that it will start.
-pub(crate) fn pin(cpu: Option<usize>) -> Result<(), Error> {
+pub fn pin(cpu: Option<usize>) -> Result<(), Error> {
     let Some(cpu) = cpu else { return Ok(()) };
     if cpu >= CpuSet::MAX_CPU {
         return Err(Error::Usage(format!("there is no CPU {cpu}")));

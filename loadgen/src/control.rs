@@ -1,4 +1,4 @@
-//! How the two processes of a run talk: lines of JSON over the second one's standard input and output.
+//! How the processes of a run talk: lines of JSON over the standard input and output of those that were started.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::usage::Usage;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Subscribe.
-    Start { plan: Plan, place: Place },
+    Start { plan: Box<Plan>, place: Place },
     /// Say how far you are.
     Mark,
     /// So many messages were published: wait for them, then end.
@@ -31,7 +31,7 @@ pub(crate) enum Answer {
     /// It subscribed; address of its node, if it has one.
     Ready(Option<SocketAddr>),
     Marked(Mark),
-    Finished(Finished),
+    Finished(Box<Finished>),
     Failed(String),
 }
 
@@ -62,6 +62,7 @@ const FINISH: Duration = Duration::from_secs(30);
 
 /// The second process, as the first one sees it. It dies with this.
 pub(crate) struct Peer {
+    name: String,
     child: Child,
     orders: ChildStdin,
     answers: Receiver<Result<Answer, String>>,
@@ -69,17 +70,21 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts it and has it subscribe; answers with its node's address.
-    pub(crate) fn start(plan: &Plan, place: Place) -> Result<(Self, Option<SocketAddr>), Error> {
+    pub(crate) fn start(
+        name: String,
+        plan: &Plan,
+        place: Place,
+    ) -> Result<(Self, Option<SocketAddr>), Error> {
         let program = std::env::current_exe().during("find this program")?;
         let mut child = Command::new(program)
             .arg("peer")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .during("start the subscriber")?;
+            .during(&format!("start the {name}"))?;
         let (orders, output) = (child.stdin.take(), child.stdout.take());
         let (Some(orders), Some(output)) = (orders, output) else {
-            return Err(Error::Failed("the subscriber has no pipes".to_owned()));
+            return Err(Error::Failed(format!("the {name} has no pipes")));
         };
         let (tx, answers) = channel();
         // It ends with the pipe.
@@ -94,15 +99,21 @@ impl Peer {
             }
         });
         let mut peer = Self {
+            name,
             child,
             orders,
             answers,
         };
-        let plan = plan.clone();
+        let plan = Box::new(plan.clone());
         match peer.ask(&Order::Start { plan, place }, START)? {
             Answer::Ready(addr) => Ok((peer, addr)),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What the report calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn mark(&mut self) -> Result<Mark, Error> {
@@ -112,22 +123,22 @@ impl Peer {
         }
     }
 
-    pub(crate) fn finish(mut self, published: u64) -> Result<Finished, Error> {
-        match self.ask(&Order::Finish { published }, FINISH)? {
-            Answer::Finished(finished) => Ok(finished),
+    pub(crate) fn finish(&mut self, published: u64, patience: Duration) -> Result<Finished, Error> {
+        match self.ask(&Order::Finish { published }, FINISH + patience)? {
+            Answer::Finished(finished) => Ok(*finished),
             other => Err(unexpected(&other)),
         }
     }
 
     fn ask(&mut self, order: &Order, patience: Duration) -> Result<Answer, Error> {
         let line = serde_json::to_string(order).during("write an order")?;
-        writeln!(self.orders, "{line}").during("order the subscriber")?;
+        writeln!(self.orders, "{line}").during(&format!("order the {}", self.name))?;
         match self.answers.recv_timeout(patience) {
-            Ok(Ok(Answer::Failed(why))) => Err(Error::Failed(format!("subscriber: {why}"))),
-            Ok(answer) => answer.during("read the subscriber's answer"),
+            Ok(Ok(Answer::Failed(why))) => Err(Error::Failed(format!("{}: {why}", self.name))),
+            Ok(answer) => answer.during(&format!("read the answer of the {}", self.name)),
             Err(RecvTimeoutError::Timeout) => Err(Error::Late("the subscriber answers")),
             Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::Failed("the subscriber ended".to_owned()))
+                Err(Error::Failed(format!("the {} ended", self.name)))
             }
         }
     }

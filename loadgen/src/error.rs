@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a run could not be made.
 #[derive(Debug)]
-pub(crate) enum Error {
+pub enum Error {
     /// The command line asks for something that cannot be.
     Usage(String),
     /// Something below failed; what we were about comes first.
@@ -25,11 +25,13 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Says what was tried when something fails.
-pub(crate) trait While<T> {
+pub trait While<T> {
+    /// Turns an error into one that begins with `what`.
     fn during(self, what: &str) -> Result<T, Error>;
 }
 
 impl<T, E: fmt::Display> While<T> for Result<T, E> {
+    /// Turns an error into one that begins with `what`.
     fn during(self, what: &str) -> Result<T, Error> {
         self.map_err(|error| Error::Failed(format!("{what}: {error}")))
     }

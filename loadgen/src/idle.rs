@@ -4,33 +4,28 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::error::Error;
-use crate::options::Idle;
-use crate::plan::Place;
+use crate::plan::{Place, Plan};
 use crate::report::Report;
-use crate::run::{Look, company};
-use crate::source::{self, Sent};
+use crate::run::{Company, Look};
+use crate::sent::Sent;
+use crate::system::System;
 
 /// Measures both nodes: the subscribing one is a process of its own that does nothing else.
-pub(crate) fn run(idle: &Idle) -> Result<bool, Error> {
-    let plan = idle.plan()?;
-    let place = Place {
-        tidings: idle.tidings.clone(),
-        ..Place::loopback()
-    };
-    let (daemons, mut peer, here) = company(&plan, &place)?;
-    let source = source::start(&plan, &here, Arc::new(Sent::default()))?;
+pub(crate) fn run(system: &dyn System, plan: &Plan, place: &Place) -> Result<Report, Error> {
+    let mut company = Company::gather(system, plan, place)?;
+    let sent = Arc::new(Sent::new(plan.publishers));
+    let source = system.source(plan, &company.here, sent)?;
     std::thread::sleep(clock::seconds(plan.warmup));
-    let begin = Look::take(&mut peer, daemons.as_ref())?;
+    let begin = Look::take(&mut company)?;
     std::thread::sleep(clock::seconds(plan.seconds));
-    let end = Look::take(&mut peer, daemons.as_ref())?;
-    let mut report = Report::of(&plan);
-    report.scenario = "idle";
+    let end = Look::take(&mut company)?;
+    let mut report = Report::of(system, plan);
     report.rate_wanted = None;
     report.processes = end.processes_since(&begin);
     report.set_counters("publisher", source.counters());
     source.finish()?;
-    let finished = peer.finish(0)?;
-    report.set_counters("subscriber", finished.counters);
-    report.print(idle.format);
-    Ok(report.is_good())
+    for (name, finished) in company.finish(0, clock::seconds(0.0))? {
+        report.set_counters(&name, finished.counters);
+    }
+    Ok(report)
 }

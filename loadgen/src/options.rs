@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::error::Error;
-use crate::payload::{STAMP_BYTES, STAMP_DUE_BYTES};
-use crate::plan::{Attach, Place, Plan, PollChoice};
+use crate::plan::{Place, Plan, PollChoice, Scenario};
+use crate::sizes::Sizes;
+use crate::stamp::{STAMP_BYTES, STAMP_DUE_BYTES, STREAMS_MAX};
+use crate::system::System;
 
 #[derive(Parser)]
-#[command(version, about = "Open-loop load generator of Tidings", after_help = AFTER)]
+#[command(version, about = "Open-loop load generator of Tidings")]
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -21,20 +23,39 @@ Exit codes: 0 everything arrived once; 1 something was lost, failed or came twic
 Throughput is counted at the subscriber. Latency counts from the moment when a message was due (no coordinated omission); the
 generator's own lag stands beside it.";
 
+/// The name that this program goes by.
+pub(crate) fn program() -> String {
+    let own = std::env::args_os().next().map(PathBuf::from);
+    let name = own.as_deref().and_then(|path| path.file_name());
+    name.map_or("tidings-loadgen".into(), |name| {
+        name.to_string_lossy().into_owned()
+    })
+}
+
+/// Reads the command line; ends the program if it is wrong.
+pub(crate) fn parse(systems: &[&dyn System]) -> Options {
+    let ways = systems
+        .iter()
+        .map(|system| format!("  {:<18} {}\n", system.name(), system.about()));
+    let after = format!(
+        "Attachments (--attach):\n{}\n{AFTER}",
+        ways.collect::<String>()
+    );
+    let command = Options::command()
+        .display_name(program())
+        .bin_name(program())
+        .after_help(after);
+    Options::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// Publish as fast as the network takes it
     Throughput(Load),
     /// Publish at a fixed rate, message i due at i/rate, and measure how long after that it arrives
-    Latency {
-        /// Messages per second
-        #[arg(long, default_value_t = 10_000.0)]
-        rate: f64,
-        #[command(flatten)]
-        load: Load,
-    },
+    Latency(Load),
     /// Measure CPU and memory of a node with one peer and nothing to do
-    Idle(Idle),
+    Idle(Load),
     /// The other process of a run; reads its plan from standard input
     #[command(hide = true)]
     Peer,
@@ -56,7 +77,7 @@ pub(crate) enum Format {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Publish here, and start the subscriber as a second process
+    /// Publish here, and start the subscribers as processes of their own
     Both,
     /// Only publish
     Publish,
@@ -66,18 +87,33 @@ pub(crate) enum Role {
 
 #[derive(Args)]
 pub(crate) struct Load {
-    /// How publisher and subscriber attach
-    #[arg(long, value_enum, default_value_t = Attach::OnShard)]
-    pub(crate) attach: Attach,
+    /// How publishers and subscribers attach [default: the first of those below `--help`]
+    #[arg(long)]
+    pub(crate) attach: Option<String>,
+    /// Messages per second of all publishers together [default: as fast as they are taken; latency: 10000]
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
     /// Bytes of each message
     #[arg(long, default_value_t = 64)]
     pub(crate) size: usize,
-    /// Seconds to measure
-    #[arg(long, default_value_t = 5.0)]
-    pub(crate) seconds: f64,
-    /// Seconds before that which do not count
-    #[arg(long, default_value_t = 1.0)]
-    pub(crate) warmup: f64,
+    /// Several sizes with their shares, as 64:70,1024:25,16384:5
+    #[arg(long, conflicts_with = "size")]
+    pub(crate) sizes: Option<Sizes>,
+    /// Publishers, each with a numbering of its own
+    #[arg(long, default_value_t = 1)]
+    pub(crate) publishers: usize,
+    /// Topics that each publisher publishes on in turn
+    #[arg(long, default_value_t = 1)]
+    pub(crate) topics: usize,
+    /// Subscribing processes, each of which gets every message
+    #[arg(long, default_value_t = 1)]
+    pub(crate) subscribers: usize,
+    /// Seconds to measure [default: 5; idle: 10]
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Seconds before that which do not count [default: 1; idle: 3]
+    #[arg(long)]
+    pub(crate) warmup: Option<f64>,
     /// Seconds that outstanding messages may take afterwards
     #[arg(long, default_value_t = 20.0)]
     pub(crate) drain: f64,
@@ -102,31 +138,9 @@ pub(crate) struct Load {
     /// Socket of a running daemon, with --role and --attach daemon
     #[arg(long)]
     pub(crate) socket: Option<PathBuf>,
-    /// The `tidings` program, for --attach daemon [default: beside this program]
-    #[arg(long)]
-    pub(crate) tidings: Option<PathBuf>,
-    /// How to print the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
-}
-
-#[derive(Args)]
-pub(crate) struct Idle {
-    /// What idles: an embedded node or the daemon
-    #[arg(long, value_enum, default_value_t = Attach::OnShard)]
-    pub(crate) attach: Attach,
-    /// Seconds to measure
-    #[arg(long, default_value_t = 10.0)]
-    pub(crate) seconds: f64,
-    /// Seconds before that, for joining and settling
-    #[arg(long, default_value_t = 3.0)]
-    pub(crate) warmup: f64,
-    /// Polling of embedded nodes before they sleep: off, adaptive, or microseconds [default: the engine's]
-    #[arg(long)]
-    pub(crate) poll: Option<PollChoice>,
-    /// The `tidings` program, for --attach daemon [default: beside this program]
-    #[arg(long)]
-    pub(crate) tidings: Option<PathBuf>,
+    /// The program of the servers [default for the daemon: `tidings` beside this program]
+    #[arg(long, alias = "tidings")]
+    pub(crate) program: Option<PathBuf>,
     /// How to print the report
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
@@ -134,6 +148,8 @@ pub(crate) struct Idle {
 
 /// A run takes at most so many seconds in each of its parts.
 const SECONDS_MAX: f64 = 3_600.0;
+/// Publishers and subscribing processes of a run.
+const MANY_MAX: usize = 1024;
 
 fn check_seconds(name: &str, seconds: f64) -> Result<f64, Error> {
     if (0.0..=SECONDS_MAX).contains(&seconds) {
@@ -143,36 +159,41 @@ fn check_seconds(name: &str, seconds: f64) -> Result<f64, Error> {
     }
 }
 
+fn check_many(name: &str, count: usize, max: usize) -> Result<usize, Error> {
+    if (1..=max).contains(&count) {
+        Ok(count)
+    } else {
+        Err(Error::Usage(format!("--{name} is 1 to {max}")))
+    }
+}
+
 impl Load {
-    /// The settings of both sides, checked.
-    pub(crate) fn plan(&self, rate: Option<f64>) -> Result<Plan, Error> {
-        let least = if rate.is_some() {
-            STAMP_DUE_BYTES
-        } else {
-            STAMP_BYTES
+    /// The settings of all sides, checked.
+    pub(crate) fn plan(&self, scenario: Scenario, system: &dyn System) -> Result<Plan, Error> {
+        let (rate, seconds, warmup) = match scenario {
+            Scenario::Throughput => (None, 5.0, 1.0),
+            Scenario::Latency => (Some(10_000.0), 5.0, 1.0),
+            Scenario::Idle => (Some(1.0), 10.0, 3.0),
         };
-        if self.size < least {
-            return Err(Error::Usage(format!(
-                "a message has at least {least} bytes: they carry its number"
-            )));
-        }
-        if rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
-            return Err(Error::Usage("--rate is 0.001 to 1e9".to_owned()));
-        }
-        if self.pin.len() > 2 {
-            return Err(Error::Usage("--pin takes two CPUs".to_owned()));
-        }
-        Ok(Plan {
-            attach: self.attach,
-            size: self.size,
+        let rate = self.rate.or(rate);
+        let sizes = self.sizes.clone();
+        let plan = Plan {
+            scenario,
+            attach: system.name().to_owned(),
+            sizes: sizes.unwrap_or_else(|| Sizes::of(self.size)),
             rate,
-            seconds: check_seconds("seconds", self.seconds)?,
-            warmup: check_seconds("warmup", self.warmup)?,
+            seconds: check_seconds("seconds", self.seconds.unwrap_or(seconds))?,
+            warmup: check_seconds("warmup", self.warmup.unwrap_or(warmup))?,
             drain: check_seconds("drain", self.drain)?,
             ordered: self.ordered,
+            publishers: check_many("publishers", self.publishers, MANY_MAX)?,
+            topics: check_many("topics", self.topics, STREAMS_MAX)?,
+            subscribers: check_many("subscribers", self.subscribers, MANY_MAX)?,
             pin: self.pin.clone(),
             poll: self.poll,
-        })
+        };
+        check(&plan)?;
+        Ok(plan)
     }
 
     /// Where this side is and whom it talks to.
@@ -181,24 +202,28 @@ impl Load {
             bind: self.bind,
             join: self.join,
             socket: self.socket.clone(),
-            tidings: self.tidings.clone(),
+            program: self.program.clone(),
+            ..Place::loopback()
         }
     }
 }
 
-impl Idle {
-    /// The settings of both sides, checked.
-    pub(crate) fn plan(&self) -> Result<Plan, Error> {
-        Ok(Plan {
-            attach: self.attach,
-            size: STAMP_DUE_BYTES,
-            rate: Some(1.0),
-            seconds: check_seconds("seconds", self.seconds)?,
-            warmup: check_seconds("warmup", self.warmup)?,
-            drain: 0.0,
-            ordered: false,
-            pin: Vec::new(),
-            poll: self.poll,
-        })
-    }
+/// What concerns several settings at once.
+fn check(plan: &Plan) -> Result<(), Error> {
+    let least = match plan.rate {
+        Some(_) => STAMP_DUE_BYTES,
+        None => STAMP_BYTES,
+    };
+    let refused = if plan.sizes.least() < least {
+        format!("a message has at least {least} bytes: they carry its number")
+    } else if plan.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
+        "--rate is 0.001 to 1e9".to_owned()
+    } else if plan.pin.len() > 2 {
+        "--pin takes two CPUs".to_owned()
+    } else if plan.publishers * plan.topics > STREAMS_MAX {
+        format!("--publishers times --topics is at most {STREAMS_MAX}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Usage(refused))
 }

@@ -1,47 +1,51 @@
-//! What both processes of a run must agree on.
+//! What all processes of a run must agree on.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tidings_engine::Poll;
 
-/// The overlay of a run.
-pub(crate) const OVERLAY: &str = "loadgen";
-/// The topic of a run.
-pub(crate) const TOPIC: &str = "loadgen.messages";
+use crate::sizes::Sizes;
 
-/// A way to attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+/// The topic of a run with one.
+const TOPIC: &str = "loadgen.messages";
+/// The least time that a point of the plots over time stands for, and how many points there are at most.
+const SLICE_NS_MIN: u64 = 100_000_000;
+const SLICES_MAX: f64 = 600.0;
+
+/// What kind of run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Attach {
-    /// Embedded: handlers that run on the shard
-    OnShard,
-    /// Embedded: publisher and subscriber in threads of their own
-    AnyThread,
-    /// A client of the daemon, over its local socket
-    Daemon,
+pub enum Scenario {
+    /// As fast as the system takes it.
+    Throughput,
+    /// At a fixed rate.
+    Latency,
+    /// Nothing to do.
+    Idle,
 }
 
-impl Attach {
-    pub(crate) fn label(self) -> &'static str {
+impl Scenario {
+    /// What the command line calls it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::OnShard => "on-shard",
-            Self::AnyThread => "any-thread",
-            Self::Daemon => "daemon",
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::Idle => "idle",
         }
     }
 }
 
-/// Polling of embedded nodes.
+/// Polling of nodes before they sleep, for systems that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum PollChoice {
+pub enum PollChoice {
+    /// Never.
     Off,
+    /// As the system sees fit.
     Adaptive,
+    /// So many microseconds.
     Micros(u64),
 }
 
@@ -60,77 +64,131 @@ impl FromStr for PollChoice {
     }
 }
 
-impl From<PollChoice> for Poll {
-    fn from(choice: PollChoice) -> Self {
-        match choice {
-            PollChoice::Off => Self::Off,
-            PollChoice::Adaptive => Self::Adaptive,
-            PollChoice::Micros(micros) => Self::For(Duration::from_micros(micros)),
+/// The settings of all sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What kind of run it is.
+    pub scenario: Scenario,
+    /// [`crate::System::name`] of the system.
+    pub attach: String,
+    /// Sizes of messages in bytes.
+    pub sizes: Sizes,
+    /// Messages per second of all publishers together; without one as fast as they are taken.
+    pub rate: Option<f64>,
+    /// How long is measured.
+    pub seconds: f64,
+    /// ... before that.
+    pub warmup: f64,
+    /// How long outstanding messages may take afterwards.
+    pub drain: f64,
+    /// Subscribe ordered, where the system knows that.
+    pub ordered: bool,
+    /// Publishers of the publishing process, each with connection, handle or thread of its own.
+    pub publishers: usize,
+    /// Topics that each publisher publishes on in turn.
+    pub topics: usize,
+    /// Subscribing processes, each of which gets every message.
+    pub subscribers: usize,
+    /// CPUs of the publishing and of the subscribing side.
+    pub pin: Vec<usize>,
+    /// Polling, for systems that have it.
+    pub poll: Option<PollChoice>,
+}
+
+impl Default for Plan {
+    /// One publisher, topic and subscriber, 64 bytes, flat out for a second.
+    fn default() -> Self {
+        Self {
+            scenario: Scenario::Throughput,
+            attach: String::new(),
+            sizes: Sizes::of(64),
+            rate: None,
+            seconds: 1.0,
+            warmup: 0.0,
+            drain: 1.0,
+            ordered: false,
+            publishers: 1,
+            topics: 1,
+            subscribers: 1,
+            pin: Vec::new(),
+            poll: None,
         }
     }
 }
 
-/// The settings of both sides.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    pub(crate) attach: Attach,
-    /// Bytes of a message.
-    pub(crate) size: usize,
-    /// Messages per second; without one as fast as they are taken.
-    pub(crate) rate: Option<f64>,
-    pub(crate) seconds: f64,
-    pub(crate) warmup: f64,
-    pub(crate) drain: f64,
-    pub(crate) ordered: bool,
-    /// CPUs of the publishing and of the subscribing side.
-    pub(crate) pin: Vec<usize>,
-    pub(crate) poll: Option<PollChoice>,
-}
-
 /// One side of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
+    /// Where messages are published.
     Publishing,
+    /// Where they arrive.
     Subscribing,
 }
 
 impl Plan {
     /// The CPU of a side, if it is pinned.
-    pub(crate) fn cpu(&self, side: Side) -> Option<usize> {
+    pub fn cpu(&self, side: Side) -> Option<usize> {
         self.pin
             .get(usize::from(side == Side::Subscribing))
             .copied()
     }
 
-    pub(crate) fn scenario(&self) -> &'static str {
-        match self.rate {
-            Some(_) => "latency",
-            None => "throughput",
+    /// The name of a topic, parts joined by dots.
+    pub fn topic(&self, index: usize) -> String {
+        if self.topics == 1 {
+            TOPIC.to_owned()
+        } else {
+            format!("{TOPIC}.{index}")
         }
+    }
+
+    /// What a subscriber subscribes to: the only topic, or `….*`, which stands for all that begin so.
+    pub fn pattern(&self) -> String {
+        if self.topics == 1 {
+            TOPIC.to_owned()
+        } else {
+            format!("{TOPIC}.*")
+        }
+    }
+
+    /// Subscriptions that a publisher waits for before it begins.
+    pub fn expected(&self) -> usize {
+        self.subscribers
+    }
+
+    /// What a point of the plots over time stands for.
+    pub(crate) fn slice_ns(&self) -> u64 {
+        SLICE_NS_MIN.max((self.seconds * 1e9 / SLICES_MAX) as u64)
     }
 }
 
-/// Where one side is and whom it talks to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// Address of an embedded node.
-    pub(crate) bind: SocketAddr,
-    /// Address of the other side's node.
-    pub(crate) join: Option<SocketAddr>,
-    /// Socket of the daemon.
-    pub(crate) socket: Option<PathBuf>,
-    /// The daemon's program.
-    pub(crate) tidings: Option<PathBuf>,
+/// Where one process is and whom it talks to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Address that a node of its own binds.
+    pub bind: SocketAddr,
+    /// Address of another side's node, or of a server.
+    pub join: Option<SocketAddr>,
+    /// Socket of a daemon.
+    pub socket: Option<PathBuf>,
+    /// The program of the servers.
+    pub program: Option<PathBuf>,
+    /// Which of the subscribing processes, from 0.
+    pub index: usize,
+    /// How long each message takes this subscriber.
+    pub pause_ns: u64,
 }
 
 impl Place {
     /// A free port of loopback.
-    pub(crate) fn loopback() -> Self {
+    pub fn loopback() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             join: None,
             socket: None,
-            tidings: None,
+            program: None,
+            index: 0,
+            pause_ns: 0,
         }
     }
 }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::control::Finished;
 use crate::options::Format;
 use crate::plan::Plan;
-use crate::source::Sent;
-use crate::tally::{Percentiles, Tallied};
+use crate::sent::Sent;
+use crate::system::{Class, System};
+use crate::tally::{Counts, Tallied};
+use crate::times::{Percentiles, Times};
 use crate::usage::Usage;
-
-use std::sync::atomic::Ordering::Relaxed;
 
 /// One process in the measured time.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Process {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// CPU time in ns, and as a share of one core.
     pub(crate) cpu_ns: u64,
     pub(crate) cores: f64,
@@ -26,10 +27,10 @@ pub(crate) struct Process {
 
 impl Process {
     /// From a look at the beginning and one at the end of `seconds`.
-    pub(crate) fn new(name: &'static str, begin: Usage, end: Usage, seconds: f64) -> Self {
+    pub(crate) fn new(name: &str, begin: Usage, end: Usage, seconds: f64) -> Self {
         let cpu = end.cpu_since(&begin);
         Self {
-            name,
+            name: name.to_owned(),
             cpu_ns: cpu.as_nanos() as u64,
             cores: cpu.as_secs_f64() / seconds.max(1e-9),
             rss: end.rss,
@@ -53,16 +54,43 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(crate) fn new(sent: &Sent, lag: Percentiles) -> Self {
+    pub(crate) fn new(sent: &Sent, lag: &Times) -> Self {
+        let counted = sent.read();
         Self {
-            accepted: sent.accepted.load(Relaxed),
-            owed: sent.owed.load(Relaxed),
-            delivered: sent.delivered.load(Relaxed),
-            failed: sent.failed.load(Relaxed),
-            refused: sent.refused.load(Relaxed),
-            lag,
+            accepted: counted.accepted,
+            owed: counted.owed,
+            delivered: counted.delivered,
+            failed: counted.failed,
+            refused: counted.refused,
+            lag: lag.percentiles(),
         }
     }
+}
+
+/// What one subscriber, or all together, counted over the whole run.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Received {
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    /// From due to arrival, in ns.
+    pub(crate) latency: Percentiles,
+}
+
+impl Received {
+    pub(crate) fn of(tallied: &Tallied) -> Self {
+        Self {
+            counts: tallied.counts,
+            latency: tallied.latency.percentiles(),
+        }
+    }
+}
+
+/// One of several subscribers.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    #[serde(flatten)]
+    pub(crate) received: Received,
 }
 
 /// What was received in the measured time.
@@ -92,36 +120,49 @@ impl Window {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,
-    pub(crate) attach: &'static str,
-    pub(crate) suite: &'static str,
-    pub(crate) size: usize,
+    pub(crate) attach: String,
+    #[serde(flatten)]
+    pub(crate) class: Class,
+    pub(crate) sizes: String,
+    /// The mean.
+    pub(crate) size: f64,
+    pub(crate) publishers: usize,
+    pub(crate) topics: usize,
+    pub(crate) subscribers: usize,
     pub(crate) ordered: bool,
     pub(crate) rate_wanted: Option<f64>,
     pub(crate) window: Option<Window>,
     pub(crate) published: Option<Published>,
-    pub(crate) received: Option<Tallied>,
+    pub(crate) received: Option<Received>,
+    /// Each subscriber, where there are several.
+    pub(crate) rows: Vec<Row>,
     /// Accepted and not received.
     pub(crate) lost: Option<u64>,
     pub(crate) processes: Vec<Process>,
     /// By side, those that are not zero.
-    pub(crate) counters: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    pub(crate) counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// What went wrong.
     pub(crate) faults: Vec<String>,
 }
 
 impl Report {
     /// A report without figures.
-    pub(crate) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(system: &dyn System, plan: &Plan) -> Self {
         Self {
-            scenario: plan.scenario(),
-            attach: plan.attach.label(),
-            suite: "aes-256-gcm",
-            size: plan.size,
+            scenario: plan.scenario.name(),
+            attach: plan.attach.clone(),
+            class: system.class(),
+            sizes: plan.sizes.to_string(),
+            size: plan.sizes.mean(),
+            publishers: plan.publishers,
+            topics: plan.topics,
+            subscribers: plan.subscribers,
             ordered: plan.ordered,
             rate_wanted: plan.rate,
             window: None,
             published: None,
             received: None,
+            rows: Vec::new(),
             lost: None,
             processes: Vec::new(),
             counters: BTreeMap::new(),
@@ -129,16 +170,32 @@ impl Report {
         }
     }
 
-    pub(crate) fn set_counters(&mut self, side: &'static str, counters: Vec<(String, u64)>) {
+    pub(crate) fn set_counters(&mut self, side: &str, counters: Vec<(String, u64)>) {
         if !counters.is_empty() {
-            self.counters.insert(side, counters.into_iter().collect());
+            self.counters
+                .insert(side.to_owned(), counters.into_iter().collect());
         }
+    }
+
+    /// Enters what the subscribers say at the end.
+    pub(crate) fn enter(&mut self, finished: Vec<(String, Finished)>) {
+        let (mut counts, mut latency) = (Counts::default(), Times::new());
+        for (name, finished) in finished {
+            counts.add(&finished.tallied.counts);
+            latency.add(&finished.tallied.latency);
+            self.set_counters(&name, finished.counters);
+            let received = Received::of(&finished.tallied);
+            self.rows.push(Row { name, received });
+        }
+        let latency = latency.percentiles();
+        self.received = Some(Received { counts, latency });
     }
 
     /// Draws the conclusions.
     pub(crate) fn judge(&mut self) {
         if let (Some(published), Some(received)) = (&self.published, &self.received) {
-            self.lost = Some(published.accepted.saturating_sub(received.unique));
+            let wanted = published.accepted * self.subscribers as u64;
+            self.lost = Some(wanted.saturating_sub(received.counts.unique));
         }
         let mut faults = Vec::new();
         let mut must_be_none = |count: u64, what: &str| {
@@ -153,11 +210,13 @@ impl Report {
             must_be_none(published.owed.saturating_sub(settled), "outcomes missing");
         }
         if let Some(received) = &self.received {
+            let received = &received.counts;
             must_be_none(received.duplicates, "messages came twice");
             must_be_none(received.gaps, "messages told as gaps");
-            must_be_none(received.foreign, "messages of another run");
+            must_be_none(received.foreign, "messages that are not of this run");
+            must_be_none(received.forgotten, "messages that nothing is known of");
             if self.ordered {
-                must_be_none(received.early, "messages out of order");
+                must_be_none(received.late, "messages out of order");
             }
         }
         self.faults.extend(faults);
@@ -193,13 +252,14 @@ impl Report {
             ));
         }
         if let Some(received) = &self.received {
+            let counts = &received.counts;
             lines.push(format!(
-                "  received    {}, lost {}, twice {}, early {}, gaps {}",
-                grouped(received.unique),
+                "  received    {}, lost {}, twice {}, late {}, gaps {}",
+                grouped(counts.unique),
                 self.lost.map_or("?".to_owned(), grouped),
-                grouped(received.duplicates),
-                grouped(received.early),
-                grouped(received.gaps)
+                grouped(counts.duplicates),
+                grouped(counts.late),
+                grouped(counts.gaps)
             ));
             lines.extend(percentiles("latency", &received.latency));
         }
@@ -230,8 +290,8 @@ impl Report {
             scenario => format!(
                 "{scenario}, {}, {} B, {}{}{}",
                 self.attach,
-                self.size,
-                self.suite,
+                self.sizes,
+                self.class.encryption,
                 if self.ordered { ", ordered" } else { "" },
                 rate.unwrap_or_default()
             ),
@@ -250,7 +310,7 @@ impl Report {
         format!(
             "  rate        {} messages/s, {:.1} MB/s, over {:.2} s{}{}",
             grouped(window.rate as u64),
-            window.rate * self.size as f64 / 1e6,
+            window.rate * self.size / 1e6,
             window.seconds,
             window
                 .cpu_ns
@@ -296,21 +356,9 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Attach;
 
-    fn report(accepted: u64, received: Tallied) -> Report {
-        let plan = Plan {
-            attach: Attach::OnShard,
-            size: 64,
-            rate: None,
-            seconds: 1.0,
-            warmup: 0.0,
-            drain: 1.0,
-            ordered: false,
-            pin: Vec::new(),
-            poll: None,
-        };
-        let mut report = Report::of(&plan);
+    fn report(accepted: u64, counts: Counts) -> Report {
+        let mut report = Report::of(crate::tidings()[0], &Plan::default());
         report.published = Some(Published {
             accepted,
             owed: accepted,
@@ -319,16 +367,19 @@ mod tests {
             refused: 0,
             lag: Percentiles::default(),
         });
-        report.received = Some(received);
+        report.received = Some(Received {
+            counts,
+            latency: Percentiles::default(),
+        });
         report.judge();
         report
     }
 
     #[test]
     fn what_did_not_arrive_is_a_fault() {
-        let all = Tallied {
+        let all = Counts {
             unique: 10,
-            ..Tallied::default()
+            ..Counts::default()
         };
         assert!(report(10, all).is_good());
         let lost = report(11, all);
@@ -338,10 +389,10 @@ mod tests {
 
     #[test]
     fn what_came_twice_is_a_fault() {
-        let twice = Tallied {
+        let twice = Counts {
             unique: 10,
             duplicates: 2,
-            ..Tallied::default()
+            ..Counts::default()
         };
         assert!(!report(10, twice).is_good());
     }

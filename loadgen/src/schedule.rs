@@ -4,9 +4,12 @@ use crate::plan::Plan;
 
 /// The schedule of a run, in ns of [`crate::clock`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Schedule {
+pub struct Schedule {
     start: u64,
     rate: Option<f64>,
+    /// Publishers that share the rate: publisher p has the messages p, p + publishers, …
+    publishers: u64,
+    publisher: u64,
     measure_from: u64,
     end: u64,
 }
@@ -23,28 +26,40 @@ pub(crate) enum Due {
 }
 
 impl Schedule {
+    /// Begins at `start`.
     pub(crate) fn new(plan: &Plan, start: u64) -> Self {
         let ns = |seconds: f64| (seconds * 1e9) as u64;
         let measure_from = start + ns(plan.warmup);
         Self {
             start,
             rate: plan.rate,
+            publishers: plan.publishers as u64,
+            publisher: 0,
             measure_from,
             end: measure_from + ns(plan.seconds),
         }
     }
 
+    /// The share of one of the publishers.
+    pub(crate) fn of_publisher(self, publisher: usize) -> Self {
+        Self {
+            publisher: publisher as u64,
+            ..self
+        }
+    }
+
     /// When the first message is due.
-    pub(crate) fn start(&self) -> u64 {
+    pub fn start(&self) -> u64 {
         self.start
     }
 
     /// The part that counts.
-    pub(crate) fn measured(&self) -> std::ops::Range<u64> {
+    pub fn measured(&self) -> std::ops::Range<u64> {
         self.measure_from..self.end
     }
 
-    /// What is to be done with message `number` at `now`.
+    /// What is with message `number` of this publisher.
+    #[inline]
     pub(crate) fn due(&self, number: u64, now: u64) -> Due {
         let Some(rate) = self.rate else {
             return match now {
@@ -56,6 +71,7 @@ impl Schedule {
                 _ => Due::Never,
             };
         };
+        let number = number * self.publishers + self.publisher;
         let at = self.start + (number as f64 * 1e9 / rate) as u64;
         if at >= self.end {
             Due::Never
@@ -73,43 +89,42 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Attach;
 
     fn plan(rate: Option<f64>) -> Plan {
         Plan {
-            attach: Attach::OnShard,
-            size: 64,
             rate,
             seconds: 2.0,
             warmup: 1.0,
-            drain: 1.0,
-            ordered: false,
-            pin: Vec::new(),
-            poll: None,
+            publishers: 2,
+            ..Plan::default()
         }
+    }
+
+    fn due(at: u64, counts: bool) -> Due {
+        Due::Now { at, counts }
     }
 
     #[test]
     fn at_a_rate_lateness_moves_nothing() {
         let s = 1_000_000_000;
-        let schedule = Schedule::new(&plan(Some(10.0)), s);
+        let plan = Plan {
+            publishers: 1,
+            ..plan(Some(10.0))
+        };
+        let schedule = Schedule::new(&plan, s);
         let late = 100 * s;
         assert_eq!(schedule.due(0, s - 1), Due::At(s));
-        assert_eq!(
-            schedule.due(9, late),
-            Due::Now {
-                at: s + 9 * s / 10,
-                counts: false
-            }
-        );
-        assert_eq!(
-            schedule.due(10, late),
-            Due::Now {
-                at: 2 * s,
-                counts: true
-            }
-        );
+        assert_eq!(schedule.due(9, late), due(s + 9 * s / 10, false));
+        assert_eq!(schedule.due(10, late), due(2 * s, true));
         assert_eq!(schedule.due(30, late), Due::Never);
+    }
+
+    #[test]
+    fn publishers_take_turns() {
+        let s = 1_000_000_000;
+        let second = Schedule::new(&plan(Some(10.0)), s).of_publisher(1);
+        assert_eq!(second.due(0, 9 * s), due(s + s / 10, false));
+        assert_eq!(second.due(1, 9 * s), due(s + 3 * s / 10, false));
     }
 
     #[test]

@@ -1,155 +1,245 @@
 //! The subscriber's books: which messages came, which twice, in which order, and how late.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::book::{Book, Entry};
 use crate::clock;
-use crate::payload::Stamp;
+use crate::plan::{Place, Plan};
+use crate::stamp::Stamp;
+use crate::times::Times;
 
-/// Latencies above a minute are counted as a minute.
-const LATENCY_MAX: u64 = 60_000_000_000;
-/// Numbers that may come before a missing one; more would be a fault, and are counted as foreign.
-const AHEAD_MAX: usize = 1 << 22;
+/// Holes that are remembered, over all streams: some 32 MiB of them.
+const HOLES_MAX: i64 = 1 << 20;
 
 /// What other threads see of a tally while it grows.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Different messages.
     pub(crate) unique: AtomicU64,
-    /// One more than the number of the message that said it was the last; 0: it did not come yet.
+    /// All messages of the run, once each publisher's last came; 0 before.
     pub(crate) total: AtomicU64,
     /// Messages that the subscription was told it will never get.
-    pub(crate) gaps: AtomicU64,
-    /// The first and the latest arrival, in ns of [`crate::clock`].
+    gaps: AtomicU64,
+    /// The first arrival, and that of the latest last message, in ns of [`crate::clock`].
     pub(crate) first: AtomicU64,
     pub(crate) last: AtomicU64,
 }
 
-/// An empty histogram of times in ns.
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("the bounds are in order")
-}
-
-/// What is told of a histogram, in ns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Percentiles {
-    pub(crate) count: u64,
-    pub(crate) mean: f64,
-    pub(crate) p50: u64,
-    pub(crate) p90: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-    pub(crate) max: u64,
-}
-
-impl Percentiles {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self {
-            count: histogram.len(),
-            mean: histogram.mean(),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max(),
-        }
+impl Seen {
+    /// The subscription was told that so many messages will never come.
+    pub fn gap(&self, messages: u64) {
+        self.gaps.fetch_add(messages, Relaxed);
     }
 }
 
-/// What a finished tally says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Tallied {
+/// The counts of a tally.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
     /// Different messages.
     pub(crate) unique: u64,
     /// Messages that had come before.
     pub(crate) duplicates: u64,
     /// Those of them that were marked as repeated.
     pub(crate) again: u64,
-    /// Messages that came before one with a lower number.
-    pub(crate) early: u64,
-    /// Messages that are none of this run.
+    /// Messages that came after one of their stream with a higher number.
+    pub(crate) late: u64,
+    /// Messages without the stamp of a publisher and topic of this run.
     pub(crate) foreign: u64,
     /// Messages that the subscription was told it will never get.
     pub(crate) gaps: u64,
+    /// Messages from before the first that came of their stream.
+    pub(crate) before: u64,
+    /// Messages about which nothing is known, because there were more holes than are remembered.
+    pub(crate) forgotten: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.unique += other.unique;
+        self.duplicates += other.duplicates;
+        self.again += other.again;
+        self.late += other.late;
+        self.foreign += other.foreign;
+        self.gaps += other.gaps;
+        self.before += other.before;
+        self.forgotten += other.forgotten;
+    }
+}
+
+/// What a finished tally says.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tallied {
+    pub(crate) counts: Counts,
     /// From due to arrival.
-    pub(crate) latency: Percentiles,
+    pub(crate) latency: Times,
+    /// The same by time of arrival: in which slice of the clock, and which times how often in it.
+    pub(crate) slices: BTreeMap<u64, Vec<(u64, u64)>>,
 }
 
 /// The books, kept by the thread that receives.
-pub(crate) struct Tally {
-    /// Every number below came.
-    next: u64,
-    /// Numbers above that came.
-    ahead: BTreeSet<u64>,
-    told: Tallied,
-    latency: Histogram<u64>,
+pub struct Tally {
+    books: Vec<Book>,
+    topics: usize,
+    /// How many messages each publisher published, once it is known.
+    totals: Vec<Option<u64>>,
+    holes: i64,
+    counts: Counts,
+    latency: Times,
+    slices: Slices,
+    /// What each message costs a slow subscriber, in ns.
+    pause: u64,
     seen: Arc<Seen>,
 }
 
 impl Tally {
-    pub(crate) fn new(seen: Arc<Seen>) -> Self {
+    /// Empty books of one subscriber.
+    pub fn new(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Self {
+        let streams = plan.publishers * plan.topics;
         Self {
-            next: 0,
-            ahead: BTreeSet::new(),
-            told: Tallied::default(),
-            latency: histogram(),
+            books: (0..streams).map(|_| Book::default()).collect(),
+            topics: plan.topics,
+            totals: vec![None; plan.publishers],
+            holes: 0,
+            counts: Counts::default(),
+            latency: Times::new(),
+            slices: Slices::new(plan.slice_ns()),
+            pause: place.pause_ns,
             seen,
         }
     }
 
-    /// Enters a message.
-    pub(crate) fn take(&mut self, payload: &[u8], again: bool) {
-        let Some(stamp) = Stamp::read(payload) else {
-            self.told.foreign += 1;
+    /// Enters a message; `again`: it was marked as one that may have come before.
+    #[inline]
+    pub fn take(&mut self, payload: &[u8], again: bool) {
+        let stamp = Stamp::read(payload);
+        let Some((stamp, book)) = stamp.and_then(|stamp| {
+            let book = self.books.get_mut(stamp.stream)?;
+            Some((stamp, book))
+        }) else {
+            self.counts.foreign += 1;
             return;
         };
-        self.enter(stamp.number, again);
+        if stamp.number == book.end {
+            book.end += 1;
+            self.count_one();
+        } else {
+            self.enter(&stamp, again);
+        }
         if stamp.due != 0 {
-            let late = clock::now().saturating_sub(stamp.due);
-            self.latency.saturating_record(late.max(1));
+            self.time(stamp.due);
         }
         if stamp.last {
-            self.seen.last.store(clock::now(), Relaxed);
-            self.seen.total.store(stamp.number + 1, Relaxed);
+            self.note_last(&stamp);
+        }
+        if self.pause > 0 {
+            clock::sleep_until(clock::now() + self.pause);
         }
     }
 
-    fn enter(&mut self, number: u64, again: bool) {
-        if number == self.next && self.ahead.is_empty() {
-            if number == 0 {
-                self.seen.first.store(clock::now(), Relaxed);
+    #[inline]
+    fn count_one(&mut self) {
+        if self.counts.unique == 0 {
+            self.seen.first.store(clock::now(), Relaxed);
+        }
+        self.counts.unique += 1;
+        self.seen.unique.store(self.counts.unique, Relaxed);
+    }
+
+    fn enter(&mut self, stamp: &Stamp, again: bool) {
+        let book = &mut self.books[stamp.stream];
+        if self.holes >= HOLES_MAX {
+            self.counts.forgotten += book.skip_to(stamp.number);
+        }
+        match book.enter(stamp.number) {
+            Entry::Again => {
+                self.counts.duplicates += 1;
+                self.counts.again += u64::from(again);
+                return;
             }
-            self.next += 1;
-        } else if number < self.next || self.ahead.contains(&number) {
-            self.told.duplicates += 1;
-            self.told.again += u64::from(again);
-            return;
-        } else if self.ahead.len() >= AHEAD_MAX {
-            self.told.foreign += 1;
-            return;
-        } else {
-            self.told.early += u64::from(number != self.next);
-            self.ahead.insert(number);
-            while self.ahead.remove(&self.next) {
-                self.next += 1;
+            Entry::Ahead { holes } => self.holes += i64::from(holes),
+            Entry::Late { holes } => {
+                self.holes += i64::from(holes);
+                self.counts.late += 1;
             }
         }
-        self.told.unique += 1;
-        self.seen.unique.store(self.told.unique, Relaxed);
+        self.count_one();
+    }
+
+    fn time(&mut self, due: u64) {
+        let now = clock::now();
+        let late = now.saturating_sub(due);
+        self.latency.record(late);
+        self.slices.record(now, late);
+    }
+
+    fn note_last(&mut self, stamp: &Stamp) {
+        let (publisher, topic) = (stamp.stream / self.topics, stamp.stream % self.topics);
+        let total = stamp.number * self.topics as u64 + topic as u64 + 1;
+        self.totals[publisher] = Some(total);
+        self.seen.last.store(clock::now(), Relaxed);
+        if let Some(total) = self.totals.iter().copied().sum::<Option<u64>>() {
+            self.seen.total.store(total, Relaxed);
+        }
     }
 
     /// Closes the books.
-    pub(crate) fn finish(self) -> Tallied {
+    pub fn finish(self) -> Tallied {
         Tallied {
-            gaps: self.seen.gaps.load(Relaxed),
-            latency: Percentiles::of(&self.latency),
-            ..self.told
+            counts: Counts {
+                gaps: self.seen.gaps.load(Relaxed),
+                before: self.books.iter().map(Book::before).sum(),
+                ..self.counts
+            },
+            latency: self.latency,
+            slices: self.slices.finish(),
         }
+    }
+}
+
+/// Latency by time of arrival.
+struct Slices {
+    width: u64,
+    at: u64,
+    /// When the current one ends.
+    end: u64,
+    current: Times,
+    done: BTreeMap<u64, Vec<(u64, u64)>>,
+}
+
+impl Slices {
+    fn new(width: u64) -> Self {
+        Self {
+            width,
+            at: 0,
+            end: 0,
+            current: Times::with_digits(2),
+            done: BTreeMap::new(),
+        }
+    }
+
+    fn record(&mut self, now: u64, late: u64) {
+        if now >= self.end {
+            self.close();
+            self.at = now / self.width;
+            self.end = (self.at + 1) * self.width;
+        }
+        self.current.record(late);
+    }
+
+    fn close(&mut self) {
+        if !self.current.is_empty() {
+            self.done.insert(self.at, self.current.pairs().collect());
+            self.current.reset();
+        }
+    }
+
+    fn finish(mut self) -> BTreeMap<u64, Vec<(u64, u64)>> {
+        self.close();
+        self.done
     }
 }
 
@@ -157,40 +247,101 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn told(numbers: &[u64]) -> Tallied {
-        let seen = Arc::new(Seen::default());
-        let mut tally = Tally::new(Arc::clone(&seen));
-        for &number in numbers {
-            let mut payload = [0; 16];
-            Stamp {
-                number,
-                last: false,
-                due: 0,
-            }
-            .write(&mut payload);
-            tally.take(&payload, false);
+    fn take(tally: &mut Tally, stream: usize, number: u64, last: bool) {
+        let mut payload = [0; 16];
+        let due = 0;
+        Stamp {
+            stream,
+            number,
+            last,
+            due,
         }
-        let told = tally.finish();
-        assert_eq!(seen.unique.load(Relaxed), told.unique);
-        told
+        .write(&mut payload);
+        tally.take(&payload, false);
+    }
+
+    fn counts(numbers: &[u64]) -> Counts {
+        let seen = Arc::new(Seen::default());
+        let mut tally = Tally::new(&Plan::default(), &Place::loopback(), Arc::clone(&seen));
+        for &number in numbers {
+            take(&mut tally, 0, number, false);
+        }
+        let counts = tally.finish().counts;
+        assert_eq!(seen.unique.load(Relaxed), counts.unique);
+        counts
     }
 
     #[test]
     fn in_order_nothing_is_remarkable() {
-        let all = told(&[0, 1, 2, 3]);
-        assert_eq!((all.unique, all.duplicates, all.early), (4, 0, 0));
+        let all = counts(&[0, 1, 2, 3]);
+        assert_eq!((all.unique, all.duplicates, all.late), (4, 0, 0));
     }
 
     #[test]
-    fn doubles_and_early_ones_are_told_apart() {
-        let all = told(&[0, 2, 3, 2, 1, 4, 0]);
-        assert_eq!((all.unique, all.duplicates, all.early), (5, 2, 2));
+    fn doubles_and_late_ones_are_told_apart() {
+        let all = counts(&[0, 2, 3, 2, 1, 4, 0]);
+        assert_eq!((all.unique, all.duplicates, all.late), (5, 2, 1));
+    }
+
+    #[test]
+    fn a_hole_of_any_size_is_filled_late_without_miscounting() {
+        let mut numbers: Vec<u64> = (1_000_000..1_000_100).collect();
+        numbers.extend(0..1_000);
+        numbers.extend([500_000, 999_999, 1_000_050]);
+        let all = counts(&numbers);
+        assert_eq!((all.unique, all.duplicates), (1_102, 1));
+        assert_eq!((all.late, all.foreign, all.forgotten), (1_002, 0, 0));
+    }
+
+    #[test]
+    fn who_came_later_knows_what_was_before() {
+        assert_eq!(counts(&[7, 8, 6, 10]).before, 6);
+    }
+
+    #[test]
+    fn the_total_is_known_when_each_publisher_said_its_last() {
+        let plan = Plan {
+            publishers: 2,
+            topics: 3,
+            ..Plan::default()
+        };
+        let seen = Arc::new(Seen::default());
+        let mut tally = Tally::new(&plan, &Place::loopback(), Arc::clone(&seen));
+        take(&mut tally, 1, 4, true);
+        assert_eq!(seen.total.load(Relaxed), 0);
+        take(&mut tally, 3, 0, true);
+        assert_eq!(seen.total.load(Relaxed), 4 * 3 + 2 + 1);
+        take(&mut tally, 6, 0, false);
+        assert_eq!(tally.finish().counts.foreign, 1, "no such stream");
     }
 
     #[test]
     fn what_carries_no_stamp_is_foreign() {
-        let mut tally = Tally::new(Arc::default());
+        let mut tally = Tally::new(&Plan::default(), &Place::loopback(), Arc::default());
         tally.take(b"short", false);
-        assert_eq!(tally.finish().foreign, 1);
+        assert_eq!(tally.finish().counts.foreign, 1);
+    }
+
+    #[test]
+    fn more_holes_than_are_remembered_are_told() {
+        let mut tally = Tally::new(&Plan::default(), &Place::loopback(), Arc::default());
+        tally.holes = HOLES_MAX - 1;
+        take(&mut tally, 0, 10, false);
+        take(&mut tally, 0, 20, false);
+        let counts = tally.finish().counts;
+        assert_eq!((counts.unique, counts.forgotten), (2, 9));
+    }
+
+    #[test]
+    fn slices_close_by_the_clock() {
+        let mut slices = Slices::new(100);
+        for now in [150, 199, 200, 510] {
+            slices.record(now, 5);
+        }
+        let slices: Vec<_> = slices.finish().into_iter().collect();
+        assert_eq!(
+            slices,
+            [(1, vec![(5, 2)]), (2, vec![(5, 1)]), (5, vec![(5, 1)])]
+        );
     }
 }

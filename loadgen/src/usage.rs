@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 
 /// What a process used until now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// CPU time of its living threads, in ns.
-    pub(crate) cpu_ns: u64,
-    /// Resident memory, now and at its highest, in bytes.
-    pub(crate) rss: u64,
-    pub(crate) rss_peak: u64,
+    pub cpu_ns: u64,
+    /// Resident memory, in bytes.
+    pub rss: u64,
+    /// The same at its highest.
+    pub rss_peak: u64,
 }
 
 impl Usage {
     /// Of a process; zeros if it is gone.
-    pub(crate) fn of(pid: u32) -> Self {
+    pub fn of(pid: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         Self {
             cpu_ns: cpu_ns(pid),
@@ -27,12 +28,12 @@ impl Usage {
     }
 
     /// Of this process.
-    pub(crate) fn own() -> Self {
+    pub fn own() -> Self {
         Self::of(std::process::id())
     }
 
     /// CPU time since an earlier look.
-    pub(crate) fn cpu_since(&self, earlier: &Self) -> Duration {
+    pub fn cpu_since(&self, earlier: &Self) -> Duration {
         Duration::from_nanos(self.cpu_ns.saturating_sub(earlier.cpu_ns))
     }
 }

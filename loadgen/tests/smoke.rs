@@ -55,13 +55,8 @@ fn check(attach: &[&str]) {
     let latency = report(&[&["latency", "--rate", "1000"], attach].concat());
     assert_eq!(latency["received"]["latency"]["count"], 500, "{latency}");
     assert_eq!(latency["published"]["lag"]["count"], 500, "{latency}");
-    let idle = loadgen(
-        &[
-            &["idle", "--seconds", "0.5", "--warmup", "0.2"],
-            &attach[..2],
-        ]
-        .concat(),
-    );
+    let short = ["idle", "--seconds", "0.5", "--warmup", "0.2"];
+    let idle = loadgen(&[&short, &attach[..2]].concat());
     assert!(idle.status.success(), "{idle:?}");
 }
 

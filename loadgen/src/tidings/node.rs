@@ -1,11 +1,13 @@
 //! The embedded node of one side.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use tidings_engine::{Engine, KeyRecord, Keyring, OverlayConfig, OverlayId, Seed, Suite};
+use tidings_engine::{Engine, KeyRecord, Keyring, OverlayConfig, OverlayId, Poll, Seed, Suite};
 
+use super::OVERLAY;
 use crate::error::{Error, While};
-use crate::plan::{OVERLAY, Place, Plan, Side};
+use crate::plan::{Place, Plan, PollChoice, Side};
 
 /// No secret: whoever runs the other side needs the same.
 const KEY: [u8; 32] = *b"tidings-loadgen: not a secret...";
@@ -14,6 +16,17 @@ const KEY: [u8; 32] = *b"tidings-loadgen: not a secret...";
 pub(crate) fn keyring() -> Result<Keyring, Error> {
     let record = KeyRecord::new(0, Suite::Aes256Gcm, KEY);
     Keyring::new(OverlayId::from_name(OVERLAY), vec![record], 0).during("make the key")
+}
+
+/// How long subscribers may take to be known.
+const MEET: Duration = Duration::from_secs(15);
+
+fn polling(choice: PollChoice) -> Poll {
+    match choice {
+        PollChoice::Off => Poll::Off,
+        PollChoice::Adaptive => Poll::Adaptive,
+        PollChoice::Micros(micros) => Poll::For(Duration::from_micros(micros)),
+    }
 }
 
 /// A node and its one overlay.
@@ -36,12 +49,27 @@ impl Node {
             builder = builder.cpus([cpu]);
         }
         if let Some(poll) = plan.poll {
-            builder = builder.poll(poll.into());
+            builder = builder.poll(polling(poll));
         }
         let engine = builder.start().during("start a node")?;
         let config = OverlayConfig::new(OVERLAY, keyring()?).join(place.join.map(Seed::Address));
         let overlay = engine.add_overlay(config).during("start the overlay")?;
         Ok(Self { engine, overlay })
+    }
+
+    /// Waits until it knows the run's subscribers.
+    pub(crate) fn wait_for_subscribers(&self, plan: &Plan) -> Result<(), Error> {
+        let deadline = Instant::now() + MEET;
+        let (topic, expected) = (plan.topic(0), plan.expected() as u32);
+        while self.engine.owed(self.overlay, &topic).during("meet")? < expected {
+            if Instant::now() >= deadline {
+                return Err(Error::Late(
+                    "the publisher's node learns of the subscribers",
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Where it can be joined.

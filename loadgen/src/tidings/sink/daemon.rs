@@ -1,6 +1,5 @@
 //! A subscriber that is a client of a daemon.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -8,10 +7,11 @@ use std::time::Duration;
 
 use tidings_client::{Client, Event, Options, Order, SubscribeOptions};
 
-use super::Sink;
 use crate::error::{Error, While};
-use crate::plan::{OVERLAY, Place, Plan, TOPIC};
+use crate::plan::{Place, Plan};
+use crate::system::Sink;
 use crate::tally::{Seen, Tallied, Tally};
+use crate::tidings::OVERLAY;
 
 /// How often the reader looks whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,20 +37,25 @@ impl Daemon {
             ..SubscribeOptions::default()
         };
         client
-            .subscribe(OVERLAY, TOPIC, options)
+            .subscribe(OVERLAY, &plan.pattern(), options)
             .during("subscribe")?;
         let stop = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&stop);
+        let tally = Tally::new(plan, place, Arc::clone(&seen));
         let reader = thread::Builder::new()
             .name("subscriber".to_owned())
-            .spawn(move || read(client, &seen, &over))
+            .spawn(move || read(client, tally, &seen, &over))
             .during("start the reader")?;
         Ok(Self { stop, reader })
     }
 }
 
-fn read(mut client: Client, seen: &Arc<Seen>, stop: &AtomicBool) -> Result<Tallied, Error> {
-    let mut tally = Tally::new(Arc::clone(seen));
+fn read(
+    mut client: Client,
+    mut tally: Tally,
+    seen: &Seen,
+    stop: &AtomicBool,
+) -> Result<Tallied, Error> {
     while !stop.load(Relaxed) {
         let done = match client.next(Some(LOOK)).during("read")? {
             Some(Event::Messages(messages)) => {
@@ -60,7 +65,7 @@ fn read(mut client: Client, seen: &Arc<Seen>, stop: &AtomicBool) -> Result<Talli
                 messages.all()
             }
             Some(Event::Gap { count, .. }) => {
-                seen.gaps.fetch_add(count, Relaxed);
+                seen.gap(count);
                 continue;
             }
             Some(Event::Lost { why }) => {
@@ -74,14 +79,6 @@ fn read(mut client: Client, seen: &Arc<Seen>, stop: &AtomicBool) -> Result<Talli
 }
 
 impl Sink for Daemon {
-    fn addr(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    fn counters(&self) -> Vec<(String, u64)> {
-        Vec::new()
-    }
-
     fn finish(self: Box<Self>) -> Result<Tallied, Error> {
         self.stop.store(true, Relaxed);
         let tallied = self.reader.join();

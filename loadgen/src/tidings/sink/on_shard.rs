@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use tidings_engine::{Event, SubSpec, Taken};
 
-use super::Sink;
 use crate::error::{Error, While};
-use crate::node::Node;
-use crate::plan::{Place, Plan, Side, TOPIC};
+use crate::plan::{Place, Plan, Side};
+use crate::system::Sink;
 use crate::tally::{Seen, Tallied, Tally};
+use crate::tidings::node::Node;
 
 /// How long the shard may take to drop its handlers.
 const END: Duration = Duration::from_secs(10);
@@ -41,16 +40,17 @@ impl OnShard {
     pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
         let node = Node::start(plan, place, Side::Subscribing)?;
         let (tx, results) = channel();
-        let mut spec = SubSpec::new(TOPIC);
+        let mut spec = SubSpec::new(&plan.pattern());
         spec.ordered = plan.ordered;
+        let tally = Tally::new(plan, place, Arc::clone(&seen));
         let subscribed = node.engine.on_shard(node.overlay, move |desk| {
             let mut book = Book {
-                tally: Some(Tally::new(Arc::clone(&seen))),
+                tally: Some(tally),
                 results: tx,
             };
             desk.on_event(move |event, _| {
                 if let Event::Gap { from, to, .. } = event {
-                    seen.gaps.fetch_add(to - from, Relaxed);
+                    seen.gap(to - from);
                 }
             });
             desk.subscribe(spec, move |message, _| {

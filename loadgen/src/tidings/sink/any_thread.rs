@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tidings_engine::{Received, Subscriber, SubscriberOptions};
 
-use super::Sink;
 use crate::error::{Error, While};
-use crate::node::Node;
-use crate::plan::{Place, Plan, Side, TOPIC};
+use crate::plan::{Place, Plan, Side};
+use crate::system::Sink;
 use crate::tally::{Seen, Tallied, Tally};
+use crate::tidings::node::Node;
 
 /// How often the reader looks whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
@@ -30,20 +30,22 @@ impl AnyThread {
             ordered: plan.ordered,
             ..SubscriberOptions::default()
         };
-        let subscribed = node.engine.subscribe(node.overlay, &[TOPIC], options);
+        let subscribed = node
+            .engine
+            .subscribe(node.overlay, &[&plan.pattern()], options);
         let subscriber = subscribed.during("subscribe")?;
         let stop = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&stop);
+        let tally = Tally::new(plan, place, Arc::clone(&seen));
         let reader = thread::Builder::new()
             .name("subscriber".to_owned())
-            .spawn(move || read(subscriber, &seen, &over))
+            .spawn(move || read(subscriber, tally, &seen, &over))
             .during("start the reader")?;
         Ok(Self { node, stop, reader })
     }
 }
 
-fn read(mut subscriber: Subscriber, seen: &Arc<Seen>, stop: &AtomicBool) -> Tallied {
-    let mut tally = Tally::new(Arc::clone(seen));
+fn read(mut subscriber: Subscriber, mut tally: Tally, seen: &Seen, stop: &AtomicBool) -> Tallied {
     while !stop.load(Relaxed) {
         let (sub, id) = match subscriber.next_within(LOOK) {
             Some(Received::Message(message)) => {
@@ -51,7 +53,7 @@ fn read(mut subscriber: Subscriber, seen: &Arc<Seen>, stop: &AtomicBool) -> Tall
                 (message.sub, message.id)
             }
             Some(Received::Gap(gap)) => {
-                seen.gaps.fetch_add(gap.to - gap.from, Relaxed);
+                seen.gap(gap.to - gap.from);
                 continue;
             }
             None => continue,

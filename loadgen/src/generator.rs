@@ -1,0 +1,210 @@
+//! What one publisher publishes next, and when it is due.
+
+use crate::plan::Plan;
+use crate::schedule::{Due, Schedule};
+use crate::stamp::Stamp;
+use crate::times::Times;
+
+/// Bytes published without looking at anything else.
+const BATCH_BYTES: usize = 128 << 10;
+/// Messages published without looking at anything else.
+const BATCH_MAX: usize = 1024;
+
+/// Makes one message after the other, topics in turn.
+pub struct Generator {
+    schedule: Schedule,
+    payload: Vec<u8>,
+    /// Sizes in turn; empty: all are as long as `payload`.
+    sizes: Vec<usize>,
+    size_at: usize,
+    topics: usize,
+    first_stream: usize,
+    /// Messages accepted, and told by [`Generator::news`] already.
+    count: u64,
+    told: u64,
+    /// The same number as topic and as its message's number.
+    topic: usize,
+    number: u64,
+    due: u64,
+    last_made: bool,
+    lag: Times,
+}
+
+/// What a generator has for its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// [`Generator::payload`] is to be published on this topic. Tell [`Generator::taken`] or [`Generator::refused`].
+    Message {
+        /// From 0; [`Plan::topic`] has its name.
+        topic: usize,
+    },
+    /// Nothing before this time, in ns of [`crate::clock`].
+    At(u64),
+    /// The last message was accepted.
+    Over,
+}
+
+impl Generator {
+    /// For publisher `publisher` of [`Plan::publishers`], from 0.
+    pub fn new(plan: &Plan, schedule: Schedule, publisher: usize) -> Self {
+        let round = plan.sizes.round();
+        Self {
+            schedule: schedule.of_publisher(publisher),
+            payload: (0..plan.sizes.most()).map(|at| at as u8).collect(),
+            sizes: if round.len() > 1 { round } else { Vec::new() },
+            size_at: 0,
+            topics: plan.topics,
+            first_stream: publisher * plan.topics,
+            count: 0,
+            told: 0,
+            topic: 0,
+            number: 0,
+            due: 0,
+            last_made: false,
+            lag: Times::new(),
+        }
+    }
+
+    /// Messages to publish before looking at anything else.
+    pub fn batch(&self) -> usize {
+        (BATCH_BYTES / self.payload.len().max(1)).clamp(1, BATCH_MAX)
+    }
+
+    /// What is to be done at `now`.
+    #[inline]
+    pub fn next(&mut self, now: u64) -> Next {
+        if self.last_made {
+            return Next::Over;
+        }
+        let (due, counts, last) = match self.schedule.due(self.count, now) {
+            Due::Now { at, counts } => (at, counts, false),
+            Due::At(at) => return Next::At(at),
+            // After the last that counts goes one that says so.
+            Due::Never => (0, false, true),
+        };
+        Stamp {
+            stream: self.first_stream + self.topic,
+            number: self.number,
+            last,
+            due: if counts { due } else { 0 },
+        }
+        .write(&mut self.payload);
+        self.due = due;
+        self.last_made = last;
+        Next::Message { topic: self.topic }
+    }
+
+    /// The message that was last given by [`Generator::next`].
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        match self.sizes.get(self.size_at) {
+            Some(&size) => &self.payload[..size],
+            None => &self.payload,
+        }
+    }
+
+    /// That message was accepted at `now`.
+    #[inline]
+    pub fn taken(&mut self, now: u64) {
+        if self.due >= self.schedule.measured().start {
+            self.lag.record(now.saturating_sub(self.due));
+        }
+        self.count += 1;
+        self.topic += 1;
+        if self.topic == self.topics {
+            self.topic = 0;
+            self.number += 1;
+        }
+        if !self.sizes.is_empty() {
+            self.size_at += 1;
+            if self.size_at == self.sizes.len() {
+                self.size_at = 0;
+            }
+        }
+    }
+
+    /// That message was refused: it comes again.
+    pub fn refused(&mut self) {
+        self.last_made = false;
+    }
+
+    /// Whether the last message was accepted.
+    pub fn is_over(&self) -> bool {
+        self.last_made
+    }
+
+    /// Messages accepted until now.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Messages accepted since this was last asked, for [`crate::Sent::accept`].
+    pub fn news(&mut self) -> u64 {
+        let news = self.count - self.told;
+        self.told = self.count;
+        news
+    }
+
+    /// How late messages that count were accepted.
+    pub fn into_lag(self) -> Times {
+        self.lag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(plan: &Plan, publisher: usize, count: usize) -> Vec<(usize, u64, usize)> {
+        let mut generator = Generator::new(plan, Schedule::new(plan, 1), publisher);
+        let mut made = Vec::new();
+        while made.len() < count {
+            assert!(matches!(generator.next(2), Next::Message { .. }));
+            let stamp = Stamp::read(generator.payload()).unwrap();
+            made.push((stamp.stream, stamp.number, generator.payload().len()));
+            generator.taken(2);
+        }
+        assert_eq!(generator.news(), count as u64);
+        assert_eq!(generator.news(), 0);
+        made
+    }
+
+    #[test]
+    fn topics_take_turns_and_number_their_own() {
+        let plan = Plan {
+            topics: 2,
+            publishers: 2,
+            ..Plan::default()
+        };
+        let made = messages(&plan, 1, 4);
+        assert_eq!(made, [(2, 0, 64), (3, 0, 64), (2, 1, 64), (3, 1, 64)]);
+    }
+
+    #[test]
+    fn sizes_follow_their_round() {
+        let plan = Plan {
+            sizes: "16:2,100:1".parse().unwrap(),
+            ..Plan::default()
+        };
+        let sizes: Vec<usize> = messages(&plan, 0, 6).iter().map(|m| m.2).collect();
+        assert_eq!(sizes[..3], plan.sizes.round());
+        assert_eq!(sizes[3..], sizes[..3]);
+    }
+
+    #[test]
+    fn the_last_message_says_so_and_a_refused_one_comes_again() {
+        let plan = Plan::default();
+        let schedule = Schedule::new(&plan, 1);
+        let mut generator = Generator::new(&plan, schedule, 0);
+        let after = schedule.measured().end;
+        for _ in 0..2 {
+            assert_eq!(generator.next(after), Next::Message { topic: 0 });
+            assert!(Stamp::read(generator.payload()).unwrap().last);
+            generator.refused();
+        }
+        generator.next(after);
+        generator.taken(after);
+        assert_eq!(generator.next(after), Next::Over);
+        assert!(generator.is_over());
+    }
+}
