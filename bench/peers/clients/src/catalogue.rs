@@ -98,7 +98,12 @@ pub(crate) fn all() -> Vec<Peer> {
             system::aeron,
         ),
         peer(
-            known("aeron-backoff", "Aeron, MTU 1408, idle: backoff", NAK, PLAIN),
+            known(
+                "aeron-backoff",
+                "Aeron, MTU 1408, idle: backoff",
+                NAK,
+                PLAIN,
+            ),
             system::aeron,
         ),
         peer(
@@ -110,7 +115,12 @@ pub(crate) fn all() -> Vec<Peer> {
             system::redis,
         ),
         peer(
-            known("mosquitto", "Mosquitto, MQTT QoS 1, pipelined", ACKED, PLAIN),
+            known(
+                "mosquitto",
+                "Mosquitto, MQTT QoS 1, pipelined",
+                ACKED,
+                PLAIN,
+            ),
             system::mosquitto,
         ),
     ]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tidings_loadgen::{Error, While};
 
 /// The name that the server's certificate is for.
@@ -25,10 +25,15 @@ pub(crate) fn key(folder: &Path) -> PathBuf {
 pub(crate) fn make(folder: &Path) -> Result<(), Error> {
     let own_key = || KeyPair::generate().during("make a key");
     let mut params = CertificateParams::new(Vec::new()).during("make an authority")?;
+    // Not the same name as the server's: OpenSSL would hold that for self-signed.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority of a run");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, own_key()?).during("make an authority")?;
     let names = vec![HOST.to_owned(), "127.0.0.1".to_owned()];
-    let params = CertificateParams::new(names).during("make a certificate")?;
+    let mut params = CertificateParams::new(names).during("make a certificate")?;
+    params.distinguished_name.push(DnType::CommonName, HOST);
     let server_key = own_key()?;
     let server = params
         .signed_by(&server_key, &issuer)

@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_told_with_the_remedy() {
-        let error = program("no-such-program-of-a-peer").unwrap_err().to_string();
+        let error = program("no-such-program-of-a-peer")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("bench/peers/install"), "{error}");
         assert!(program("sh").is_ok());
     }

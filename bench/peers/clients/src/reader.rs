@@ -32,9 +32,11 @@ impl Reader {
             .name("subscriber".to_owned())
             .spawn(move || {
                 // The main thread waits for the first word, and may be gone at the second.
-                let mut say = move || drop(tx.send(()));
+                let mut say = move || {
+                    let _ = tx.send(());
+                };
                 let done = read(&mut tally, &over, &mut say);
-                drop(close.send(tally.finish()));
+                let _ = close.send(tally.finish());
                 done
             })
             .during("start a subscriber")?;

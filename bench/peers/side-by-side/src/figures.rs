@@ -107,7 +107,11 @@ impl<'a> Runs<'a> {
 
     /// The sum of a count over all rounds.
     pub(crate) fn sum(&self, pointer: &str) -> Option<f64> {
-        let values: Vec<f64> = self.0.iter().filter_map(|run| run.figure(pointer)).collect();
+        let values: Vec<f64> = self
+            .0
+            .iter()
+            .filter_map(|run| run.figure(pointer))
+            .collect();
         (!values.is_empty()).then(|| values.iter().sum())
     }
 }

@@ -100,7 +100,11 @@ fn table(
         if parts.iter().flatten().all(String::is_empty) {
             continue;
         }
-        let _ = write!(text, "| {} | {} | {} |", row.title, row.class, row.encryption);
+        let _ = write!(
+            text,
+            "| {} | {} | {} |",
+            row.title, row.class, row.encryption
+        );
         for cell in parts.iter().flatten() {
             let _ = write!(text, " {cell} |");
         }
@@ -135,7 +139,9 @@ fn throughput_cells(runs: &Runs<'_>, reference: Option<Spread>) -> Vec<String> {
         rate.map(|rate| rate.times(1e-6).text()).unwrap_or_default(),
         ratio.unwrap_or_default(),
         runs.cpu().map(Spread::text).unwrap_or_default(),
-        runs.memory().map(|m| format!("{:.0}", m.median)).unwrap_or_default(),
+        runs.memory()
+            .map(|m| format!("{:.0}", m.median))
+            .unwrap_or_default(),
         lost.unwrap_or_default(),
     ]
 }
@@ -153,7 +159,10 @@ fn latency_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> 
             .map(|percentile| at(runs.latency(percentile)))
             .to_vec();
         let lag = runs.lag("p50");
-        cells.push(lag.map(|lag| format!("{:.0}", lag.median)).unwrap_or_default());
+        cells.push(
+            lag.map(|lag| format!("{:.0}", lag.median))
+                .unwrap_or_default(),
+        );
         cells
     };
     for scenario in scenarios {
@@ -217,7 +226,9 @@ mod tests {
                 size: 64,
                 rate: Some(10_000),
             },
-            report: Some(json!({"received": {"latency": figures}, "published": {"lag": {"p50": 20_000}}})),
+            report: Some(
+                json!({"received": {"latency": figures}, "published": {"lag": {"p50": 20_000}}}),
+            ),
             ..outcome(row, 1, 0.0)
         }
     }
@@ -253,14 +264,23 @@ mod tests {
         let path = folder.path().join("RESULTS.md");
         fs::write(&path, format!("old{BY_HAND}\nby hand\n")).unwrap();
         let outcomes = [outcome("a", 1, 2e6), latency("a")];
-        write(folder.path(), &[row("a", Kind::Peer)], &outcomes, &Vec::new()).unwrap();
+        write(
+            folder.path(),
+            &[row("a", Kind::Peer)],
+            &outcomes,
+            &Vec::new(),
+        )
+        .unwrap();
         let page = fs::read_to_string(&path).unwrap();
         assert!(page.starts_with("# Tidings") && page.ends_with("\nby hand\n"));
         for plot in [THROUGHPUT_PLOT, LATENCY_PLOT] {
             let svg = fs::read_to_string(folder.path().join(plot)).unwrap();
             assert!(svg.contains("<svg") && svg.contains("<rect"), "{plot}");
         }
-        assert_eq!(Runs::of(&outcomes, "a", FLAT_OUT).rate().unwrap().median, 2e6);
+        assert_eq!(
+            Runs::of(&outcomes, "a", FLAT_OUT).rate().unwrap().median,
+            2e6
+        );
     }
 
     #[test]

@@ -25,9 +25,18 @@ const FILLED: f64 = 0.8;
 /// Messages per second by size.
 pub(crate) fn throughput(path: &Path, rows: &[Row], outcomes: &[Outcome]) -> Result<(), String> {
     let scenarios = figures::scenarios(outcomes, What::Throughput);
-    let groups = groups(rows, outcomes, &scenarios, |runs| Some(runs.rate()?.times(1e-6)));
-    let labels = scenarios.iter().map(|scenario| format!("{} B", scenario.size));
-    draw(path, "million messages per second", &groups, &labels.collect::<Vec<_>>())
+    let groups = groups(rows, outcomes, &scenarios, |runs| {
+        Some(runs.rate()?.times(1e-6))
+    });
+    let labels = scenarios
+        .iter()
+        .map(|scenario| format!("{} B", scenario.size));
+    draw(
+        path,
+        "million messages per second",
+        &groups,
+        &labels.collect::<Vec<_>>(),
+    )
 }
 
 /// The median latency by rate.
@@ -38,7 +47,12 @@ pub(crate) fn latency(path: &Path, rows: &[Row], outcomes: &[Outcome]) -> Result
         let rate = grouped(scenario.rate.unwrap_or(0) as f64);
         format!("{rate} messages/s")
     });
-    draw(path, "us from due to arrival, median", &groups, &labels.collect::<Vec<_>>())
+    draw(
+        path,
+        "us from due to arrival, median",
+        &groups,
+        &labels.collect::<Vec<_>>(),
+    )
 }
 
 /// A system's name with its figure in each scenario.
@@ -52,11 +66,14 @@ fn groups(
     figure: impl Fn(&Runs<'_>) -> Option<Spread>,
 ) -> Vec<Group> {
     let group = |row: &Row| {
-        let bars = scenarios.iter().map(|at| figure(&Runs::of(outcomes, &row.name, *at)));
+        let bars = scenarios
+            .iter()
+            .map(|at| figure(&Runs::of(outcomes, &row.name, *at)));
         (row.name.clone(), bars.collect::<Vec<_>>())
     };
     let all = rows.iter().map(group);
-    all.filter(|(_, bars)| bars.iter().any(Option::is_some)).collect()
+    all.filter(|(_, bars)| bars.iter().any(Option::is_some))
+        .collect()
 }
 
 fn draw(path: &Path, what: &str, groups: &[Group], labels: &[String]) -> Result<(), String> {
@@ -77,7 +94,10 @@ fn chart(area: &Area<'_>, what: &str, groups: &[Group], labels: &[String]) -> Dr
     area.fill(&WHITE)?;
     let figures = || groups.iter().flat_map(|(_, bars)| bars.iter().flatten());
     let least = figures().map(|bar| bar.least).fold(f64::MAX, f64::min) / 2.0;
-    let most = figures().map(|bar| bar.most).fold(f64::MIN_POSITIVE, f64::max) * 1.5;
+    let most = figures()
+        .map(|bar| bar.most)
+        .fold(f64::MIN_POSITIVE, f64::max)
+        * 1.5;
     let count = groups.len();
     let mut chart = ChartBuilder::on(area)
         .margin(12)
@@ -101,7 +121,10 @@ fn chart(area: &Area<'_>, what: &str, groups: &[Group], labels: &[String]) -> Dr
         let bars: Vec<_> = bars.collect();
         chart
             .draw_series(bars.iter().map(|(bar, top, thickness)| {
-                Rectangle::new([(least, top - thickness), (bar.median, *top)], colour.filled())
+                Rectangle::new(
+                    [(least, top - thickness), (bar.median, *top)],
+                    colour.filled(),
+                )
             }))?
             .label(label.as_str())
             .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()));
@@ -134,8 +157,8 @@ fn names<'a>(
     least: f64,
 ) -> Drawn {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
-    let style = TextStyle::from(("sans-serif", 13).into_font())
-        .pos(Pos::new(HPos::Right, VPos::Center));
+    let style =
+        TextStyle::from(("sans-serif", 13).into_font()).pos(Pos::new(HPos::Right, VPos::Center));
     for (at, (name, _)) in groups.iter().enumerate() {
         let (x, y) = chart.backend_coord(&(least, (groups.len() - at) as f64 - 0.5));
         area.draw_text(name, &style, (x - 8, y))?;

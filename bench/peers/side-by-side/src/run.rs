@@ -131,7 +131,10 @@ fn execute(command: &[String], options: &Options) -> (Option<Value>, Option<Stri
     };
     let said = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout);
-    let report: Option<Value> = printed.lines().rev().find_map(|l| serde_json::from_str(l).ok());
+    let report: Option<Value> = printed
+        .lines()
+        .rev()
+        .find_map(|l| serde_json::from_str(l).ok());
     // 1: measured, and something was lost or came twice; the report says what.
     let error = match (output.status.code(), &report) {
         (Some(0 | 1), Some(_)) => None,

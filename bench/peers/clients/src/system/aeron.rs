@@ -114,7 +114,12 @@ impl System for Aeron {
         Ok(Box::new(Drivers::start(self.idle())?))
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         self.check(plan)?;
         let (folder, channel) = (home::folder_of(place)?, self.channel(place)?);
         let links = (0..plan.publishers).map(|_| Offering::open(folder, &channel, self.idle()));

@@ -52,7 +52,12 @@ impl System for Mosquitto {
         })
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         super::check(plan)?;
         let links = (0..plan.publishers).map(|index| Publisher::open(plan, place, index));
         let links = links.collect::<Result<_, _>>()?;
@@ -134,7 +139,10 @@ impl Publisher {
         let name = format!("publisher-{index}");
         let stream = connect(home::addr(place)?, &name).during("publish")?;
         let mut answers = stream.try_clone().during("read acknowledgements")?;
-        let (acked, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (acked, over) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (count, stop) = (Arc::clone(&acked), Arc::clone(&over));
         let acks = thread::Builder::new()
             .name("acks".to_owned())
@@ -153,11 +161,7 @@ impl Publisher {
     }
 }
 
-fn read_acks(
-    stream: &mut TcpStream,
-    acked: &AtomicU64,
-    over: &AtomicBool,
-) -> Result<(), String> {
+fn read_acks(stream: &mut TcpStream, acked: &AtomicU64, over: &AtomicBool) -> Result<(), String> {
     let mut inbox = Inbox::new();
     while !over.load(Relaxed) {
         inbox.fill(stream)?;

@@ -58,7 +58,12 @@ impl System for Nats {
         super::nats_server(&self.known)
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         super::check(plan)?;
         let subject = CString::new(plan.topic(0)).during("name the subject")?;
         let links = (0..plan.publishers).map(|_| {

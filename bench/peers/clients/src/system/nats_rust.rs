@@ -94,7 +94,12 @@ impl System for Nats {
         super::nats_server(&self.known)
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         super::check(plan)?;
         let way = self.way(place)?;
         let connections = (0..plan.publishers).map(|_| way.connect());

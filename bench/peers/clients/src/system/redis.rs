@@ -13,11 +13,11 @@ use tidings_loadgen::{
 
 use super::broker::Broker;
 use crate::catalogue::Known;
+use crate::home;
 use crate::reader::Reader;
 use crate::resp::{self, Push};
 use crate::stream::{self, Inbox};
 use crate::writer::{Link, Writers};
-use crate::home;
 
 /// Bytes that are written at a time when more follows.
 const WRITE_BYTES: usize = 16 << 10;
@@ -56,7 +56,12 @@ impl System for Redis {
         })
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         super::check(plan)?;
         let links = (0..plan.publishers).map(|_| Publisher::open(plan, place));
         let links = links.collect::<Result<_, _>>()?;

@@ -58,9 +58,18 @@ impl Zenoh {
         ];
         if super::is_encrypted(&self.known) {
             let tls = [
-                ("transport/link/tls/root_ca_certificate", certificates::authority(folder)),
-                ("transport/link/tls/listen_certificate", certificates::certificate(folder)),
-                ("transport/link/tls/listen_private_key", certificates::key(folder)),
+                (
+                    "transport/link/tls/root_ca_certificate",
+                    certificates::authority(folder),
+                ),
+                (
+                    "transport/link/tls/listen_certificate",
+                    certificates::certificate(folder),
+                ),
+                (
+                    "transport/link/tls/listen_private_key",
+                    certificates::key(folder),
+                ),
             ];
             settings.extend(tls.map(|(name, file)| (name, path(file))));
         }
@@ -87,7 +96,9 @@ impl System for Zenoh {
 
     fn services(&self, plan: &Plan, _: &Place) -> Result<Box<dyn Services>, Error> {
         if plan.subscribers != 1 {
-            return Err(Error::Usage("--subscribers: zenoh is run with one".to_owned()));
+            return Err(Error::Usage(
+                "--subscribers: zenoh is run with one".to_owned(),
+            ));
         }
         let folder = home::folder()?;
         certificates::make(folder.path())?;
@@ -98,7 +109,12 @@ impl System for Zenoh {
         Ok(Box::new(Meeting { addr, folder }))
     }
 
-    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Box<dyn Source>, Error> {
+    fn source(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+    ) -> Result<Box<dyn Source>, Error> {
         super::check(plan)?;
         let links = (0..plan.publishers).map(|_| {
             let session = self.open(place, Side::Publishing)?;
