@@ -13,7 +13,7 @@ load() { # name, arguments of tidings-loadgen
 }
 for _ in $(seq "$rounds"); do
     for size in 64 1024; do
-        timeout 60 "$bin/floor" --size "$size" --datagram 1448 --seconds "$seconds" --json >>"$out/floor $size"
+        timeout 60 "$bin/floor" pipe --size "$size" --datagram 1448 --seconds "$seconds" --json >>"$out/floor $size"
         for attach in on-shard any-thread daemon; do
             load "throughput $attach $size" throughput --attach "$attach" --size "$size" --seconds "$seconds"
         done

@@ -83,6 +83,8 @@ pub struct Pair {
     handle: u32,
     now: u64,
     wire: Vec<u8>,
+    /// Where each run in `wire` ends, and how long its datagrams are.
+    cuts: Vec<(usize, usize)>,
     /// Datagrams from publisher to subscriber, and back.
     pub datagrams: (u64, u64),
     /// Time by step since the start.
@@ -121,6 +123,7 @@ impl Pair {
             handle: 0,
             now: TURN_NS,
             wire: vec![0; WIRE_BYTES],
+            cuts: Vec::new(),
             datagrams: (0, 0),
             steps: Steps::default(),
         };
@@ -148,58 +151,81 @@ impl Pair {
         panic!("the two cores did not meet within 20 s of virtual time");
     }
 
-    /// Publishes up to `count` messages; answers how many there was room for.
+    /// Publishes up to `count` messages, as a shard does; answers how many there was room for.
     pub fn publish(&mut self, payload: &[u8], count: usize) -> usize {
         let start = Instant::now();
         let Side { core, told, .. } = &mut self.publisher;
+        let mut batch = core.batch(self.now, self.handle, told);
         let mut done = 0;
         while done < count {
-            match core.publish(self.now, self.handle, payload, told) {
+            match batch.publish(payload) {
                 Ok(_) => done += 1,
                 Err(PublishError::WouldBlock) => break,
                 Err(error) => panic!("publish: {error:?}"),
             }
         }
+        drop(batch);
         self.steps.publish += start.elapsed();
         done
     }
 
     /// One turn of both: what the publisher has for the subscriber, then the way back.
     pub fn turn(&mut self) {
-        self.now += TURN_NS;
-        let now = self.now;
+        self.pass(TURN_NS);
         let start = Instant::now();
-        timers(&mut self.publisher, now);
-        self.publisher.core.flush(now, &mut self.publisher.told);
+        self.flush();
         let flushed = Instant::now();
-        let cuts = carry(&self.publisher.core, &mut self.wire);
-        self.publisher.core.sent();
+        self.carry();
         let copied = Instant::now();
-        let forth = take(
-            &mut self.subscriber,
-            &mut self.wire,
-            &cuts,
-            &self.publisher.addr,
-            now,
-        );
+        self.receive();
         let received = Instant::now();
-        timers(&mut self.subscriber, now);
-        self.subscriber.core.flush(now, &mut self.subscriber.told);
-        let cuts = carry(&self.subscriber.core, &mut self.wire);
-        self.subscriber.core.sent();
-        let back = take(
-            &mut self.publisher,
-            &mut self.wire,
-            &cuts,
-            &self.subscriber.addr,
-            now,
-        );
+        self.back();
         self.steps.flush += flushed - start;
         self.steps.copy += copied - flushed;
         self.steps.receive += received - copied;
         self.steps.back += received.elapsed();
-        self.datagrams.0 += forth;
-        self.datagrams.1 += back;
+    }
+
+    /// Lets virtual time pass.
+    pub fn pass(&mut self, ns: u64) {
+        self.now += ns;
+    }
+
+    /// First part of a turn: the publisher seals and plans.
+    pub fn flush(&mut self) {
+        timers(&mut self.publisher, self.now);
+        self.publisher
+            .core
+            .flush(self.now, &mut self.publisher.told);
+    }
+
+    /// Second: what it planned goes to the subscriber's side.
+    pub fn carry(&mut self) {
+        carry(&self.publisher.core, &mut self.wire, &mut self.cuts);
+        self.publisher.core.sent();
+    }
+
+    /// Third: the subscriber takes it.
+    pub fn receive(&mut self) {
+        let from = self.publisher.addr;
+        self.datagrams.0 += take(
+            &mut self.subscriber,
+            &mut self.wire,
+            &self.cuts,
+            &from,
+            self.now,
+        );
+    }
+
+    /// Fourth: the subscriber's timers and answers, and the publisher takes them.
+    pub fn back(&mut self) {
+        let now = self.now;
+        timers(&mut self.subscriber, now);
+        self.subscriber.core.flush(now, &mut self.subscriber.told);
+        carry(&self.subscriber.core, &mut self.wire, &mut self.cuts);
+        self.subscriber.core.sent();
+        let from = self.subscriber.addr;
+        self.datagrams.1 += take(&mut self.publisher, &mut self.wire, &self.cuts, &from, now);
     }
 
     /// Publishes `count` messages, `batch` a turn, and goes on until all are delivered and confirmed.
@@ -221,6 +247,11 @@ impl Pair {
         }
         assert_eq!(self.subscriber.told.disorder, 0, "messages out of order");
         assert_eq!(self.publisher.told.failed, 0, "messages failed");
+    }
+
+    /// Whether every message has its outcome and nothing is left to be sent.
+    pub fn is_settled(&self) -> bool {
+        self.publisher.core.is_settled() && self.subscriber.core.is_settled()
     }
 
     /// What the subscriber was told.
@@ -250,10 +281,10 @@ fn timers(side: &mut Side, now: u64) {
     }
 }
 
-/// Copies what a core plans to send, and says where each run ends and how long its datagrams are.
-fn carry(core: &Core, wire: &mut [u8]) -> Vec<(usize, usize)> {
+/// Copies what a core plans to send, and notes where each run ends and how long its datagrams are.
+fn carry(core: &Core, wire: &mut [u8], cuts: &mut Vec<(usize, usize)>) {
     let mut at = 0;
-    let mut cuts = Vec::new();
+    cuts.clear();
     for run in core.transmits() {
         // A link that is full loses datagrams; here that would be a fault of the bench.
         let to = wire
@@ -263,7 +294,6 @@ fn carry(core: &Core, wire: &mut [u8]) -> Vec<(usize, usize)> {
         at += run.bytes.len();
         cuts.push((at, run.segment));
     }
-    cuts
 }
 
 fn take(

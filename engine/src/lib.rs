@@ -5,6 +5,8 @@
 //! (`shard/turn.rs`) hands it to the core, the core's plan goes out by `shard/net.rs`; on the other node the same turn
 //! receives it, the core opens and delivers it through `shard/outlet.rs` into the ring that [`Subscriber`] reads.
 
+#[cfg(all(any(test, feature = "bench"), not(loom)))]
+pub mod bench;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use tidings_bench::pair::Pair;
+use tidings_bench::print::line;
 use tidings_wire::Suite;
 
 #[global_allocator]
@@ -48,29 +49,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let time = start.elapsed();
     let each = |part: Duration| part.as_nanos() as f64 / count as f64;
-    println!(
+    line(&format!(
         "{} B, {} a turn, datagrams of {} B: {:.2} M messages/s, {:.0} ns each",
         options.size,
         options.batch,
         options.datagram,
         count as f64 / time.as_secs_f64() / 1e6,
         each(time)
-    );
+    ));
     let steps = pair.steps;
-    println!(
+    line(&format!(
         "  ns a message: publish {:.0}, flush {:.0}, copy {:.0}, receive {:.0}, way back {:.0}",
         each(steps.publish),
         each(steps.flush),
         each(steps.copy),
         each(steps.receive),
         each(steps.back)
-    );
-    println!(
+    ));
+    line(&format!(
         "  messages a datagram {:.1}; datagrams back for 1000 forth {:.1}; virtual {:.2} M messages/s",
         count as f64 / pair.datagrams.0 as f64,
         pair.datagrams.1 as f64 * 1000.0 / pair.datagrams.0 as f64,
         count as f64 * 1e3 / (pair.now() - virtual_start) as f64
-    );
-    println!("  {:?}", pair.publish_counters());
+    ));
+    line(&format!("  {:?}", pair.publish_counters()));
     Ok(())
 }

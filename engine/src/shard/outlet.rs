@@ -73,7 +73,7 @@ impl RingSink {
         }
     }
 
-    fn take(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
+    pub(crate) fn take(&mut self, sub: u32, message: &Delivery<'_>) -> Taken {
         let taken = self.drain_waiting() && self.write(sub, message) || self.starve(sub, message);
         if taken { Taken::Kept } else { Taken::Full }
     }

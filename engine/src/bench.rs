@@ -1,0 +1,178 @@
+//! The two rings between a shard and the embedder's threads, both ends of each on the calling thread: what a message costs
+//! there without a core, a socket or a second thread. For measurements only, behind the feature `bench`; nothing else
+//! calls it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tidings_protocol::Delivery;
+use tidings_wire::{Boot, NodeId, OverlayId};
+
+use crate::limits::ACK_RING_BYTES;
+use crate::publisher::{Publisher, PublisherParts, PublisherShared};
+use crate::queue::rcu::Rcu;
+use crate::queue::ring::{Consumer, ring};
+use crate::routes::{OverlayShared, Routes};
+use crate::shard::door::Door;
+use crate::shard::outlet::RingSink;
+use crate::subscriber::{Received, Subscriber, SubscriberParts, SubscriberShared};
+use crate::sys::eventfd::EventFd;
+use crate::wait::ShardParker;
+
+fn door() -> io::Result<Arc<Door>> {
+    Ok(Arc::new(Door::new(Arc::new(ShardParker::new(
+        EventFd::new()?,
+    )))))
+}
+
+/// From a [`Publisher`] to where its shard reads.
+pub struct PublisherHop {
+    publisher: Publisher,
+    port: Consumer,
+    shared: Arc<PublisherShared>,
+    door: Arc<Door>,
+}
+
+impl PublisherHop {
+    /// A publisher on `publisher`'s topic with a ring of so many bytes.
+    pub fn new(ring_bytes: usize, publisher: &Delivery<'_>) -> io::Result<Self> {
+        let (tx, port) = ring(ring_bytes);
+        let (_, outcomes) = ring(ring_bytes);
+        let (shared, door) = (Arc::new(PublisherShared::new()), door()?);
+        let overlay = OverlayShared {
+            id: OverlayId::from_name("bench"),
+            name: "bench".to_owned(),
+            node: NodeId([1; 16]),
+            boot: Boot([2; 16]),
+            shard: 0,
+            message_bytes_max: ring_bytes / 2,
+            routes: Rcu::new(Routes::default()),
+            closed: AtomicBool::new(false),
+        };
+        let parts = PublisherParts {
+            id: publisher.publisher,
+            topic: publisher.topic.to_owned(),
+            ring: tx,
+            outcomes,
+            shared: Arc::clone(&shared),
+            overlay: Arc::new(overlay),
+            door: Arc::clone(&door),
+            port: 0,
+        };
+        Ok(Self {
+            publisher: Publisher::new(parts),
+            port,
+            shared,
+            door,
+        })
+    }
+
+    /// The publisher's end.
+    pub fn publisher(&mut self) -> &mut Publisher {
+        &mut self.publisher
+    }
+
+    /// The shard's end: reads all messages in place, gives their room back, and asks for the bell. Answers how many.
+    pub fn take(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
+        while self.door.next_bell().is_some() {}
+        let mut count = 0;
+        while let Some((_, payload)) = self.port.peek() {
+            each(payload);
+            self.port.advance();
+            count += 1;
+        }
+        self.port.release();
+        self.shared.room.notify();
+        self.shared.bell.raise();
+        count
+    }
+}
+
+/// From where a shard delivers to a [`Subscriber`], and its acknowledgements back.
+pub struct SubscriberHop {
+    sink: RingSink,
+    subscriber: Subscriber,
+    acks: Consumer,
+    door: Arc<Door>,
+}
+
+impl SubscriberHop {
+    /// A subscriber with one subscription, number 0, and a ring of so many bytes.
+    pub fn new(ring_bytes: usize) -> io::Result<Self> {
+        let (tx, rx) = ring(ring_bytes);
+        let (acks_tx, acks) = ring(ACK_RING_BYTES);
+        let (shared, door) = (Arc::new(SubscriberShared::new()), door()?);
+        let parts = SubscriberParts {
+            subs: vec![0],
+            partial: Vec::new(),
+            ring: rx,
+            acks: acks_tx,
+            shared: Arc::clone(&shared),
+            door: Arc::clone(&door),
+            port: 0,
+        };
+        Ok(Self {
+            sink: RingSink::new(tx, shared),
+            subscriber: Subscriber::new(parts),
+            acks,
+            door,
+        })
+    }
+
+    /// The shard's end: copies a message in. `false`: no room.
+    pub fn deliver(&mut self, message: &Delivery<'_>) -> bool {
+        !matches!(self.sink.take(0, message), tidings_protocol::Taken::Full)
+    }
+
+    /// The subscriber's end: reads and acknowledges everything; then the shard's again, which takes the acknowledgements.
+    /// Answers how many messages it read.
+    pub fn take(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
+        let mut count = 0;
+        while let Some(Received::Message(message)) = self.subscriber.try_next() {
+            each(message.payload);
+            let (sub, id) = (message.sub, message.id);
+            self.subscriber.ack(sub, id);
+            count += 1;
+        }
+        while self.door.next_bell().is_some() {}
+        while self.acks.peek().is_some() {
+            self.acks.advance();
+        }
+        self.acks.release();
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidings_protocol::PublisherId;
+
+    #[test]
+    fn both_hops_bring_every_message_whole() {
+        let mut message = Delivery {
+            publisher: PublisherId {
+                node: NodeId([1; 16]),
+                boot: Boot([2; 16]),
+                handle: 3,
+            },
+            seq: 0,
+            topic: "bench",
+            payload: &[7; 100],
+            again: false,
+        };
+        let mut there = PublisherHop::new(1 << 16, &message).unwrap();
+        let mut here = SubscriberHop::new(1 << 16).unwrap();
+        for round in 0..1_000 {
+            for _ in 0..100 {
+                there.publisher().publish(&[round as u8; 100]).unwrap();
+                assert!(here.deliver(&message));
+                message.seq += 1;
+            }
+            let whole = |payload: &[u8]| assert_eq!(payload, [round as u8; 100]);
+            assert_eq!(there.take(whole), 100);
+            assert_eq!(here.take(|payload| assert_eq!(payload, [7; 100])), 100);
+        }
+    }
+}
