@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// How long a read waits before it looks whether it is over.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long answers are left to gather: who reads each by itself costs the broker a wake-up for each.
+pub(crate) const GATHER: Duration = Duration::from_micros(200);
 /// Bytes taken with one read.
 const READ_BYTES: usize = 256 << 10;
 

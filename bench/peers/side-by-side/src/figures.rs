@@ -85,24 +85,29 @@ impl<'a> Runs<'a> {
 
     /// The most memory that all processes had resident, in MiB.
     pub(crate) fn memory(&self) -> Option<Spread> {
-        let sum = |run: &Outcome| {
-            let processes = run.report.as_ref()?.get("processes")?.as_array()?;
-            let bytes = processes.iter().filter_map(|p| p.get("rss_peak")?.as_f64());
-            Some(bytes.sum::<f64>() / f64::from(1 << 20))
-        };
-        self.spread(sum)
+        let bytes = |run: &Outcome| run.of_processes("rss_peak");
+        Some(self.spread(bytes)?.times(1.0 / f64::from(1 << 20)))
+    }
+
+    /// CPU time of all processes, in percent of a core.
+    pub(crate) fn load(&self) -> Option<Spread> {
+        Some(self.spread(Outcome::cores)?.times(100.0))
     }
 
     /// A percentile of the latency, in us.
     pub(crate) fn latency(&self, percentile: &str) -> Option<Spread> {
-        let pointer = format!("/received/latency/{percentile}");
-        Some(self.spread(|run| run.figure(&pointer))?.times(1e-3))
+        let of_system = format!("/received/latency/{percentile}");
+        let of_floor = format!("/latency/{percentile}");
+        let figure = |run: &Outcome| run.figure(&of_system).or(run.figure(&of_floor));
+        Some(self.spread(figure)?.times(1e-3))
     }
 
     /// A percentile of the generator's own lag, in us.
     pub(crate) fn lag(&self, percentile: &str) -> Option<Spread> {
-        let pointer = format!("/published/lag/{percentile}");
-        Some(self.spread(|run| run.figure(&pointer))?.times(1e-3))
+        let of_system = format!("/published/lag/{percentile}");
+        let of_floor = format!("/lag/{percentile}");
+        let figure = |run: &Outcome| run.figure(&of_system).or(run.figure(&of_floor));
+        Some(self.spread(figure)?.times(1e-3))
     }
 
     /// The sum of a count over all rounds.

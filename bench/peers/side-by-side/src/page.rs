@@ -45,6 +45,10 @@ fn text(rows: &[Row], outcomes: &[Outcome], conditions: &Conditions) -> String {
     if !latency.is_empty() {
         page += &latency_table(rows, outcomes, &latency);
     }
+    let idle = figures::scenarios(outcomes, What::Idle);
+    if !idle.is_empty() {
+        page += &idle_table(rows, outcomes, &idle);
+    }
     page + &failures(rows, outcomes)
 }
 
@@ -69,6 +73,11 @@ over all processes; what processes share counts in each. *Lost, twice*: messages
 const ABOUT_LATENCY: &str = "\
 From when a message was due to its arrival, in us: median of all rounds, in brackets the range, for the 50th, 99th and 99.9th percentile.
 Each publisher sleeps until a message is due, and its own lag (the last column) is part of the figures of its row.
+";
+
+const ABOUT_IDLE: &str = "\
+Publisher and subscriber know each other and have nothing to do; brokers and drivers run. CPU and memory of all processes together:
+median of all rounds, in brackets the range.
 ";
 
 /// The cells of a row, from its runs of one scenario.
@@ -169,6 +178,20 @@ fn latency_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> 
         page += &table(rows, outcomes, &[*scenario], &head, label, &cells);
     }
     page + &format!("\n![Latency]({LATENCY_PLOT})\n")
+}
+
+fn idle_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> String {
+    let cells = |runs: &Runs<'_>| {
+        let memory = runs.memory().map(|memory| format!("{:.0}", memory.median));
+        vec![
+            runs.load().map(Spread::text).unwrap_or_default(),
+            memory.unwrap_or_default(),
+        ]
+    };
+    let head = ["CPU % of a core", "memory MiB"];
+    let label = |_: Scenario| "all processes".to_owned();
+    let table = table(rows, outcomes, scenarios, &head, label, &cells);
+    format!("\n## Idle\n\n{ABOUT_IDLE}{table}")
 }
 
 fn failures(rows: &[Row], outcomes: &[Outcome]) -> String {

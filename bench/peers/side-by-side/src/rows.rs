@@ -4,16 +4,19 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::options::Options;
+use crate::options::{Options, What};
 
 /// How a row is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The program `floor`, with datagrams of so many bytes.
-    Floor { datagram: u64 },
+    /// `floor` with this subcommand and these arguments, for throughput or for latency.
+    Floor {
+        what: What,
+        arguments: &'static [&'static str],
+    },
     /// `tidings-loadgen --attach`.
     Tidings { attach: &'static str },
-    /// `tidings-peers --system`.
+    /// `tidings-peers --attach`.
     Peer,
     /// A peer that could not be built, and why.
     Missing { why: String },
@@ -43,8 +46,36 @@ pub(crate) const REFERENCE: &str = "tidings-on-shard";
 /// All of them: floors, Tidings, peers.
 pub(crate) fn all(options: &Options) -> Result<Vec<Row>, String> {
     let mut rows = vec![
-        floor("floor-1448", 1448),
-        floor("floor-65000", 65_000),
+        floor(
+            "floor-raw",
+            "*floor*: a datagram for each message, sendmmsg and recvmmsg",
+            What::Throughput,
+            &["raw"],
+        ),
+        floor(
+            "floor-1448",
+            "*floor*: sealed datagrams of 1,448 B, GSO and GRO, no protocol",
+            What::Throughput,
+            &["pipe", "--datagram", "1448"],
+        ),
+        floor(
+            "floor-65000",
+            "*floor*: sealed datagrams of 65,000 B, no protocol",
+            What::Throughput,
+            &["pipe", "--datagram", "65000"],
+        ),
+        floor(
+            "floor-asleep",
+            "*floor*: a datagram for each message, both sides sleep",
+            What::Latency,
+            &["echo"],
+        ),
+        floor(
+            "floor-polling",
+            "*floor*: a datagram for each message, both sides poll",
+            What::Latency,
+            &["echo", "--sender", "polling", "--receiver", "polling"],
+        ),
         tidings("on-shard", "handlers on the shard"),
         tidings("any-thread", "threads beside the shard"),
         tidings("daemon", "clients of two daemons"),
@@ -53,13 +84,14 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-fn floor(name: &str, datagram: u64) -> Row {
+fn floor(name: &str, title: &str, what: What, arguments: &'static [&'static str]) -> Row {
+    let is_sealed = arguments.contains(&"pipe");
     Row {
         name: name.to_owned(),
-        title: format!("floor: sealed datagrams of {datagram} B, GSO and GRO, no protocol"),
+        title: title.to_owned(),
         class: "none".to_owned(),
-        encryption: "AES-256-GCM".to_owned(),
-        kind: Kind::Floor { datagram },
+        encryption: if is_sealed { "AES-256-GCM" } else { "none" }.to_owned(),
+        kind: Kind::Floor { what, arguments },
     }
 }
 

@@ -40,6 +40,11 @@ pub(crate) fn jobs(row: &Row, what: What, options: &Options) -> Vec<Job> {
             };
             options.rates.iter().map(at).collect()
         }
+        What::Idle => vec![Scenario {
+            what,
+            size: options.latency_size,
+            rate: None,
+        }],
     };
     let job = |scenario| {
         Some(Job {
@@ -60,15 +65,13 @@ fn command(
     let program = |folder: &std::path::Path, name: &str| folder.join(name).display().to_string();
     let mut parts = match &row.kind {
         Kind::Missing { why } => return Some(Err(why.clone())),
-        Kind::Floor { datagram } if scenario.what == What::Throughput => {
-            let mut parts = vec![program(&options.tidings, "floor"), "--json".to_owned()];
-            parts.extend(["--datagram".to_owned(), datagram.to_string()]);
-            parts.extend(["--size".to_owned(), scenario.size.to_string()]);
-            parts.extend(["--seconds".to_owned(), options.seconds.to_string()]);
-            parts.extend(["--pin".to_owned(), options.pin.clone()]);
-            return Some(Ok(parts));
+        Kind::Floor { what, .. } if *what != scenario.what => return None,
+        Kind::Floor { arguments, .. } => {
+            let mut parts = vec![program(&options.tidings, "floor")];
+            parts.extend(arguments.iter().map(ToString::to_string));
+            parts.push("--json".to_owned());
+            parts
         }
-        Kind::Floor { .. } => return None,
         Kind::Tidings { attach } => vec![
             program(&options.tidings, "tidings-loadgen"),
             scenario.what.label().to_owned(),
@@ -78,11 +81,13 @@ fn command(
         Kind::Peer => vec![
             program(&options.peers, "release/tidings-peers"),
             scenario.what.label().to_owned(),
-            "--system".to_owned(),
+            "--attach".to_owned(),
             row.name.clone(),
         ],
     };
-    parts.extend(["--format".to_owned(), "json".to_owned()]);
+    if !matches!(row.kind, Kind::Floor { .. }) {
+        parts.extend(["--format".to_owned(), "json".to_owned()]);
+    }
     parts.extend(["--size".to_owned(), scenario.size.to_string()]);
     parts.extend(["--seconds".to_owned(), options.seconds.to_string()]);
     parts.extend(["--warmup".to_owned(), options.warmup.to_string()]);
@@ -225,7 +230,7 @@ mod tests {
     fn a_command_names_all_that_is_the_same_for_every_system() {
         let jobs = jobs(&row("x"), What::Throughput, &options(None));
         let command = jobs[1].command.as_ref().unwrap().join(" ");
-        let expected = "p/release/tidings-peers throughput --system a --format json --size 1024 --seconds 2 --warmup 1 --pin 0,1";
+        let expected = "p/release/tidings-peers throughput --attach a --format json --size 1024 --seconds 2 --warmup 1 --pin 0,1";
         assert_eq!(command, expected);
     }
 }

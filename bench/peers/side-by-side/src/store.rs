@@ -22,6 +22,7 @@ impl Scenario {
     pub(crate) fn label(self) -> String {
         match self.rate {
             Some(rate) => format!("{} {} B at {rate}/s", self.what.label(), self.size),
+            None if self.what == What::Idle => self.what.label().to_owned(),
             None => format!("{} {} B", self.what.label(), self.size),
         }
     }
@@ -45,6 +46,18 @@ impl Outcome {
         self.report.as_ref()?.pointer(pointer)?.as_f64()
     }
 
+    /// CPU time of all processes in the measured time, in cores.
+    pub(crate) fn cores(&self) -> Option<f64> {
+        self.of_processes("cores")
+    }
+
+    /// The sum of a figure over all processes.
+    pub(crate) fn of_processes(&self, name: &str) -> Option<f64> {
+        let processes = self.report.as_ref()?.get("processes")?.as_array()?;
+        let figures = processes.iter().filter_map(|each| each.get(name)?.as_f64());
+        Some(figures.sum())
+    }
+
     /// What it showed, in one line.
     pub(crate) fn line(&self) -> String {
         let mut line = format!(
@@ -57,10 +70,17 @@ impl Outcome {
         if let (None, Some(rate)) = (self.scenario.rate, rate) {
             line += &format!(" {:.3} M/s", rate / 1e6);
         }
+        if let (What::Idle, Some(cores)) = (self.scenario.what, self.cores()) {
+            line += &format!(" {:.3} % of a core", cores * 100.0);
+        }
         if let Some(cpu) = self.figure("/window/cpu_ns").or(self.figure("/cpu_ns")) {
             line += &format!(", {cpu:.0} ns");
         }
-        let at = |name: &str| self.figure(&format!("/received/latency/{name}"));
+        let at = |name: &str| {
+            let of_floor = self.figure(&format!("/latency/{name}"));
+            self.figure(&format!("/received/latency/{name}"))
+                .or(of_floor)
+        };
         if let (Some(_), Some(p50), Some(p99)) = (self.scenario.rate, at("p50"), at("p99")) {
             line += &format!(", p50 {:.1} us, p99 {:.1} us", p50 / 1e3, p99 / 1e3);
         }

@@ -80,6 +80,29 @@ impl Aeron {
         ))
     }
 
+    /// One thread for sending, receiving and control: there are two cores for two drivers and two clients.
+    fn settings(&self, dir: &Path) -> Vec<String> {
+        // As many datagrams as the driver can do with one system call. Long ones are faster with the driver's own choice.
+        let datagrams = if self.mtu() > 1_500 { "4" } else { "64" };
+        let dir = dir.display().to_string();
+        let settings = [
+            ("dir", dir.as_str()),
+            ("threading.mode", "SHARED"),
+            ("shared.idle.strategy", self.idle().label()),
+            ("socket.so_rcvbuf", "4m"),
+            ("socket.so_sndbuf", "4m"),
+            ("rcv.initial.window.length", "2m"),
+            ("term.buffer.sparse.file", "0"),
+            ("sender.io.vector.capacity", datagrams),
+            ("receiver.io.vector.capacity", datagrams),
+            ("network.publication.max.messages.per.send", datagrams),
+            ("dir.delete.on.start", "1"),
+            ("dir.delete.on.shutdown", "1"),
+        ];
+        let argument = |(name, value): (&str, &str)| format!("-Daeron.{name}={value}");
+        settings.map(argument).to_vec()
+    }
+
     fn check(&self, plan: &Plan) -> Result<(), Error> {
         super::check(plan)?;
         let most = self.mtu() - FRAME_HEAD;
@@ -111,7 +134,7 @@ impl System for Aeron {
     }
 
     fn services(&self, _: &Plan, _: &Place) -> Result<Box<dyn Services>, Error> {
-        Ok(Box::new(Drivers::start(self.idle())?))
+        Ok(Box::new(Drivers::start(self)?))
     }
 
     fn source(
@@ -200,13 +223,13 @@ struct Drivers {
 }
 
 impl Drivers {
-    fn start(idle: Idle) -> Result<Self, Error> {
+    fn start(aeron: &Aeron) -> Result<Self, Error> {
         let program = home::program("aeronmd")?;
         let folder = home::folder()?;
         let start = |name: &str, side| {
             let dir = files(folder.path(), side);
             let log = dir.with_extension("log");
-            let mut server = Server::start(name, &program, settings(&dir, idle), None, &log)?;
+            let mut server = Server::start(name, &program, aeron.settings(&dir), None, &log)?;
             server.wait_until(START, || dir.join("cnc.dat").is_file())?;
             Ok(server)
         };
@@ -224,24 +247,6 @@ fn files(folder: &Path, side: Side) -> PathBuf {
         Side::Publishing => "publishing",
         Side::Subscribing => "subscribing",
     })
-}
-
-/// One thread for sending, receiving and control: there are two cores for two drivers and two clients.
-fn settings(dir: &Path, idle: Idle) -> Vec<String> {
-    let dir = dir.display().to_string();
-    let settings = [
-        ("dir", dir.as_str()),
-        ("threading.mode", "SHARED"),
-        ("shared.idle.strategy", idle.label()),
-        ("socket.so_rcvbuf", "4m"),
-        ("socket.so_sndbuf", "4m"),
-        ("rcv.initial.window.length", "2m"),
-        ("term.buffer.sparse.file", "0"),
-        ("dir.delete.on.start", "1"),
-        ("dir.delete.on.shutdown", "1"),
-    ];
-    let argument = |(name, value): (&str, &str)| format!("-Daeron.{name}={value}");
-    settings.map(argument).to_vec()
 }
 
 impl Services for Drivers {

@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_loadgen::{
     Class, Error, Place, Plan, Seen, Sent, Services, Sink, Source, System, Tally, While,
@@ -15,13 +15,16 @@ use crate::catalogue::Known;
 use crate::home;
 use crate::mqtt::{self, Packet};
 use crate::reader::Reader;
-use crate::stream::{self, Inbox};
+use crate::stream::{self, GATHER, Inbox};
 use crate::writer::{Link, Writers};
 
 /// Bytes that are written at a time when more follows.
 const WRITE_BYTES: usize = 16 << 10;
 /// Messages that the broker has not acknowledged, and that it sends without acknowledgement.
 const IN_FLIGHT_MAX: u64 = 1000;
+
+/// How long room is waited for before it is looked at everything else again.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 pub(super) struct Mosquitto {
     pub(super) known: Known,
@@ -68,10 +71,11 @@ impl System for Mosquitto {
         super::check(plan)?;
         let (addr, topic) = (home::addr(place)?, plan.pattern());
         let client = format!("subscriber-{}", place.index);
+        let is_flat_out = plan.rate.is_none();
         let tally = Tally::new(plan, place, seen);
         let reader = Reader::start(tally, move |tally, stop, ready| {
             let stream = connect(addr, &client)?;
-            subscribe(stream, &topic, tally, stop, ready)
+            subscribe(stream, &topic, is_flat_out, tally, stop, ready)
         })?;
         Ok(Box::new(reader))
     }
@@ -95,6 +99,7 @@ fn connect(addr: std::net::SocketAddr, client: &str) -> Result<TcpStream, String
 fn subscribe(
     mut stream: TcpStream,
     topic: &str,
+    is_flat_out: bool,
     tally: &mut Tally,
     stop: &AtomicBool,
     ready: &mut dyn FnMut(),
@@ -102,6 +107,9 @@ fn subscribe(
     stream::write(&mut stream, &mqtt::subscribe(1, topic))?;
     let (mut inbox, mut acks) = (Inbox::new(), Vec::new());
     while !stop.load(Relaxed) {
+        if is_flat_out {
+            thread::sleep(GATHER);
+        }
         inbox.fill(&mut stream)?;
         while let Some((packet, len)) = mqtt::read(inbox.bytes())? {
             match packet {
@@ -174,6 +182,7 @@ fn read_acks(stream: &mut TcpStream, acked: &AtomicU64, over: &AtomicBool) -> Re
             inbox.take(len);
         }
         acked.fetch_add(count, Relaxed);
+        thread::sleep(GATHER);
     }
     Ok(())
 }
@@ -203,8 +212,13 @@ impl Link for Publisher {
         Ok(())
     }
 
+    // Not for room for a single one: each write wakes the broker.
     fn wait(&mut self) {
-        thread::sleep(Duration::from_micros(20));
+        let deadline = Instant::now() + PATIENCE;
+        let enough = IN_FLIGHT_MAX / 2;
+        while self.sent - self.acked.load(Relaxed) > enough && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(20));
+        }
     }
 
     fn outcomes(&mut self) -> Result<u64, String> {

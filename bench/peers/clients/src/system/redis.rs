@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_loadgen::{
     Class, Error, Place, Plan, Seen, Sent, Services, Sink, Source, System, Tally, While,
@@ -16,13 +16,17 @@ use crate::catalogue::Known;
 use crate::home;
 use crate::reader::Reader;
 use crate::resp::{self, Push};
-use crate::stream::{self, Inbox};
+use crate::stream::{self, GATHER, Inbox};
 use crate::writer::{Link, Writers};
 
 /// Bytes that are written at a time when more follows.
 const WRITE_BYTES: usize = 16 << 10;
-/// Commands without a reply: more only fill the server's buffers.
+/// Commands without a reply: more only fill the server's buffers, and the caches.
 const UNANSWERED_MAX: u64 = 4096;
+const UNANSWERED_BYTES: u64 = 1 << 20;
+
+/// How long room is waited for before it is looked at everything else again.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 pub(super) struct Redis {
     pub(super) known: Known,
@@ -108,6 +112,7 @@ struct Publisher {
     channel: String,
     kept: Vec<u8>,
     sent: u64,
+    unanswered_max: u64,
     answered: Arc<AtomicU64>,
     answers: Option<JoinHandle<()>>,
 }
@@ -127,6 +132,7 @@ impl Publisher {
                 while let Ok(len @ 1..) = replies.read(&mut bytes) {
                     let lines = bytes[..len].iter().filter(|byte| **byte == b'\n').count();
                     count.fetch_add(lines as u64, Relaxed);
+                    thread::sleep(GATHER);
                 }
             })
             .during("read replies")?;
@@ -135,6 +141,7 @@ impl Publisher {
             channel: plan.topic(0),
             kept: Vec::with_capacity(2 * WRITE_BYTES),
             sent: 0,
+            unanswered_max: UNANSWERED_MAX.min(UNANSWERED_BYTES / plan.sizes.most().max(1) as u64),
             answered,
             answers: Some(answers),
         })
@@ -146,7 +153,7 @@ impl Link for Publisher {
         if self.kept.len() >= WRITE_BYTES {
             self.flush()?;
         }
-        if self.sent - self.answered.load(Relaxed) >= UNANSWERED_MAX {
+        if self.sent - self.answered.load(Relaxed) >= self.unanswered_max {
             return Ok(false);
         }
         resp::publish(&mut self.kept, &self.channel, payload);
@@ -162,8 +169,13 @@ impl Link for Publisher {
         Ok(())
     }
 
+    // Not for room for a single one: each write wakes the server.
     fn wait(&mut self) {
-        thread::sleep(Duration::from_micros(20));
+        let deadline = Instant::now() + PATIENCE;
+        let enough = self.unanswered_max / 2;
+        while self.sent - self.answered.load(Relaxed) > enough && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(20));
+        }
     }
 }
 
