@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crowd::Attended;
 use crate::error::{Error, While};
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, Task};
 use crate::tally::Tallied;
 use crate::usage::Usage;
 
@@ -19,6 +20,10 @@ use crate::usage::Usage;
 pub(crate) enum Order {
     /// Subscribe.
     Start { plan: Box<Plan>, place: Place },
+    /// Have the crowd come.
+    Go,
+    /// Say how many came.
+    Count,
     /// Say how far you are.
     Mark,
     /// So many messages were published: wait for them, then end.
@@ -30,6 +35,8 @@ pub(crate) enum Order {
 pub(crate) enum Answer {
     /// It subscribed; address of its node, if it has one.
     Ready(Option<SocketAddr>),
+    Gone,
+    Counted(u64),
     Marked(Mark),
     Finished(Box<Finished>),
     Failed(String),
@@ -49,6 +56,7 @@ pub(crate) struct Mark {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Finished {
     pub(crate) tallied: Tallied,
+    pub(crate) crowd: Option<Attended>,
     pub(crate) usage: Usage,
     pub(crate) counters: Vec<(String, u64)>,
 }
@@ -63,6 +71,7 @@ const FINISH: Duration = Duration::from_secs(30);
 /// The second process, as the first one sees it. It dies with this.
 pub(crate) struct Peer {
     name: String,
+    task: Task,
     child: Child,
     orders: ChildStdin,
     answers: Receiver<Result<Answer, String>>,
@@ -100,6 +109,7 @@ impl Peer {
         });
         let mut peer = Self {
             name,
+            task: place.task,
             child,
             orders,
             answers,
@@ -114,6 +124,26 @@ impl Peer {
     /// What the report calls it.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Has the crowd come.
+    pub(crate) fn go(&mut self) -> Result<(), Error> {
+        match self.ask(&Order::Go, MARK)? {
+            Answer::Gone => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Different messages received.
+    pub(crate) fn count(&mut self) -> Result<u64, Error> {
+        match self.ask(&Order::Count, MARK)? {
+            Answer::Counted(unique) => Ok(unique),
+            other => Err(unexpected(&other)),
+        }
     }
 
     pub(crate) fn mark(&mut self) -> Result<Mark, Error> {

@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use crate::schedule::{Due, Schedule};
-use crate::stamp::Stamp;
+use crate::stamp;
 use crate::times::Times;
 
 /// Bytes published without looking at anything else.
@@ -14,7 +14,10 @@ const BATCH_MAX: usize = 1024;
 pub struct Generator {
     schedule: Schedule,
     payload: Vec<u8>,
-    /// Sizes in turn; empty: all are as long as `payload`.
+    /// How much of it the next message is.
+    len: usize,
+    /// One topic and one size: the next message differs from this one by its number only.
+    is_plain: bool,
     sizes: Vec<usize>,
     size_at: usize,
     topics: usize,
@@ -22,9 +25,9 @@ pub struct Generator {
     /// Messages accepted, and told by [`Generator::news`] already.
     count: u64,
     told: u64,
-    /// The same number as topic and as its message's number.
+    /// The next message's topic, and its stream and number in one word.
     topic: usize,
-    number: u64,
+    word: u64,
     due: u64,
     last_made: bool,
     lag: Times,
@@ -47,18 +50,21 @@ pub enum Next {
 impl Generator {
     /// For publisher `publisher` of [`Plan::publishers`], from 0.
     pub fn new(plan: &Plan, schedule: Schedule, publisher: usize) -> Self {
-        let round = plan.sizes.round();
+        let sizes = plan.sizes.round();
+        let first_stream = publisher * plan.topics;
         Self {
             schedule: schedule.of_publisher(publisher),
             payload: (0..plan.sizes.most()).map(|at| at as u8).collect(),
-            sizes: if round.len() > 1 { round } else { Vec::new() },
+            len: sizes[0],
+            is_plain: plan.topics == 1 && sizes.len() == 1,
+            sizes,
             size_at: 0,
             topics: plan.topics,
-            first_stream: publisher * plan.topics,
+            first_stream,
             count: 0,
             told: 0,
             topic: 0,
-            number: 0,
+            word: stamp::word(first_stream, 0),
             due: 0,
             last_made: false,
             lag: Times::new(),
@@ -82,13 +88,8 @@ impl Generator {
             // After the last that counts goes one that says so.
             Due::Never => (0, false, true),
         };
-        Stamp {
-            stream: self.first_stream + self.topic,
-            number: self.number,
-            last,
-            due: if counts { due } else { 0 },
-        }
-        .write(&mut self.payload);
+        let stamped = if counts { due } else { 0 };
+        stamp::write(self.word, last, stamped, &mut self.payload);
         self.due = due;
         self.last_made = last;
         Next::Message { topic: self.topic }
@@ -97,30 +98,34 @@ impl Generator {
     /// The message that was last given by [`Generator::next`].
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        match self.sizes.get(self.size_at) {
-            Some(&size) => &self.payload[..size],
-            None => &self.payload,
-        }
+        &self.payload[..self.len]
     }
 
     /// That message was accepted at `now`.
     #[inline]
     pub fn taken(&mut self, now: u64) {
-        if self.due >= self.schedule.measured().start {
+        if self.due >= self.schedule.measured().start && !self.schedule.is_closed() {
             self.lag.record(now.saturating_sub(self.due));
         }
         self.count += 1;
+        if self.is_plain {
+            self.word += 1;
+        } else {
+            self.advance();
+        }
+    }
+
+    fn advance(&mut self) {
+        let (_, number) = stamp::unword(self.word);
         self.topic += 1;
-        if self.topic == self.topics {
+        let is_round = self.topic == self.topics;
+        if is_round {
             self.topic = 0;
-            self.number += 1;
         }
-        if !self.sizes.is_empty() {
-            self.size_at += 1;
-            if self.size_at == self.sizes.len() {
-                self.size_at = 0;
-            }
-        }
+        let stream = self.first_stream + self.topic;
+        self.word = stamp::word(stream, number + u64::from(is_round));
+        self.size_at = (self.size_at + 1) % self.sizes.len();
+        self.len = self.sizes[self.size_at];
     }
 
     /// That message was refused: it comes again.
@@ -154,6 +159,7 @@ impl Generator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stamp::Stamp;
 
     fn messages(plan: &Plan, publisher: usize, count: usize) -> Vec<(usize, u64, usize)> {
         let mut generator = Generator::new(plan, Schedule::new(plan, 1), publisher);

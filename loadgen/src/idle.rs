@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::clock;
+use crate::company::{Company, Look};
 use crate::error::Error;
 use crate::plan::{Place, Plan};
 use crate::report::Report;
-use crate::run::{Company, Look};
+
 use crate::sent::Sent;
 use crate::system::System;
 
@@ -24,8 +25,8 @@ pub(crate) fn run(system: &dyn System, plan: &Plan, place: &Place) -> Result<Rep
     report.processes = end.processes_since(&begin);
     report.set_counters("publisher", source.counters());
     source.finish()?;
-    for (name, finished) in company.finish(0, clock::seconds(0.0))? {
-        report.set_counters(&name, finished.counters);
+    for ended in company.finish(0, clock::seconds(0.0))? {
+        report.set_counters(&ended.name, ended.finished.counters);
     }
     Ok(report)
 }

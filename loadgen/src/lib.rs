@@ -12,40 +12,54 @@
 mod alone;
 mod book;
 pub mod clock;
+mod company;
+mod compare;
 mod control;
+mod crowd;
 mod error;
+mod expect;
+mod find_max;
 mod generator;
 mod guard;
+mod hgrm;
+mod html;
 mod idle;
+mod machine;
 mod options;
+mod output;
 mod peer;
 mod plan;
+mod preset;
+mod progress;
 mod report;
 mod run;
 mod schedule;
 mod sent;
+mod series;
 mod server;
 mod sizes;
 mod stamp;
+mod svg;
 mod system;
+mod table;
 mod tally;
 mod tidings;
 mod times;
+mod units;
 mod usage;
+mod verbs;
 
 use std::process::ExitCode;
 
-use options::{Role, Verb};
-
 pub use error::{Error, While};
 pub use generator::{Generator, Next};
-pub use plan::{Place, Plan, PollChoice, Scenario, Side};
+pub use plan::{Place, Plan, PollChoice, Scenario, Side, Task};
 pub use schedule::Schedule;
 pub use sent::Sent;
 pub use server::{Server, free_port};
 pub use sizes::Sizes;
 pub use stamp::Stamp;
-pub use system::{Class, NoServices, Services, Sink, Source, System};
+pub use system::{Caller, Class, NoServices, Services, Sink, Source, System};
 pub use tally::{Seen, Tallied, Tally};
 pub use tidings::tidings;
 pub use times::Times;
@@ -54,7 +68,7 @@ pub use usage::Usage;
 /// The whole program: reads the command line, makes the run, prints the report. The first system is what `--attach` means
 /// without a name.
 pub fn main(systems: &[&dyn System]) -> ExitCode {
-    match act(systems) {
+    match verbs::act(systems) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -62,26 +76,4 @@ pub fn main(systems: &[&dyn System]) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// Answers whether everything that was to arrive did.
-fn act(systems: &[&dyn System]) -> Result<bool, Error> {
-    let verb = options::parse(systems).verb;
-    let (scenario, load) = match &verb {
-        Verb::Peer => return peer::run(systems).map(|()| true),
-        Verb::Guard { pin, command } => return guard::run(pin, command),
-        Verb::Idle(load) => (Scenario::Idle, load),
-        Verb::Throughput(load) => (Scenario::Throughput, load),
-        Verb::Latency(load) => (Scenario::Latency, load),
-    };
-    let system = system::find(systems, load.attach.as_deref())?;
-    let plan = load.plan(scenario, system)?;
-    let report = match (scenario, load.role) {
-        (Scenario::Idle, _) => idle::run(system, &plan, &load.place())?,
-        (_, Role::Both) => run::run(system, &plan, &load.place())?,
-        (_, Role::Publish) => alone::publish(system, &plan, &load.place())?,
-        (_, Role::Subscribe) => alone::subscribe(system, &plan, &load.place())?,
-    };
-    report.print(load.format);
-    Ok(report.is_good())
 }

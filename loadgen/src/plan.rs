@@ -1,15 +1,18 @@
 //! What all processes of a run must agree on.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::sizes::Sizes;
 
 /// The topic of a run with one.
 const TOPIC: &str = "loadgen.messages";
+/// Where ping-pong's answers are published.
+pub(crate) const ANSWERS: &str = "loadgen.answers";
 /// The least time that a point of the plots over time stands for, and how many points there are at most.
 const SLICE_NS_MIN: u64 = 100_000_000;
 const SLICES_MAX: f64 = 600.0;
@@ -22,6 +25,22 @@ pub enum Scenario {
     Throughput,
     /// At a fixed rate.
     Latency,
+    /// To several subscribing processes.
+    FanOut,
+    /// Request on one topic, answer on another.
+    PingPong,
+    /// Over many topics.
+    Topics,
+    /// From many publishers.
+    Publishers,
+    /// Messages of several sizes.
+    Mixed,
+    /// One of the subscribers is slow.
+    Slow,
+    /// Subscribers come and go beside one that stays.
+    Churn,
+    /// Many subscribers come at once.
+    Storm,
     /// Nothing to do.
     Idle,
 }
@@ -32,9 +51,34 @@ impl Scenario {
         match self {
             Self::Throughput => "throughput",
             Self::Latency => "latency",
+            Self::FanOut => "fan-out",
+            Self::PingPong => "ping-pong",
+            Self::Topics => "topics",
+            Self::Publishers => "publishers",
+            Self::Mixed => "mixed",
+            Self::Slow => "slow",
+            Self::Churn => "churn",
+            Self::Storm => "storm",
             Self::Idle => "idle",
         }
     }
+}
+
+/// What a subscribing process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Subscribes once and stays.
+    #[default]
+    Steady,
+    /// The same, and takes its time over each message.
+    Slow,
+    /// Answers requests.
+    Echo,
+    /// Comes and goes.
+    Churn,
+    /// Is many that come at once.
+    Storm,
 }
 
 /// Polling of nodes before they sleep, for systems that have it.
@@ -87,8 +131,14 @@ pub struct Plan {
     pub publishers: usize,
     /// Topics that each publisher publishes on in turn.
     pub topics: usize,
-    /// Subscribing processes, each of which gets every message.
+    /// Subscribing processes that stay, each of which gets every message.
     pub subscribers: usize,
+    /// Those that come and go, or come at once.
+    pub crowd: usize,
+    /// Seconds that one of those that come and go stays.
+    pub stay: f64,
+    /// What a message costs the slow subscriber, in microseconds.
+    pub slow_us: u64,
     /// CPUs of the publishing and of the subscribing side.
     pub pin: Vec<usize>,
     /// Polling, for systems that have it.
@@ -110,6 +160,9 @@ impl Default for Plan {
             publishers: 1,
             topics: 1,
             subscribers: 1,
+            crowd: 0,
+            stay: 0.0,
+            slow_us: 0,
             pin: Vec::new(),
             poll: None,
         }
@@ -156,6 +209,16 @@ impl Plan {
         self.subscribers
     }
 
+    /// Whether each request waits for the answer to the one before.
+    pub fn is_closed_loop(&self) -> bool {
+        self.scenario == Scenario::PingPong && self.rate.is_none()
+    }
+
+    /// Whether messages say when they were due.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.rate.is_some() || self.is_closed_loop()
+    }
+
     /// What a point of the plots over time stands for.
     pub(crate) fn slice_ns(&self) -> u64 {
         SLICE_NS_MIN.max((self.seconds * 1e9 / SLICES_MAX) as u64)
@@ -175,6 +238,8 @@ pub struct Place {
     pub program: Option<PathBuf>,
     /// Which of the subscribing processes, from 0.
     pub index: usize,
+    /// What this process does, if it subscribes.
+    pub task: Task,
     /// How long each message takes this subscriber.
     pub pause_ns: u64,
 }
@@ -188,7 +253,14 @@ impl Place {
             socket: None,
             program: None,
             index: 0,
+            task: Task::Steady,
             pause_ns: 0,
         }
+    }
+
+    /// The socket that is needed here.
+    pub fn socket(&self) -> Result<&Path, Error> {
+        let socket = self.socket.as_deref();
+        socket.ok_or_else(|| Error::Usage("--socket is needed here".to_owned()))
     }
 }

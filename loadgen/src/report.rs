@@ -1,13 +1,17 @@
-//! What a run showed, as a table for people and as JSON for programs.
+//! What a run showed: figures, conclusions, and what became of the expectations.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::control::Finished;
-use crate::options::Format;
-use crate::plan::Plan;
+use crate::company::Ended;
+use crate::crowd::Attended;
+use crate::expect::{Expectations, Verdict};
+use crate::machine::Machine;
+use crate::plan::{Plan, Scenario, Task};
+use crate::schedule::Schedule;
 use crate::sent::Sent;
+use crate::series::{Point, Samples, SliceSum};
 use crate::system::{Class, System};
 use crate::tally::{Counts, Tallied};
 use crate::times::{Percentiles, Times};
@@ -40,7 +44,7 @@ impl Process {
 }
 
 /// What the publishing side counted over the whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Published {
     pub(crate) accepted: u64,
     /// Outcomes owed, and those that came.
@@ -76,15 +80,6 @@ pub(crate) struct Received {
     pub(crate) latency: Percentiles,
 }
 
-impl Received {
-    pub(crate) fn of(tallied: &Tallied) -> Self {
-        Self {
-            counts: tallied.counts,
-            latency: tallied.latency.percentiles(),
-        }
-    }
-}
-
 /// One of several subscribers.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
@@ -93,10 +88,24 @@ pub(crate) struct Row {
     pub(crate) received: Received,
 }
 
+/// Those that came and went, or came at once.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CrowdRow {
+    pub(crate) joins: u64,
+    /// Those that got no message.
+    pub(crate) silent: u64,
+    pub(crate) lost: u64,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    /// From the wish to subscribe to the first message, in ns.
+    pub(crate) first: Percentiles,
+}
+
 /// What was received in the measured time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
+    /// At all subscribers together.
     pub(crate) messages: u64,
     /// Messages per second.
     pub(crate) rate: f64,
@@ -119,54 +128,78 @@ impl Window {
 /// The whole.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) scenario: &'static str,
+    pub(crate) scenario: Scenario,
     pub(crate) attach: String,
     #[serde(flatten)]
     pub(crate) class: Class,
     pub(crate) sizes: String,
     /// The mean.
     pub(crate) size: f64,
+    pub(crate) ordered: bool,
     pub(crate) publishers: usize,
     pub(crate) topics: usize,
     pub(crate) subscribers: usize,
-    pub(crate) ordered: bool,
     pub(crate) rate_wanted: Option<f64>,
     pub(crate) window: Option<Window>,
     pub(crate) published: Option<Published>,
     pub(crate) received: Option<Received>,
-    /// Each subscriber, where there are several.
+    /// Each subscriber.
     pub(crate) rows: Vec<Row>,
+    pub(crate) crowd: Option<CrowdRow>,
     /// Accepted and not received.
     pub(crate) lost: Option<u64>,
+    /// The same as a share of what was to arrive.
+    pub(crate) loss: Option<f64>,
+    /// Resident memory of all processes at their highest, in bytes.
+    pub(crate) rss: u64,
     pub(crate) processes: Vec<Process>,
     /// By side, those that are not zero.
     pub(crate) counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// What went wrong.
     pub(crate) faults: Vec<String>,
+    /// What was expected, and what became of it.
+    pub(crate) expectations: Vec<Verdict>,
+    pub(crate) series: Vec<Point>,
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
+    /// Every histogram, by name.
+    #[serde(skip)]
+    pub(crate) histograms: Vec<(String, Times)>,
+    #[serde(skip)]
+    slices: SliceSum,
 }
 
 impl Report {
     /// A report without figures.
     pub(crate) fn of(system: &dyn System, plan: &Plan) -> Self {
         Self {
-            scenario: plan.scenario.name(),
+            scenario: plan.scenario,
             attach: plan.attach.clone(),
             class: system.class(),
             sizes: plan.sizes.to_string(),
             size: plan.sizes.mean(),
+            ordered: plan.ordered,
             publishers: plan.publishers,
             topics: plan.topics,
             subscribers: plan.subscribers,
-            ordered: plan.ordered,
             rate_wanted: plan.rate,
             window: None,
             published: None,
             received: None,
             rows: Vec::new(),
+            crowd: None,
             lost: None,
+            loss: None,
+            rss: 0,
             processes: Vec::new(),
             counters: BTreeMap::new(),
             faults: Vec::new(),
+            expectations: Vec::new(),
+            series: Vec::new(),
+            command: crate::machine::command(),
+            machine: Machine::this(),
+            histograms: Vec::new(),
+            slices: SliceSum::default(),
         }
     }
 
@@ -177,26 +210,109 @@ impl Report {
         }
     }
 
-    /// Enters what the subscribers say at the end.
-    pub(crate) fn enter(&mut self, finished: Vec<(String, Finished)>) {
-        let (mut counts, mut latency) = (Counts::default(), Times::new());
-        for (name, finished) in finished {
-            counts.add(&finished.tallied.counts);
-            latency.add(&finished.tallied.latency);
-            self.set_counters(&name, finished.counters);
-            let received = Received::of(&finished.tallied);
-            self.rows.push(Row { name, received });
+    /// Keeps a histogram for the files, unless it is empty.
+    pub(crate) fn keep(&mut self, name: &str, times: Times) {
+        if !times.is_empty() {
+            self.histograms.push((name.to_owned(), times));
         }
-        let latency = latency.percentiles();
-        self.received = Some(Received { counts, latency });
+    }
+
+    /// The histogram of that name.
+    pub(crate) fn histogram(&self, name: &str) -> Option<&Times> {
+        let mut all = self.histograms.iter();
+        all.find(|(each, _)| each == name).map(|(_, times)| times)
+    }
+
+    /// Enters what the subscribers say at the end, and the answers of ping-pong.
+    pub(crate) fn enter(&mut self, ended: Vec<Ended>, answers: Option<Tallied>) {
+        let (mut counts, mut latency, mut crowd) = (Counts::default(), Times::new(), None);
+        for Ended {
+            name,
+            task,
+            finished,
+        } in ended
+        {
+            self.set_counters(&name, finished.counters);
+            if let Some(attended) = finished.crowd {
+                crowd.get_or_insert_with(Attended::default).add(&attended);
+                continue;
+            }
+            let told = finished.tallied;
+            self.row(&name, &told);
+            if answers.is_none() {
+                counts.add(&told.counts);
+                // What is slow on purpose says nothing of the others.
+                if task != Task::Slow {
+                    latency.add(&told.latency);
+                    self.slices.add(&told.slices);
+                }
+            }
+            if task == Task::Slow || self.subscribers > 1 {
+                self.keep(&name, told.latency);
+            }
+        }
+        if let Some(answers) = answers {
+            self.row("caller", &answers);
+            counts = answers.counts;
+            self.slices.add(&answers.slices);
+            latency = answers.latency;
+        }
+        self.received = Some(Received {
+            counts,
+            latency: latency.percentiles(),
+        });
+        self.histograms.insert(0, ("latency".to_owned(), latency));
+        self.histograms.retain(|(_, times)| !times.is_empty());
+        if let Some(crowd) = crowd {
+            self.enter_crowd(crowd);
+        }
+    }
+
+    fn row(&mut self, name: &str, told: &Tallied) {
+        self.rows.push(Row {
+            name: name.to_owned(),
+            received: Received {
+                counts: told.counts,
+                latency: told.latency.percentiles(),
+            },
+        });
+    }
+
+    pub(crate) fn enter_crowd(&mut self, crowd: Attended) {
+        self.crowd = Some(CrowdRow {
+            joins: crowd.joins,
+            silent: crowd.silent,
+            lost: crowd.lost,
+            counts: crowd.counts,
+            first: crowd.first.percentiles(),
+        });
+        self.keep("first message", crowd.first);
+    }
+
+    /// Puts together what is known over time.
+    pub(crate) fn set_series(&mut self, samples: &Samples, schedule: &Schedule, width: u64) {
+        self.series = self.slices.points(schedule, width);
+        if self.series.is_empty() {
+            self.series = samples.points(schedule);
+        }
     }
 
     /// Draws the conclusions.
     pub(crate) fn judge(&mut self) {
+        // Each message is wanted by every subscriber; of ping-pong by the caller, as an answer.
+        let wanted = match self.scenario {
+            Scenario::PingPong => 1,
+            _ => self.subscribers as u64,
+        };
         if let (Some(published), Some(received)) = (&self.published, &self.received) {
-            let wanted = published.accepted * self.subscribers as u64;
+            let wanted = published.accepted * wanted;
             self.lost = Some(wanted.saturating_sub(received.counts.unique));
         }
+        if let (Some(lost), Some(received)) = (self.lost, &self.received) {
+            let wanted = lost + received.counts.unique;
+            self.loss = Some(lost as f64 / wanted.max(1) as f64);
+        }
+        self.rss = self.processes.iter().map(|process| process.rss_peak).sum();
         let mut faults = Vec::new();
         let mut must_be_none = |count: u64, what: &str| {
             if count > 0 {
@@ -205,167 +321,66 @@ impl Report {
         };
         must_be_none(self.lost.unwrap_or(0), "messages lost");
         if let Some(published) = &self.published {
-            must_be_none(published.failed, "messages failed");
+            // Those that go are owed nothing any more, which is told as a failure.
+            if self.scenario != Scenario::Churn {
+                must_be_none(published.failed, "messages failed");
+            }
             let settled = published.delivered + published.failed;
             must_be_none(published.owed.saturating_sub(settled), "outcomes missing");
         }
-        if let Some(received) = &self.received {
-            let received = &received.counts;
-            must_be_none(received.duplicates, "messages came twice");
-            must_be_none(received.gaps, "messages told as gaps");
-            must_be_none(received.foreign, "messages that are not of this run");
-            must_be_none(received.forgotten, "messages that nothing is known of");
+        let crowd = self.crowd.as_ref();
+        let all = self.received.iter().map(|received| &received.counts);
+        for counts in all.chain(crowd.map(|crowd| &crowd.counts)) {
+            must_be_none(counts.duplicates, "messages came twice");
+            must_be_none(counts.gaps, "messages told as gaps");
+            let foreign = "messages that are not of this run: do both sides have the same --publishers and --topics?";
+            must_be_none(counts.foreign, foreign);
+            let forgotten =
+                "messages that nothing is known of, because there were too many holes to remember";
+            must_be_none(counts.forgotten, forgotten);
             if self.ordered {
-                must_be_none(received.late, "messages out of order");
+                must_be_none(counts.late, "messages out of order");
+            }
+        }
+        if let Some(crowd) = crowd {
+            must_be_none(crowd.lost, "messages lost by those that came at once");
+            if self.scenario == Scenario::Storm {
+                must_be_none(crowd.silent, "subscribers got no message");
             }
         }
         self.faults.extend(faults);
     }
 
-    /// Whether everything that was to arrive did.
+    /// Compares with what is expected. What an expectation allows is no fault any more.
+    pub(crate) fn weigh(&mut self, expected: &Expectations) {
+        self.expectations = expected.weigh(self);
+        for (name, fault) in [
+            ("loss", "messages lost"),
+            ("duplicates", "messages came twice"),
+        ] {
+            if expected.names(name) {
+                self.faults.retain(|each| !each.ends_with(fault));
+            }
+        }
+    }
+
+    /// Whether everything that was to arrive did, and everything was as expected.
     pub(crate) fn is_good(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.is_empty() && self.expectations.iter().all(|each| each.holds)
     }
-
-    pub(crate) fn print(&self, format: Format) {
-        match format {
-            Format::Json => match serde_json::to_string(self) {
-                Ok(text) => println!("{text}"),
-                Err(error) => eprintln!("tidings-loadgen: {error}"),
-            },
-            Format::Text => print!("{}", self.text()),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut lines = vec![self.title()];
-        if let Some(window) = &self.window {
-            lines.push(self.rates(window));
-        }
-        if let Some(published) = &self.published {
-            lines.push(format!(
-                "  published   accepted {}, delivered {}, failed {}, waited for room {} times",
-                grouped(published.accepted),
-                grouped(published.delivered),
-                grouped(published.failed),
-                grouped(published.refused)
-            ));
-        }
-        if let Some(received) = &self.received {
-            let counts = &received.counts;
-            lines.push(format!(
-                "  received    {}, lost {}, twice {}, late {}, gaps {}",
-                grouped(counts.unique),
-                self.lost.map_or("?".to_owned(), grouped),
-                grouped(counts.duplicates),
-                grouped(counts.late),
-                grouped(counts.gaps)
-            ));
-            lines.extend(percentiles("latency", &received.latency));
-        }
-        if let Some(published) = &self.published {
-            lines.extend(percentiles("lag", &published.lag));
-        }
-        for process in &self.processes {
-            lines.push(format!(
-                "  {:<11} {:.4} cores, RSS {:.1} MiB, at most {:.1} MiB",
-                process.name,
-                process.cores,
-                mib(process.rss),
-                mib(process.rss_peak)
-            ));
-        }
-        lines.extend(
-            self.faults
-                .iter()
-                .map(|fault| format!("  FAULT       {fault}")),
-        );
-        lines.join("\n") + "\n"
-    }
-
-    fn title(&self) -> String {
-        let rate = self.rate_wanted.map(|rate| format!(", {rate} messages/s"));
-        match self.scenario {
-            "idle" => format!("idle, {}", self.attach),
-            scenario => format!(
-                "{scenario}, {}, {} B, {}{}{}",
-                self.attach,
-                self.sizes,
-                self.class.encryption,
-                if self.ordered { ", ordered" } else { "" },
-                rate.unwrap_or_default()
-            ),
-        }
-    }
-
-    fn rates(&self, window: &Window) -> String {
-        let datagrams = self.counters.get("publisher").and_then(|counters| {
-            let sent = counters.get("send_datagrams").filter(|sent| **sent > 0)?;
-            let accepted = self.published.as_ref()?.accepted;
-            Some(format!(
-                ", {:.1} messages a datagram",
-                accepted as f64 / *sent as f64
-            ))
-        });
-        format!(
-            "  rate        {} messages/s, {:.1} MB/s, over {:.2} s{}{}",
-            grouped(window.rate as u64),
-            window.rate * self.size / 1e6,
-            window.seconds,
-            window
-                .cpu_ns
-                .map(|ns| format!(", {ns:.0} ns of CPU each"))
-                .unwrap_or_default(),
-            datagrams.unwrap_or_default()
-        )
-    }
-}
-
-fn percentiles(name: &str, at: &Percentiles) -> Option<String> {
-    let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
-    (at.count > 0).then(|| {
-        format!(
-            "  {name:<11} us: p50 {}, p90 {}, p99 {}, p99.9 {}, max {} ({} messages)",
-            us(at.p50),
-            us(at.p90),
-            us(at.p99),
-            us(at.p999),
-            us(at.max),
-            grouped(at.count)
-        )
-    })
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// With a comma after every three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn report(accepted: u64, counts: Counts) -> Report {
+    pub(crate) fn report(accepted: u64, counts: Counts) -> Report {
         let mut report = Report::of(crate::tidings()[0], &Plan::default());
         report.published = Some(Published {
             accepted,
             owed: accepted,
             delivered: accepted,
-            failed: 0,
-            refused: 0,
-            lag: Percentiles::default(),
+            ..Published::default()
         });
         report.received = Some(Received {
             counts,
@@ -388,18 +403,17 @@ mod tests {
     }
 
     #[test]
-    fn what_came_twice_is_a_fault() {
+    fn what_came_twice_is_a_fault_unless_it_is_expected() {
         let twice = Counts {
             unique: 10,
             duplicates: 2,
             ..Counts::default()
         };
-        assert!(!report(10, twice).is_good());
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+        let mut report = report(10, twice);
+        assert!(!report.is_good());
+        report.weigh(&Expectations::parse(&["duplicates=2".to_owned()]).unwrap());
+        assert!(report.is_good(), "{:?}", report.faults);
+        report.weigh(&Expectations::parse(&["duplicates=1".to_owned()]).unwrap());
+        assert!(!report.is_good());
     }
 }

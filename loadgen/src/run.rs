@@ -4,153 +4,183 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::control::{Finished, Mark, Peer};
+use crate::company::{Company, Look};
 use crate::error::Error;
-use crate::plan::{Place, Plan, Side};
-use crate::report::{Process, Published, Report, Window};
+use crate::plan::{Place, Plan, Scenario, Side};
+use crate::progress::Progress;
+use crate::report::{Published, Report, Window};
 use crate::schedule::Schedule;
 use crate::sent::Sent;
-use crate::system::{Services, System};
-use crate::usage::Usage;
+use crate::series::Samples;
+use crate::system::{Caller, Source, System};
+use crate::tally::{Seen, Tallied};
+use crate::times::Times;
 
 /// From the decision to begin to the first message, in ns.
 const BEFORE_START: u64 = 20_000_000;
 /// How often a running source is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// All processes at one moment.
-pub(crate) struct Look {
-    at: u64,
-    /// Different messages of all subscribers.
-    unique: u64,
-    usages: Vec<(String, Usage)>,
+/// What this process does: it only publishes, or it takes answers, too.
+pub(crate) enum Own {
+    Source(Box<dyn Source>),
+    Caller(Box<dyn Caller>),
 }
 
-impl Look {
-    pub(crate) fn take(company: &mut Company) -> Result<Self, Error> {
-        let own = Usage::own();
-        let mut marks = Vec::new();
-        for peer in &mut company.peers {
-            marks.push((peer.name().to_owned(), peer.mark()?));
-        }
-        let mut usages = vec![("publisher".to_owned(), own)];
-        usages.extend(marks.iter().map(|(name, mark)| (name.clone(), mark.usage)));
-        usages.extend(company.services.usages());
-        let at = |mark: Option<&(String, Mark)>| mark.map_or(clock::now(), |mark| mark.1.at);
-        Ok(Self {
-            at: at(marks.last()),
-            unique: marks.iter().map(|(_, mark)| mark.unique).sum(),
-            usages,
+impl Own {
+    /// Gets ready; the books of answers are told to `seen`.
+    pub(crate) fn start(
+        system: &dyn System,
+        plan: &Plan,
+        here: &Place,
+        sent: &Arc<Sent>,
+        seen: &Arc<Seen>,
+    ) -> Result<Self, Error> {
+        let sent = Arc::clone(sent);
+        Ok(match plan.scenario {
+            Scenario::PingPong => {
+                Self::Caller(system.caller(plan, here, sent, Arc::clone(seen))?)
+            }
+            _ => Self::Source(system.source(plan, here, sent)?),
         })
     }
 
-    /// Seconds since an earlier look.
-    fn seconds_since(&self, earlier: &Self) -> f64 {
-        (self.at - earlier.at) as f64 / 1e9
-    }
-
-    /// What every process used since an earlier look.
-    pub(crate) fn processes_since(&self, earlier: &Self) -> Vec<Process> {
-        let seconds = self.seconds_since(earlier);
-        let pairs = earlier.usages.iter().zip(&self.usages);
-        pairs
-            .map(|((name, begin), (_, end))| Process::new(name, *begin, *end, seconds))
-            .collect()
-    }
-}
-
-/// The other processes of a run, and where this one finds its own way in.
-pub(crate) struct Company {
-    /// Before the servers: they end first.
-    peers: Vec<Peer>,
-    services: Box<dyn Services>,
-    pub(crate) here: Place,
-}
-
-impl Company {
-    /// Starts the servers, then one subscriber after the other.
-    pub(crate) fn gather(system: &dyn System, plan: &Plan, place: &Place) -> Result<Self, Error> {
-        let services = system.services(plan, place)?;
-        let (mut peers, mut join) = (Vec::new(), None);
-        for index in 0..plan.subscribers {
-            let name = match plan.subscribers {
-                1 => "subscriber".to_owned(),
-                _ => format!("subscriber {}", index + 1),
-            };
-            let mut there = services.place(Side::Subscribing, index);
-            there.join = there.join.or(join);
-            let (peer, addr) = Peer::start(name, plan, there)?;
-            join = join.or(addr);
-            peers.push(peer);
+    pub(crate) fn go(&mut self, schedule: Schedule) -> Result<(), Error> {
+        match self {
+            Self::Source(source) => source.go(schedule),
+            Self::Caller(caller) => caller.go(schedule),
         }
-        let mut here = services.place(Side::Publishing, 0);
-        here.bind = place.bind;
-        here.join = here.join.or(join);
-        Ok(Self {
-            peers,
-            services,
-            here,
-        })
     }
 
-    /// Ends the subscribers, each of which must have got so many messages.
-    pub(crate) fn finish(
-        &mut self,
-        published: u64,
-        patience: Duration,
-    ) -> Result<Vec<(String, Finished)>, Error> {
-        let mut all = Vec::new();
-        for peer in &mut self.peers {
-            all.push((peer.name().to_owned(), peer.finish(published, patience)?));
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        match self {
+            Self::Source(source) => source.counters(),
+            Self::Caller(caller) => caller.counters(),
         }
-        Ok(all)
+    }
+
+    /// How late messages were published, and the books of the answers.
+    pub(crate) fn finish(self) -> Result<(Times, Option<Tallied>), Error> {
+        match self {
+            Self::Source(source) => source.finish().map(|lag| (lag, None)),
+            Self::Caller(caller) => caller.finish_call().map(|(lag, told)| (lag, Some(told))),
+        }
     }
 }
 
 /// Makes the run.
-pub(crate) fn run(system: &dyn System, plan: &Plan, place: &Place) -> Result<Report, Error> {
+pub(crate) fn run(
+    system: &dyn System,
+    plan: &Plan,
+    place: &Place,
+    progress: Progress,
+) -> Result<Report, Error> {
     let mut company = Company::gather(system, plan, place)?;
     // After the others were started, which would inherit it.
     clock::pin(plan.cpu(Side::Publishing))?;
-    let sent = Arc::new(Sent::new(plan.publishers));
-    let mut source = system.source(plan, &company.here, Arc::clone(&sent))?;
+    let (sent, seen) = (Arc::new(Sent::new(plan.publishers)), Arc::default());
+    let mut own = Own::start(system, plan, &company.here, &sent, &seen)?;
+    if matches!(own, Own::Caller(_)) {
+        company.answers = Some(seen);
+    }
     let schedule = Schedule::new(plan, clock::now() + BEFORE_START);
-    source.go(schedule)?;
-    let measured = schedule.measured();
-    watch_until(measured.start, &sent)?;
+    own.go(schedule)?;
+    let mut watch = Watch::new(plan, schedule, progress);
+    watch.until(schedule.measured().start, &sent, &mut company)?;
     let begin = Look::take(&mut company)?;
-    watch_until(measured.end, &sent)?;
+    company.go()?;
+    watch.until(schedule.measured().end, &sent, &mut company)?;
     let end = Look::take(&mut company)?;
+    let samples = watch.samples;
+    drop(watch.progress);
     let patience = clock::seconds(plan.drain);
     settle(&sent, patience)?;
 
     let mut report = Report::of(system, plan);
-    report.set_counters("publisher", source.counters());
-    let finished = company.finish(sent.read().accepted, patience)?;
-    report.published = Some(Published::new(&sent, &source.finish()?));
+    report.set_counters("publisher", own.counters());
+    let ended = company.finish(sent.read().accepted, patience)?;
+    let (lag, answers) = own.finish()?;
+    report.published = Some(Published::new(&sent, &lag));
+    report.keep("lag", lag);
     report.processes = end.processes_since(&begin);
     report.window = Some(Window::new(
-        end.unique - begin.unique,
+        end.unique.saturating_sub(begin.unique),
         end.seconds_since(&begin),
         &report.processes,
     ));
-    report.enter(finished);
+    report.enter(ended, answers);
+    report.set_series(&samples, &schedule, plan.slice_ns());
     report.judge();
     Ok(report)
 }
 
-/// Waits for a moment, unless the source fails before.
-pub(crate) fn watch_until(at: u64, sent: &Sent) -> Result<(), Error> {
-    loop {
-        if let Some(why) = sent.fault() {
-            return Err(Error::Failed(why));
+/// Looks at a run while it lasts.
+struct Watch {
+    schedule: Schedule,
+    progress: Progress,
+    /// Whether subscribers are asked how far they are. At a fixed rate that would disturb what is measured, and their books tell.
+    asks: bool,
+    slice: u64,
+    next: u64,
+    samples: Samples,
+}
+
+impl Watch {
+    fn new(plan: &Plan, schedule: Schedule, progress: Progress) -> Self {
+        Self {
+            asks: !plan.is_timed() || progress.is_shown(),
+            slice: plan.slice_ns(),
+            next: schedule.start(),
+            samples: Samples::default(),
+            schedule,
+            progress,
         }
-        let now = clock::now();
-        if now >= at {
-            return Ok(());
+    }
+
+    /// Waits for a moment, unless the source fails before.
+    fn until(&mut self, at: u64, sent: &Sent, company: &mut Company) -> Result<(), Error> {
+        loop {
+            let now = watch_once(at, sent)?;
+            if now >= at {
+                return Ok(());
+            }
+            if self.asks && now >= self.next {
+                self.next = now + self.slice;
+                self.samples.push(clock::now(), company.count()?);
+                let (start, end) = (self.schedule.start(), self.schedule.measured().end);
+                let done = now.saturating_sub(start) as f64 / (end - start).max(1) as f64;
+                let counted = sent.read();
+                self.progress.tell(done, || {
+                    format!(
+                        "{:.0} messages/s, {} published, {} outcomes outstanding",
+                        self.samples.rate(),
+                        counted.accepted,
+                        counted
+                            .owed
+                            .saturating_sub(counted.delivered + counted.failed)
+                    )
+                });
+            }
         }
+    }
+}
+
+/// Sleeps a little, at most until `at`, unless the source has failed; what time it is then.
+fn watch_once(at: u64, sent: &Sent) -> Result<u64, Error> {
+    if let Some(why) = sent.fault() {
+        return Err(Error::Failed(why));
+    }
+    let now = clock::now();
+    if now < at {
         std::thread::sleep(LOOK.min(Duration::from_nanos(at - now)));
     }
+    Ok(now)
+}
+
+/// Waits for a moment, unless the source fails before.
+pub(crate) fn watch_until(at: u64, sent: &Sent) -> Result<(), Error> {
+    while watch_once(at, sent)? < at {}
+    Ok(())
 }
 
 /// Waits until every outcome is there, at most `patience`: what is missing then is told by the report.

@@ -7,6 +7,8 @@ use crate::plan::Plan;
 pub struct Schedule {
     start: u64,
     rate: Option<f64>,
+    /// Messages are due when they are published.
+    is_closed: bool,
     /// Publishers that share the rate: publisher p has the messages p, p + publishers, …
     publishers: u64,
     publisher: u64,
@@ -33,6 +35,7 @@ impl Schedule {
         Self {
             start,
             rate: plan.rate,
+            is_closed: plan.is_closed_loop(),
             publishers: plan.publishers as u64,
             publisher: 0,
             measure_from,
@@ -46,6 +49,11 @@ impl Schedule {
             publisher: publisher as u64,
             ..self
         }
+    }
+
+    /// Whether messages are due when they are published: there is no lag then.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// When the first message is due.
@@ -65,8 +73,8 @@ impl Schedule {
             return match now {
                 now if now < self.start => Due::At(self.start),
                 now if now < self.end => Due::Now {
-                    at: 0,
-                    counts: false,
+                    at: if self.is_closed { now } else { 0 },
+                    counts: self.is_closed && now >= self.measure_from,
                 },
                 _ => Due::Never,
             };

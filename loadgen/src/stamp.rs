@@ -25,28 +25,50 @@ pub struct Stamp {
     pub due: u64,
 }
 
+/// Stream and number in one word; without a mark it is less than [`LAST`].
+#[inline]
+pub(crate) fn word(stream: usize, number: u64) -> u64 {
+    number | (stream as u64) << NUMBER_BITS
+}
+
+/// What [`word`] made into one.
+#[inline]
+pub(crate) fn unword(word: u64) -> (usize, u64) {
+    (((word & !LAST) >> NUMBER_BITS) as usize, word & NUMBER)
+}
+
+/// Word, with the mark if it is the last, and due time into a payload.
+#[inline]
+pub(crate) fn write(word: u64, last: bool, due: u64, payload: &mut [u8]) {
+    let word = if last { word | LAST } else { word };
+    payload[..STAMP_BYTES].copy_from_slice(&word.to_le_bytes());
+    if let Some(room) = payload.get_mut(STAMP_BYTES..STAMP_DUE_BYTES) {
+        room.copy_from_slice(&due.to_le_bytes());
+    }
+}
+
+/// Word, mark included, and due time.
+#[inline]
+pub(crate) fn read(payload: &[u8]) -> Option<(u64, u64)> {
+    let (word, rest) = payload.split_first_chunk::<STAMP_BYTES>()?;
+    let due = rest.first_chunk().map_or(0, |due| u64::from_le_bytes(*due));
+    Some((u64::from_le_bytes(*word), due))
+}
+
 impl Stamp {
     /// Writes it into a payload of at least 8 bytes; the due time only if there is room for 8 more.
-    #[inline]
     pub fn write(self, payload: &mut [u8]) {
-        let mark = if self.last { LAST } else { 0 };
-        let word = self.number | (self.stream as u64) << NUMBER_BITS | mark;
-        payload[..STAMP_BYTES].copy_from_slice(&word.to_le_bytes());
-        if let Some(due) = payload.get_mut(STAMP_BYTES..STAMP_DUE_BYTES) {
-            due.copy_from_slice(&self.due.to_le_bytes());
-        }
+        write(word(self.stream, self.number), self.last, self.due, payload);
     }
 
     /// Reads it; `None` if the payload is too short to be one of ours.
-    #[inline]
     pub fn read(payload: &[u8]) -> Option<Self> {
-        let (word, rest) = payload.split_first_chunk::<STAMP_BYTES>()?;
-        let word = u64::from_le_bytes(*word);
-        let due = rest.first_chunk().map_or(0, |due| u64::from_le_bytes(*due));
+        let (marked, due) = read(payload)?;
+        let (stream, number) = unword(marked);
         Some(Self {
-            stream: ((word & !LAST) >> NUMBER_BITS) as usize,
-            number: word & NUMBER,
-            last: word & LAST != 0,
+            stream,
+            number,
+            last: marked & LAST != 0,
             due,
         })
     }

@@ -33,6 +33,11 @@ pub trait System: Sync {
     /// What it promises.
     fn class(&self) -> Class;
 
+    /// Whether publishers and subscribers are clients of servers, of which many cost little; else each is a node.
+    fn has_servers(&self) -> bool {
+        true
+    }
+
     /// Starts the servers that a run needs (daemons, brokers). They are counted in its CPU and memory, and end when they
     /// are dropped.
     fn services(&self, _plan: &Plan, _place: &Place) -> Result<Box<dyn Services>, Error> {
@@ -46,6 +51,30 @@ pub trait System: Sync {
 
     /// Subscribes to [`Plan::pattern`]; comes back when nothing that is published from now on is missed.
     fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error>;
+
+    /// The calling side of ping-pong: publishes requests on the topic, takes answers from another, which it tallies.
+    fn caller(
+        &self,
+        _plan: &Plan,
+        _place: &Place,
+        _sent: Arc<Sent>,
+        _seen: Arc<Seen>,
+    ) -> Result<Box<dyn Caller>, Error> {
+        Err(self.no_ping_pong())
+    }
+
+    /// The answering side of ping-pong: tallies requests and publishes each again, on the other topic.
+    fn echo(&self, _plan: &Plan, _place: &Place, _seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
+        Err(self.no_ping_pong())
+    }
+
+    /// What is said where ping-pong is not implemented.
+    fn no_ping_pong(&self) -> Error {
+        Error::Usage(format!(
+            "--attach {} does not know ping-pong; take another attachment or scenario",
+            self.name()
+        ))
+    }
 }
 
 /// The servers of a run.
@@ -85,6 +114,12 @@ pub trait Source {
 
     /// Ends it. Answers how late messages were published: [`crate::Generator::into_lag`] of all.
     fn finish(self: Box<Self>) -> Result<Times, Error>;
+}
+
+/// The calling side of ping-pong, ready. One request at a time if [`Plan::is_closed_loop`].
+pub trait Caller: Source {
+    /// As [`Source::finish`], with the books of the answers.
+    fn finish_call(self: Box<Self>) -> Result<(Times, Tallied), Error>;
 }
 
 /// A subscriber that keeps a tally of what comes.

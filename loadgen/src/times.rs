@@ -41,6 +41,13 @@ impl Times {
         }
     }
 
+    /// Enters each so often.
+    pub(crate) fn add_pairs(&mut self, pairs: &[(u64, u64)]) {
+        for &(ns, count) in pairs {
+            self.0.saturating_record_n(ns, count);
+        }
+    }
+
     /// Each time that occurred with how often, in order.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let recorded = self.0.iter_recorded();
@@ -53,6 +60,32 @@ impl Times {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The time that a share of all does not exceed.
+    pub(crate) fn at(&self, quantile: f64) -> u64 {
+        self.0.value_at_quantile(quantile)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.mean()
+    }
+
+    pub(crate) fn deviation(&self) -> f64 {
+        self.0.stdev()
+    }
+
+    /// Buckets of the histogram, each of which spans twice the one before.
+    pub(crate) fn buckets(&self) -> u32 {
+        (MAX_NS / 2048).ilog2() + 2
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.0.max()
     }
 
     pub(crate) fn percentiles(&self) -> Percentiles {
@@ -78,9 +111,7 @@ impl Serialize for Times {
 impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut times = Self::new();
-        for (ns, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
-            times.0.saturating_record_n(ns, count);
-        }
+        times.add_pairs(&Vec::<(u64, u64)>::deserialize(deserializer)?);
         Ok(times)
     }
 }

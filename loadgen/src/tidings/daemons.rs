@@ -95,7 +95,10 @@ impl Services for Daemons {
     fn place(&self, side: Side, index: usize) -> Place {
         let daemon = match side {
             Side::Publishing => &self.publishing,
-            Side::Subscribing => self.subscribing.get(index).unwrap_or(&self.publishing),
+            Side::Subscribing => {
+                // Those that come and go are clients of a daemon that stays.
+                self.subscribing.get(index).unwrap_or(&self.subscribing[0])
+            }
         };
         Place {
             socket: Some(daemon.socket.clone()),

@@ -1,6 +1,8 @@
 //! Tidings as a system under load, by each way to attach to it.
 
+mod caller;
 mod daemons;
+mod echo;
 mod node;
 mod sink;
 mod source;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::plan::{Place, Plan};
 use crate::sent::Sent;
-use crate::system::{Class, Services, Sink, Source, System};
+use crate::system::{Caller, Class, Services, Sink, Source, System};
 use crate::tally::Seen;
 
 /// The overlay of a run.
@@ -37,6 +39,10 @@ impl System for OnShard {
         "embedded: handlers that run on the shard"
     }
 
+    fn has_servers(&self) -> bool {
+        false
+    }
+
     fn class(&self) -> Class {
         CLASS
     }
@@ -55,6 +61,21 @@ impl System for OnShard {
     fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(sink::on_shard::OnShard::start(plan, place, seen)?))
     }
+
+    fn caller(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+        seen: Arc<Seen>,
+    ) -> Result<Box<dyn Caller>, Error> {
+        let caller = caller::on_shard::OnShard::start(plan, place, sent, seen)?;
+        Ok(Box::new(caller))
+    }
+
+    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(echo::on_shard::OnShard::start(plan, place, seen)?))
+    }
 }
 
 struct AnyThread;
@@ -66,6 +87,10 @@ impl System for AnyThread {
 
     fn about(&self) -> &'static str {
         "embedded: publishers and subscribers in threads of their own"
+    }
+
+    fn has_servers(&self) -> bool {
+        false
     }
 
     fn class(&self) -> Class {
@@ -85,6 +110,23 @@ impl System for AnyThread {
     fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
         let sink = sink::any_thread::AnyThread::start(plan, place, seen)?;
         Ok(Box::new(sink))
+    }
+
+    fn caller(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+        seen: Arc<Seen>,
+    ) -> Result<Box<dyn Caller>, Error> {
+        let caller = caller::any_thread::AnyThread::start(plan, place, sent, seen)?;
+        Ok(Box::new(caller))
+    }
+
+    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(echo::any_thread::AnyThread::start(
+            plan, place, seen,
+        )?))
     }
 }
 
@@ -118,5 +160,20 @@ impl System for Daemon {
 
     fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
         Ok(Box::new(sink::daemon::Daemon::start(plan, place, seen)?))
+    }
+
+    fn caller(
+        &self,
+        plan: &Plan,
+        place: &Place,
+        sent: Arc<Sent>,
+        seen: Arc<Seen>,
+    ) -> Result<Box<dyn Caller>, Error> {
+        let caller = caller::daemon::Daemon::start(plan, place, sent, seen)?;
+        Ok(Box::new(caller))
+    }
+
+    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
+        Ok(Box::new(echo::daemon::Daemon::start(plan, place, seen)?))
     }
 }

@@ -21,23 +21,24 @@ pub(crate) struct Daemon {
     reader: JoinHandle<Result<Tallied, Error>>,
 }
 
+/// Ordered if the plan says so, the defaults otherwise.
+pub(crate) fn subscribe_options(plan: &Plan) -> SubscribeOptions {
+    SubscribeOptions {
+        order: if plan.ordered {
+            Order::Ordered
+        } else {
+            Order::Unordered
+        },
+        ..SubscribeOptions::default()
+    }
+}
+
 impl Daemon {
     pub(crate) fn start(plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Self, Error> {
-        let socket = place
-            .socket
-            .clone()
-            .ok_or_else(|| Error::Usage("--attach daemon needs --socket here".to_owned()))?;
+        let socket = place.socket()?;
         let mut client = Client::connect(Options::new(socket)).during("attach to the daemon")?;
-        let options = SubscribeOptions {
-            order: if plan.ordered {
-                Order::Ordered
-            } else {
-                Order::Unordered
-            },
-            ..SubscribeOptions::default()
-        };
         client
-            .subscribe(OVERLAY, &plan.pattern(), options)
+            .subscribe(OVERLAY, &plan.pattern(), subscribe_options(plan))
             .during("subscribe")?;
         let stop = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&stop);

@@ -17,9 +17,25 @@ use crate::tidings::node::Node;
 const END: Duration = Duration::from_secs(10);
 
 /// Sends its tally when the shard drops the handler.
-struct Book {
+pub(crate) struct Book {
     tally: Option<Tally>,
     results: Sender<Tallied>,
+}
+
+impl Book {
+    pub(crate) fn new(tally: Tally, results: Sender<Tallied>) -> Self {
+        Self {
+            tally: Some(tally),
+            results,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, payload: &[u8], again: bool) {
+        if let Some(tally) = &mut self.tally {
+            tally.take(payload, again);
+        }
+    }
 }
 
 impl Drop for Book {
@@ -44,19 +60,14 @@ impl OnShard {
         spec.ordered = plan.ordered;
         let tally = Tally::new(plan, place, Arc::clone(&seen));
         let subscribed = node.engine.on_shard(node.overlay, move |desk| {
-            let mut book = Book {
-                tally: Some(tally),
-                results: tx,
-            };
+            let mut book = Book::new(tally, tx);
             desk.on_event(move |event, _| {
                 if let Event::Gap { from, to, .. } = event {
                     seen.gap(to - from);
                 }
             });
             desk.subscribe(spec, move |message, _| {
-                if let Some(tally) = &mut book.tally {
-                    tally.take(message.payload, message.again);
-                }
+                book.take(message.payload, message.again);
                 Taken::Acked
             })
         });

@@ -37,9 +37,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(plan: &Plan, place: &Place, sent: Arc<Sent>) -> Result<Self, Error> {
-        let socket = place.socket.as_deref();
-        let socket =
-            socket.ok_or_else(|| Error::Usage("--attach daemon needs --socket here".to_owned()))?;
+        let socket = place.socket()?;
         let mut ready = Vec::new();
         for _ in 0..plan.publishers {
             ready.push(open(plan, socket)?);
@@ -67,7 +65,7 @@ fn open(plan: &Plan, socket: &Path) -> Result<Opened, Error> {
     Ok((client, publishers))
 }
 
-fn wait_for_subscribers(
+pub(crate) fn wait_for_subscribers(
     plan: &Plan,
     client: &mut Client,
     publisher: Publisher,
