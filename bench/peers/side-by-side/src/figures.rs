@@ -97,8 +97,12 @@ impl<'a> Runs<'a> {
     /// A percentile of the latency, in us.
     pub(crate) fn latency(&self, percentile: &str) -> Option<Spread> {
         let of_system = format!("/received/latency/{percentile}");
-        let of_floor = format!("/latency/{percentile}");
-        let figure = |run: &Outcome| run.figure(&of_system).or(run.figure(&of_floor));
+        let of_floor = [
+            format!("/latency/{percentile}"),
+            format!("/rtt/{percentile}"),
+        ];
+        let of_floor = |run: &Outcome| of_floor.iter().find_map(|at| run.figure(at));
+        let figure = |run: &Outcome| run.figure(&of_system).or(of_floor(run));
         Some(self.spread(figure)?.times(1e-3))
     }
 

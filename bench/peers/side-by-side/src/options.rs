@@ -13,6 +13,8 @@ pub(crate) enum What {
     Throughput,
     /// At fixed rates
     Latency,
+    /// Round trips, one at a time
+    PingPong,
     /// Joined, subscribed, and nothing to do
     Idle,
 }
@@ -23,6 +25,7 @@ impl What {
         match self {
             Self::Throughput => "throughput",
             Self::Latency => "latency",
+            Self::PingPong => "ping-pong",
             Self::Idle => "idle",
         }
     }
@@ -44,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [What::Throughput, What::Latency, What::Idle])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [What::Throughput, What::Latency, What::PingPong, What::Idle])]
     pub(crate) what: Vec<What>,
     /// Bytes of the messages of throughput runs
     #[arg(long, value_delimiter = ',', default_values_t = [64, 1024])]

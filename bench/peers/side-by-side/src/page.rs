@@ -45,6 +45,10 @@ fn text(rows: &[Row], outcomes: &[Outcome], conditions: &Conditions) -> String {
     if !latency.is_empty() {
         page += &latency_table(rows, outcomes, &latency);
     }
+    let ping_pong = figures::scenarios(outcomes, What::PingPong);
+    if !ping_pong.is_empty() {
+        page += &ping_pong_table(rows, outcomes, &ping_pong);
+    }
     let idle = figures::scenarios(outcomes, What::Idle);
     if !idle.is_empty() {
         page += &idle_table(rows, outcomes, &idle);
@@ -73,6 +77,10 @@ over all processes; what processes share counts in each. *Lost, twice*: messages
 const ABOUT_LATENCY: &str = "\
 From when a message was due to its arrival, in us: median of all rounds, in brackets the range, for the 50th, 99th and 99.9th percentile.
 Each publisher sleeps until a message is due, and its own lag (the last column) is part of the figures of its row.
+";
+
+const ABOUT_PING_PONG: &str = "\
+A request and its answer, one at a time, in us: median of all rounds, in brackets the range. Rows of Tidings and of the kernel only.
 ";
 
 const ABOUT_IDLE: &str = "\
@@ -163,21 +171,29 @@ fn latency_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> 
     };
     let head = ["p50", "p99", "p99.9", "lag p50"];
     let cells = |runs: &Runs<'_>| {
-        let at = |spread: Option<Spread>| spread.map(Spread::text).unwrap_or_default();
-        let mut cells: Vec<String> = ["p50", "p99", "p999"]
-            .map(|percentile| at(runs.latency(percentile)))
-            .to_vec();
-        let lag = runs.lag("p50");
-        cells.push(
-            lag.map(|lag| format!("{:.0}", lag.median))
-                .unwrap_or_default(),
-        );
+        let mut cells = percentiles(runs);
+        let lag = runs.lag("p50").map(|lag| format!("{:.0}", lag.median));
+        cells.push(lag.unwrap_or_default());
         cells
     };
     for scenario in scenarios {
         page += &table(rows, outcomes, &[*scenario], &head, label, &cells);
     }
     page + &format!("\n![Latency]({LATENCY_PLOT})\n")
+}
+
+fn percentiles(runs: &Runs<'_>) -> Vec<String> {
+    let at = |percentile| runs.latency(percentile).map(Spread::text);
+    ["p50", "p99", "p999"]
+        .map(|percentile| at(percentile).unwrap_or_default())
+        .to_vec()
+}
+
+fn ping_pong_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> String {
+    let head = ["p50", "p99", "p99.9"];
+    let label = |scenario: Scenario| format!("{} B", scenario.size);
+    let table = table(rows, outcomes, scenarios, &head, label, &percentiles);
+    format!("\n## Ping-pong\n\n{ABOUT_PING_PONG}{table}")
 }
 
 fn idle_table(rows: &[Row], outcomes: &[Outcome], scenarios: &[Scenario]) -> String {

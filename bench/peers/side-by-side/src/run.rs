@@ -40,7 +40,7 @@ pub(crate) fn jobs(row: &Row, what: What, options: &Options) -> Vec<Job> {
             };
             options.rates.iter().map(at).collect()
         }
-        What::Idle => vec![Scenario {
+        What::PingPong | What::Idle => vec![Scenario {
             what,
             size: options.latency_size,
             rate: None,
@@ -64,8 +64,16 @@ fn command(
 ) -> Option<Result<Vec<String>, String>> {
     let program = |folder: &std::path::Path, name: &str| folder.join(name).display().to_string();
     let mut parts = match &row.kind {
+        // The floors of latency answer as well.
+        Kind::Floor { what, .. }
+            if *what != scenario.what
+                && (*what, scenario.what) != (What::Latency, What::PingPong) =>
+        {
+            return None;
+        }
+        Kind::Peer if scenario.what == What::PingPong => return None,
+        Kind::Missing { .. } if scenario.what == What::PingPong => return None,
         Kind::Missing { why } => return Some(Err(why.clone())),
-        Kind::Floor { what, .. } if *what != scenario.what => return None,
         Kind::Floor { arguments, .. } => {
             let mut parts = vec![program(&options.tidings, "floor")];
             parts.extend(arguments.iter().map(ToString::to_string));

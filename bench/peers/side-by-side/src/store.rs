@@ -67,7 +67,7 @@ impl Outcome {
             self.scenario.label()
         );
         let rate = self.figure("/window/rate").or(self.figure("/rate"));
-        if let (None, Some(rate)) = (self.scenario.rate, rate) {
+        if let (What::Throughput, Some(rate)) = (self.scenario.what, rate) {
             line += &format!(" {:.3} M/s", rate / 1e6);
         }
         if let (What::Idle, Some(cores)) = (self.scenario.what, self.cores()) {
@@ -81,7 +81,8 @@ impl Outcome {
             self.figure(&format!("/received/latency/{name}"))
                 .or(of_floor)
         };
-        if let (Some(_), Some(p50), Some(p99)) = (self.scenario.rate, at("p50"), at("p99")) {
+        let is_timed = matches!(self.scenario.what, What::Latency | What::PingPong);
+        if let (true, Some(p50), Some(p99)) = (is_timed, at("p50"), at("p99")) {
             line += &format!(", p50 {:.1} us, p99 {:.1} us", p50 / 1e3, p99 / 1e3);
         }
         if let Some(error) = &self.error {

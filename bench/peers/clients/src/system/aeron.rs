@@ -106,7 +106,7 @@ impl Aeron {
     fn check(&self, plan: &Plan) -> Result<(), Error> {
         super::check(plan)?;
         let most = self.mtu() - FRAME_HEAD;
-        if plan.subscribers != 1 {
+        if plan.subscribers + plan.crowd != 1 {
             let what = "--subscribers: Aeron is run with one; more need multicast";
             return Err(Error::Usage(what.to_owned()));
         }
@@ -131,6 +131,10 @@ impl System for Aeron {
 
     fn class(&self) -> Class {
         self.known.class
+    }
+
+    fn has_servers(&self) -> bool {
+        false
     }
 
     fn services(&self, _: &Plan, _: &Place) -> Result<Box<dyn Services>, Error> {

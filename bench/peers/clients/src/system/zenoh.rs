@@ -94,8 +94,12 @@ impl System for Zenoh {
         self.known.class
     }
 
+    fn has_servers(&self) -> bool {
+        false
+    }
+
     fn services(&self, plan: &Plan, _: &Place) -> Result<Box<dyn Services>, Error> {
-        if plan.subscribers != 1 {
+        if plan.subscribers + plan.crowd != 1 {
             return Err(Error::Usage(
                 "--subscribers: zenoh is run with one".to_owned(),
             ));
