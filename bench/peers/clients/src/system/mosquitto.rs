@@ -23,6 +23,8 @@ const WRITE_BYTES: usize = 16 << 10;
 /// Messages that the broker has not acknowledged, and that it sends without acknowledgement.
 const IN_FLIGHT_MAX: u64 = 1000;
 
+/// Acknowledgements of four messages for one read: the subscriber is behind, and lets more gather.
+const BUSY_BYTES: usize = 4 * 4;
 /// How long room is waited for before it is looked at everything else again.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -71,11 +73,10 @@ impl System for Mosquitto {
         super::check(plan)?;
         let (addr, topic) = (home::addr(place)?, plan.pattern());
         let client = format!("subscriber-{}", place.index);
-        let is_flat_out = plan.rate.is_none();
         let tally = Tally::new(plan, place, seen);
         let reader = Reader::start(tally, move |tally, stop, ready| {
             let stream = connect(addr, &client)?;
-            subscribe(stream, &topic, is_flat_out, tally, stop, ready)
+            subscribe(stream, &topic, tally, stop, ready)
         })?;
         Ok(Box::new(reader))
     }
@@ -99,7 +100,6 @@ fn connect(addr: std::net::SocketAddr, client: &str) -> Result<TcpStream, String
 fn subscribe(
     mut stream: TcpStream,
     topic: &str,
-    is_flat_out: bool,
     tally: &mut Tally,
     stop: &AtomicBool,
     ready: &mut dyn FnMut(),
@@ -107,9 +107,10 @@ fn subscribe(
     stream::write(&mut stream, &mqtt::subscribe(1, topic))?;
     let (mut inbox, mut acks) = (Inbox::new(), Vec::new());
     while !stop.load(Relaxed) {
-        if is_flat_out {
+        if acks.len() >= BUSY_BYTES {
             thread::sleep(GATHER);
         }
+        acks.clear();
         inbox.fill(&mut stream)?;
         while let Some((packet, len)) = mqtt::read(inbox.bytes())? {
             match packet {
@@ -124,7 +125,6 @@ fn subscribe(
         }
         if !acks.is_empty() {
             stream::write(&mut stream, &acks)?;
-            acks.clear();
         }
     }
     Ok(())
