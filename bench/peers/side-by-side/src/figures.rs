@@ -69,6 +69,11 @@ impl<'a> Runs<'a> {
         Self(outcomes.iter().filter(same).filter(measured).collect())
     }
 
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn spread(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.0.iter().filter_map(|run| figure(run)).collect())
     }

@@ -100,7 +100,12 @@ fn table(
     label: fn(Scenario) -> String,
     cells: &Cells<'_>,
 ) -> String {
-    let mut text = String::from("\n| system | guarantee | encryption |");
+    let counts = rows.iter().flat_map(|row| {
+        let count = |scenario: &Scenario| Runs::of(outcomes, &row.name, *scenario).count();
+        scenarios.iter().map(count)
+    });
+    let rounds = counts.max().unwrap_or(0);
+    let mut text = format!("\nRounds: {rounds}\n\n| system | guarantee | encryption |");
     let mut rule = String::from("\n|---|---|---|");
     for scenario in scenarios {
         for name in head {
@@ -294,6 +299,7 @@ mod tests {
         assert_eq!(b, expected);
         assert!(page.contains("| 40.0 (40.0–40.0) | 90.0 (90.0–90.0) | 1200 (1200–1200) | 20 |"));
         assert!(page.contains("could not be built: no compiler"));
+        assert!(page.contains("Rounds: 2\n"));
         assert!(!page.contains("| System c"), "no row of figures");
     }
 
