@@ -18,7 +18,9 @@ const COLOURS: [RGBColor; 3] = [
 const WIDTH: u32 = 900;
 /// Pixels of a system, and of everything around them.
 const SYSTEM_HEIGHT: u32 = 42;
-const AROUND: u32 = 130;
+const AROUND: u32 = 80;
+/// Room below the last system for the legend, in systems.
+const BELOW: f64 = 1.7;
 /// Of the height of a system, what its bars take.
 const FILLED: f64 = 0.8;
 
@@ -80,7 +82,8 @@ fn draw(path: &Path, what: &str, groups: &[Group], labels: &[String]) -> Result<
     if groups.is_empty() {
         return Ok(());
     }
-    let height = AROUND + SYSTEM_HEIGHT * groups.len() as u32;
+    let below = (BELOW * f64::from(SYSTEM_HEIGHT)) as u32;
+    let height = AROUND + below + SYSTEM_HEIGHT * groups.len() as u32;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     chart(&area, what, groups, labels)
         .and_then(|()| area.present())
@@ -103,7 +106,7 @@ fn chart(area: &Area<'_>, what: &str, groups: &[Group], labels: &[String]) -> Dr
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(150)
-        .build_cartesian_2d((least..most).log_scale(), 0.0..count as f64)?;
+        .build_cartesian_2d((least..most).log_scale(), -BELOW..count as f64)?;
     chart
         .configure_mesh()
         .disable_y_mesh()

@@ -77,9 +77,9 @@ impl Outcome {
             line += &format!(", {cpu:.0} ns");
         }
         let at = |name: &str| {
-            let of_floor = self.figure(&format!("/latency/{name}"));
-            self.figure(&format!("/received/latency/{name}"))
-                .or(of_floor)
+            let places = ["/received/latency", "/latency", "/rtt"];
+            let mut pointers = places.iter().map(|place| format!("{place}/{name}"));
+            pointers.find_map(|pointer| self.figure(&pointer))
         };
         let is_timed = matches!(self.scenario.what, What::Latency | What::PingPong);
         if let (true, Some(p50), Some(p99)) = (is_timed, at("p50"), at("p99")) {
