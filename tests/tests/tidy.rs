@@ -101,6 +101,7 @@ fn unsafe_code_lives_where_it_is_expected() {
         "tests/src/blackbox",
         "tests/src/scale/heap.rs",
         "bench/src",
+        "bench/peers/clients/src/c",
     ];
     let keyword = ["uns", "afe {"].concat();
     let mut found = Vec::new();
