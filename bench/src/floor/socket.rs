@@ -11,7 +11,7 @@ use crate::sys::set_option;
 pub const DATAGRAM_MAX: usize = 65_507;
 /// One send holds at most so many bytes and segments: as in the engine's limits.
 const RUN_BYTES: usize = 65_000;
-/// See [`RUN_BYTES`].
+/// Segments of one send: kernels before 6.9 stop there.
 pub const SEGMENTS_MAX: usize = 64;
 /// Bytes that one receive may bring.
 pub const SLOT_BYTES: usize = 1 << 16;
