@@ -25,7 +25,7 @@ pub const SLOTS_HELLO: usize = 16;
 pub const BRAKE_NS: u64 = 8 * MILLISECOND_NS;
 /// Whoever made no room within that is not waited for again for so long, at first ...
 pub const BRAKE_AGAIN_NS_MIN: u64 = 32 * MILLISECOND_NS;
-/// ... and in the end, so that it costs others less than a hundredth of the time.
+/// ... and in the end, so that those that make none cost others less than a hundredth of the time.
 pub const BRAKE_AGAIN_NS_MAX: u64 = SECOND_NS;
 /// Full batches of one socket in a turn before the other inputs get their turn.
 pub const BATCHES_PER_TURN_MAX: usize = 4;

@@ -4,10 +4,10 @@
 use tidings_protocol::{Delivery, Outcome, PublisherId};
 use tidings_wire::{Boot, NodeId};
 
-/// Kinds of records towards a subscriber: a message, the same if it may have been seen before, and where they come from.
+/// Kinds of records towards a subscriber: a message, with a bit if it may have been seen before and one if it brings its source.
 pub(crate) const MESSAGE: u32 = 1;
-pub(crate) const AGAIN: u32 = 4;
-pub(crate) const SOURCE: u32 = 5;
+pub(crate) const AGAIN: u32 = 1 << 8;
+pub(crate) const SOURCE: u32 = 1 << 9;
 pub(crate) const GAP: u32 = 2;
 pub(crate) const PRESENCE: u32 = 3;
 /// Kind of a record from a publisher.
@@ -20,14 +20,13 @@ pub(crate) const OUTCOME: u32 = 1;
 /// What a published message costs beside its bytes, for the budget of a turn: a record's head.
 pub(crate) const PUBLISH_HEAD: usize = 8;
 
-/// What a message may take beside its payload: the record of its source, with a head of its own and the longest topic, and the
-/// number.
-pub(crate) const HEAD_BYTES_MAX: usize = SOURCE_HEAD + 256 + 8 + MESSAGE_HEAD;
+/// What the record of a message may have beside its payload: its number, and its source with the longest topic.
+pub(crate) const HEAD_BYTES_MAX: usize = MESSAGE_HEAD + SOURCE_HEAD + 255;
 
 /// Bytes of a message record before the payload: seq.
 const MESSAGE_HEAD: usize = 8;
-/// Bytes of a source record before the topic: publisher 36, sub 4.
-const SOURCE_HEAD: usize = 40;
+/// Bytes of a source before the topic: publisher 36, sub 4, topic length 1.
+const SOURCE_HEAD: usize = 41;
 
 /// Reads and writes fixed fields one after the other. Lengths are ours, so slicing cannot fail.
 struct Cursor<'a>(&'a [u8]);
@@ -61,6 +60,24 @@ impl<'a> Cursor<'a> {
             handle: self.u32(),
         }
     }
+
+    /// Into a source that is there already, whose memory is used again.
+    fn source(&mut self, source: &mut Option<Source>) {
+        let (publisher, sub) = (self.publisher(), self.u32());
+        let len = usize::from(self.u8());
+        let (topic, rest) = self.0.split_at(len);
+        self.0 = rest;
+        // The core checks topics when it learns them; a bad one would be a bug of ours, not a reason to stop.
+        let topic = std::str::from_utf8(topic).unwrap_or_default();
+        let known = source.get_or_insert_with(|| Source {
+            sub,
+            publisher,
+            topic: String::new(),
+        });
+        (known.sub, known.publisher) = (sub, publisher);
+        known.topic.clear();
+        known.topic.push_str(topic);
+    }
 }
 
 struct Pen<'a>(&'a mut [u8]);
@@ -79,7 +96,8 @@ impl Pen<'_> {
     }
 }
 
-/// Where the messages that follow in a ring come from, until the next of these: what they have in common is written once.
+/// Where a message in a ring comes from, and those behind it until one brings another: what they have in common is written
+/// once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) sub: u32,
@@ -87,50 +105,50 @@ pub(crate) struct Source {
     pub(crate) topic: String,
 }
 
-/// The record of a source before its topic.
-pub(crate) fn source_head(sub: u32, publisher: PublisherId) -> [u8; SOURCE_HEAD] {
-    let mut record = [0; SOURCE_HEAD];
-    let mut pen = Pen(&mut record);
-    pen.publisher(publisher);
-    pen.put(&sub.to_ne_bytes());
-    record
+/// Bytes of the record of a message; `with_source`: it brings its source.
+pub(crate) fn message_bytes(message: &Delivery<'_>, with_source: bool) -> usize {
+    let source = if with_source {
+        SOURCE_HEAD + message.topic.len()
+    } else {
+        0
+    };
+    MESSAGE_HEAD + source + message.payload.len()
 }
 
-pub(crate) fn read_source(record: &[u8]) -> Source {
-    let mut cursor = Cursor(record);
-    Source {
-        publisher: cursor.publisher(),
-        sub: cursor.u32(),
-        // The core checks topics when it learns them; a bad one would be a bug of ours, not a reason to stop.
-        topic: String::from_utf8_lossy(cursor.0).into_owned(),
+/// The kind of such a record.
+pub(crate) fn message_kind(message: &Delivery<'_>, with_source: bool) -> u32 {
+    let again = if message.again { AGAIN } else { 0 };
+    let source = if with_source { SOURCE } else { 0 };
+    MESSAGE | again | source
+}
+
+/// Writes a message into a record of [`message_bytes`], with its source if it came by a subscription `sub`.
+#[inline]
+pub(crate) fn write_message(record: &mut [u8], message: &Delivery<'_>, sub: Option<u32>) {
+    let mut pen = Pen(record);
+    pen.put(&message.seq.to_ne_bytes());
+    if let Some(sub) = sub {
+        pen.publisher(message.publisher);
+        pen.put(&sub.to_ne_bytes());
+        pen.put(&[message.topic.len() as u8]);
+        pen.put(message.topic.as_bytes());
     }
+    pen.0.copy_from_slice(message.payload);
 }
 
-/// Bytes of the record of a message.
-pub(crate) fn message_bytes(message: &Delivery<'_>) -> usize {
-    MESSAGE_HEAD + message.payload.len()
-}
-
-/// The kind of the record of a message.
-pub(crate) fn message_kind(message: &Delivery<'_>) -> u32 {
-    if message.again { AGAIN } else { MESSAGE }
-}
-
-/// Writes a message into a record of [`message_bytes`].
+/// A message's number and payload, read in place; a source that it brings goes into `source`.
 #[inline]
-pub(crate) fn write_message(record: &mut [u8], message: &Delivery<'_>) {
-    let (head, payload) = record.split_at_mut(MESSAGE_HEAD);
-    head.copy_from_slice(&message.seq.to_ne_bytes());
-    payload.copy_from_slice(message.payload);
-}
-
-/// A message's number and payload, read in place.
-#[inline]
-pub(crate) fn read_message(record: &[u8]) -> (u64, &[u8]) {
-    let (head, payload) = record
-        .split_first_chunk()
-        .expect("records are written and read by the same code");
-    (u64::from_ne_bytes(*head), payload)
+pub(crate) fn read_message<'a>(
+    kind: u32,
+    record: &'a [u8],
+    source: &mut Option<Source>,
+) -> (u64, &'a [u8]) {
+    let mut cursor = Cursor(record);
+    let seq = cursor.u64();
+    if kind & SOURCE != 0 {
+        cursor.source(source);
+    }
+    (seq, cursor.0)
 }
 
 /// A hole in an ordered subscription. Whoever leaves thousands of them unread finds wider ones of each publisher, which take
@@ -277,18 +295,21 @@ mod tests {
             payload: b"payload",
             again: true,
         };
-        let mut record = vec![0; message_bytes(&message)];
-        write_message(&mut record, &message);
-        assert_eq!(read_message(&record), (1 << 40, b"payload".as_slice()));
-        assert_eq!(message_kind(&message), AGAIN);
-
+        let mut known = None;
+        for sub in [Some(9), None] {
+            let kind = message_kind(&message, sub.is_some());
+            assert_eq!((kind & 0xff, kind & AGAIN), (MESSAGE, AGAIN));
+            let mut record = vec![0; message_bytes(&message, sub.is_some())];
+            write_message(&mut record, &message, sub);
+            let read = read_message(kind, &record, &mut known);
+            assert_eq!(read, (1 << 40, b"payload".as_slice()));
+        }
         let source = Source {
             sub: 9,
             publisher: publisher(),
             topic: "a.b".into(),
         };
-        let record = [&source_head(9, publisher()), "a.b".as_bytes()].concat();
-        assert_eq!(read_source(&record), source);
+        assert_eq!(known, Some(source));
 
         let gap = Gap {
             sub: 3,

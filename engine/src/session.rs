@@ -66,8 +66,8 @@ pub trait Session {
         false
     }
 
-    /// Whether so much waits to be written that its subscriptions will soon find no room, though its descriptor takes some now
-    /// and then.
+    /// Whether so much waits to be written that its subscriptions will soon find no room. Asked while its descriptor takes no
+    /// more.
     fn is_pressed(&self) -> bool {
         false
     }
@@ -104,6 +104,8 @@ pub(crate) struct SessionCell {
     pub(crate) blocked: Cell<bool>,
     /// It waits for room in the overlay's store.
     pub(crate) paused: Cell<bool>,
+    /// Its client was waited for in vain while it was short of room, and has not had any since.
+    pub(crate) slow: Cell<bool>,
     /// It answered `true` to its last turn, or was just added.
     pub(crate) turning: Cell<bool>,
 }

@@ -21,7 +21,7 @@ use crate::shard::door::Door;
 pub(crate) struct SubscriberShared {
     /// Raised by the shard when it found no acknowledgements.
     pub(crate) bell: Flag,
-    /// Raised by the shard when it had to refuse a message for want of room.
+    /// Raised by the shard when the ring is short of room: it wants to hear when half of it is free.
     pub(crate) starved: Flag,
     /// Tells of messages.
     pub(crate) notify: Notify,
@@ -243,12 +243,8 @@ impl Subscriber {
         if self.unreleased >= self.release_at {
             self.release();
         }
-        while let Some((kind, bytes)) = self.ring.peek() {
-            if kind != record::SOURCE {
-                return true;
-            }
-            self.source = Some(record::read_source(bytes));
-            self.unreleased += self.ring.advance();
+        if !self.ring.is_empty() {
+            return true;
         }
         if self.unreleased > 0 {
             self.release();
@@ -273,9 +269,9 @@ impl Subscriber {
         if kind == record::GAP {
             return Received::Gap(record::read_gap(bytes));
         }
+        let (seq, payload) = record::read_message(kind, bytes, &mut self.source);
         let source = self.source.as_ref();
-        let source = source.expect("the shard writes where messages come from before them");
-        let (seq, payload) = record::read_message(bytes);
+        let source = source.expect("the first message in a ring brings its source");
         Received::Message(Message {
             id: MessageId {
                 publisher: source.publisher,
@@ -284,7 +280,7 @@ impl Subscriber {
             sub: source.sub,
             topic: &source.topic,
             payload,
-            again: kind == record::AGAIN,
+            again: kind & record::AGAIN != 0,
         })
     }
 

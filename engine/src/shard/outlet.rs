@@ -61,8 +61,12 @@ pub(crate) struct RingSink {
     /// Subscriptions that were answered `Full` and want to hear of room.
     starved: Vec<u32>,
     dirty: bool,
+    /// Messages were written in this turn: changes of members are no reason to wait for their reader.
+    got_message: bool,
     /// It is among those that are short of room.
     pressed: bool,
+    /// It was waited for in vain, and has not had room since.
+    slow: bool,
 }
 
 impl RingSink {
@@ -75,8 +79,19 @@ impl RingSink {
             changes: Changes::default(),
             starved: Vec::new(),
             dirty: false,
+            got_message: false,
             pressed: false,
+            slow: false,
         }
+    }
+
+    /// Whether less than half of the ring is free, and that is news.
+    fn is_newly_short(&mut self) -> bool {
+        if self.producer.is_half_free() {
+            self.slow = false;
+            return false;
+        }
+        !self.pressed && !self.slow
     }
 
     /// Whether less than half of the ring is free. Its reader says so when that is over.
@@ -95,23 +110,16 @@ impl RingSink {
 
     fn write(&mut self, sub: u32, message: &Delivery<'_>) -> bool {
         let source = (sub, message.publisher);
-        if self.source != Some(source) {
-            let head = record::source_head(sub, message.publisher);
-            let record: [&[u8]; 2] = [&head, message.topic.as_bytes()];
-            if !self.producer.push(record::SOURCE, &record) {
-                return false;
-            }
-            self.source = Some(source);
-        }
-        let (kind, len) = (
-            record::message_kind(message),
-            record::message_bytes(message),
-        );
+        let is_other = self.source != Some(source);
+        let kind = record::message_kind(message, is_other);
+        let len = record::message_bytes(message, is_other);
         let Some(mut reserved) = self.producer.reserve(kind, len) else {
             return false;
         };
-        record::write_message(reserved.bytes_mut(), message);
+        record::write_message(reserved.bytes_mut(), message, is_other.then_some(sub));
         reserved.commit();
+        self.source = Some(source);
+        self.got_message = true;
         true
     }
 
@@ -344,7 +352,7 @@ impl Outlets {
             if let Some(Some(ring)) = self.rings.get_mut(port as usize) {
                 ring.dirty = false;
                 ring.shared.notify.notify();
-                if !ring.pressed && !ring.producer.is_half_free() {
+                if std::mem::take(&mut ring.got_message) && ring.is_newly_short() {
                     ring.pressed = true;
                     self.pressed.push(Sink::Ring(port));
                 }
@@ -358,10 +366,30 @@ impl Outlets {
         }
     }
 
-    /// Notes a reader that is short of room.
-    pub(crate) fn press(&mut self, sink: Sink) {
-        if !self.pressed.iter().any(|other| other.is(&sink)) {
-            self.pressed.push(sink);
+    /// Notes a session whose client is short of room, unless it was waited for in vain.
+    pub(crate) fn press(&mut self, cell: &SessionRc) {
+        let is_known = |sink: &Sink| sink.is_session(cell.index);
+        if !cell.slow.get() && !self.pressed.iter().any(is_known) {
+            self.pressed.push(Sink::Session(SessionRc::clone(cell)));
+        }
+    }
+
+    /// A session is gone: nobody waits for it.
+    pub(crate) fn unpress(&mut self, session: u32) {
+        self.pressed.retain(|sink| !sink.is_session(session));
+    }
+
+    /// Whoever is short of room was waited for long enough. It is not again before it has had room.
+    pub(crate) fn give_up_pressed(&mut self) {
+        for sink in self.pressed.drain(..) {
+            match sink {
+                Sink::Ring(port) => {
+                    if let Some(Some(ring)) = self.rings.get_mut(port as usize) {
+                        (ring.pressed, ring.slow) = (false, true);
+                    }
+                }
+                Sink::Session(cell) => cell.slow.set(true),
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::rc::Rc;
 
 use super::dispatch::Yard;
-use super::outlet::Sink;
 use super::overlay::ShardOverlay;
 use crate::limits::SESSIONS_MAX;
 use crate::seat::Seat;
@@ -52,6 +51,7 @@ impl Sessions {
             dirty: Cell::new(false),
             blocked: Cell::new(false),
             paused: Cell::new(false),
+            slow: Cell::new(false),
             turning: Cell::new(true),
         });
         if index == self.cells.len() {
@@ -246,8 +246,9 @@ impl Sessions {
                 Flushed::Close => return self.close(now, cell, overlay, set),
             }
         }
-        if cell.blocked.get() && cell.session.is_pressed() {
-            overlay.outlets.press(Sink::Session(Rc::clone(cell)));
+        match cell.blocked.get() && cell.session.is_pressed() {
+            true => overlay.outlets.press(cell),
+            false => cell.slow.set(false),
         }
         if let Some(deadline) = cell.session.deadline() {
             self.deadline = Some(self.deadline.map_or(deadline, |known| known.min(deadline)));
@@ -287,6 +288,7 @@ impl Sessions {
         });
         overlay.touched = true;
         let gone = cell.index;
+        overlay.outlets.unpress(gone);
         let subs: Vec<u32> = overlay
             .outlets
             .sinks

@@ -46,20 +46,32 @@ impl Shard {
 
     /// Whether the data socket is left unread for now, because a reader is short of room.
     fn brakes(&mut self, ready: &mut Ready) -> bool {
-        let (now, held) = (self.now, self.brake.deadline().is_some());
-        let pressed = self
-            .yard
-            .overlays()
-            .any(|overlay| overlay.outlets.is_pressed());
-        let holds = self.brake.holds(now, pressed);
+        let held = self.brake.deadline().is_some();
+        let pressed = self.is_pressed();
+        // Where nothing waits to be read, nobody has to make room for it.
+        let holds = self.brake.holds(self.now, pressed && (held || ready.data));
         if holds != held {
             // What is not read shall not end a sleep.
             self.net.watch_data(&self.set, !holds);
             self.yard.counters.data_held += u64::from(holds);
         }
+        if pressed && held && !holds {
+            self.yard
+                .overlays()
+                .for_each(|overlay| overlay.outlets.give_up_pressed());
+        }
         // Nobody says what came meanwhile.
         ready.data = !holds && (ready.data || held);
         holds
+    }
+
+    /// Whether a reader is short of room.
+    fn is_pressed(&mut self) -> bool {
+        let mut any = false;
+        for overlay in self.yard.overlays() {
+            any |= overlay.outlets.is_pressed();
+        }
+        any
     }
 
     fn take_errors(&mut self) -> bool {
@@ -285,7 +297,10 @@ impl Shard {
 
     /// Whether the next turn has something to do without any descriptor being ready.
     fn has_work(&mut self) -> bool {
-        self.door.has_mail()
+        // The socket is to be read again as soon as there is room.
+        let is_released = self.brake.deadline().is_some() && !self.is_pressed();
+        is_released
+            || self.door.has_mail()
             || self.sessions.any_turning()
             || self
                 .yard
