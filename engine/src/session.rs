@@ -66,8 +66,8 @@ pub trait Session {
         false
     }
 
-    /// Whether so much waits to be written that its subscriptions will soon find no room. Asked while its descriptor takes no
-    /// more.
+    /// Whether so much waits to be written that its subscriptions will soon find no room. Asked after deliveries, and while
+    /// its descriptor takes no more.
     fn is_pressed(&self) -> bool {
         false
     }

@@ -162,6 +162,11 @@ impl Yard {
         }
     }
 
+    /// Whether a reader got so much in this turn that it is short of room.
+    pub(crate) fn is_filling(&mut self) -> bool {
+        self.overlays().any(|overlay| overlay.outlets.filling)
+    }
+
     /// A free slot for an overlay.
     pub(crate) fn free_slot(&self) -> u16 {
         self.slots

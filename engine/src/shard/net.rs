@@ -97,7 +97,7 @@ impl Net {
                 &mut self.control,
                 BATCHES_PER_TURN_MAX,
             ),
-            (Input::Data, _) => (&self.sockets.data, &mut self.data, 1),
+            (Input::Data, _) => (&self.sockets.data, &mut self.data, BATCHES_PER_TURN_MAX),
             (Input::Hello, Some(hello)) => (hello, &mut self.hello, 1),
             (Input::Hello, None) => return (false, false),
         };
@@ -124,6 +124,10 @@ impl Net {
                     counters.recv_cut += taken.refused as u64;
                     if !full {
                         return (true, false);
+                    }
+                    // The next batch might find no room.
+                    if input == Input::Data && yard.is_filling() {
+                        return (true, true);
                     }
                 }
             }

@@ -307,6 +307,8 @@ pub(crate) struct Outlets {
     pub(crate) routes_stale: bool,
     /// Blocked publishers may try again.
     pub(crate) writable: bool,
+    /// A reader got so much in this turn that it is short of room.
+    pub(crate) filling: bool,
     /// Readers that are short of room.
     pressed: Vec<Sink>,
     /// Subscriptions that became effective, with the members that did not confirm.
@@ -329,6 +331,7 @@ impl Outlets {
             dirty_sessions: Vec::new(),
             routes_stale: true,
             writable: false,
+            filling: false,
             pressed: Vec::new(),
             effective: Vec::new(),
             counts: OutletCounts::default(),
@@ -348,6 +351,7 @@ impl Outlets {
 
     /// Wakes the readers of all rings written to in this turn.
     pub(crate) fn notify(&mut self) {
+        self.filling = false;
         for port in self.dirty_rings.drain(..) {
             if let Some(Some(ring)) = self.rings.get_mut(port as usize) {
                 ring.dirty = false;
@@ -527,12 +531,14 @@ impl Outlet for Outlets {
                 let port = *port;
                 if let Some(ring) = self.ring(port) {
                     run.each(|message| ring.take(sub, message));
+                    self.filling |= !ring.producer.is_half_free();
                 } else {
                     run.each(|_| Taken::Full);
                 }
             }
             Some(Sink::Session(cell)) => {
                 cell.session.deliver_run(sub, run);
+                self.filling |= cell.session.is_pressed();
                 mark(&mut self.dirty_sessions, cell);
             }
             None => run.each(|_| Taken::Full),
@@ -545,11 +551,18 @@ impl Outlet for Outlets {
         let taken = match self.sinks.get(&sub) {
             Some(Sink::Ring(port)) => {
                 let port = *port;
-                let ring = self.ring(port);
-                ring.map_or(Taken::Full, |ring| ring.take(sub, message))
+                match self.ring(port) {
+                    Some(ring) => {
+                        let taken = ring.take(sub, message);
+                        self.filling |= !ring.producer.is_half_free();
+                        taken
+                    }
+                    None => Taken::Full,
+                }
             }
             Some(Sink::Session(cell)) => {
                 let taken = cell.session.deliver(sub, message);
+                self.filling |= cell.session.is_pressed();
                 mark(&mut self.dirty_sessions, cell);
                 taken
             }
