@@ -41,8 +41,8 @@ pub(crate) const INPUT_BYTES: (usize, usize) = (16 << 10, 256 << 10);
 /// Bytes that wait to be written to a client above which its subscriptions are told that there is no room. One message more is
 /// always taken, so that the largest fits.
 pub(crate) const OUTPUT_SOFT: usize = 1 << 20;
-/// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: one turn brings no more
-/// than the rest.
+/// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: what it reads at a
+/// time is no more than the rest.
 pub(crate) const OUTPUT_PRESSED: usize = OUTPUT_SOFT / 4;
 /// Bytes that wait to be written above which no request is read: each may cause an answer. Messages alone never come
 /// that far, so that a client which only reads slowly is always heard.

@@ -2,8 +2,8 @@
 //! a moment then: the senders wait for their acknowledgements meanwhile, which costs nothing, where a message that finds no
 //! room has to be fetched later, which costs both sides several times what it would have cost now.
 //!
-//! Whoever else gets its messages by this socket waits, too. So a moment is short, and a reader that does not make room within
-//! one is not waited for again for a while, each time longer.
+//! Whoever else gets its messages by this socket waits, too. So a moment is short. A reader that does not make room within
+//! one is not waited for again before it had some (`outlet.rs`), and nobody is for a while, each time longer.
 
 use crate::limits::{BRAKE_AGAIN_NS_MAX, BRAKE_AGAIN_NS_MIN, BRAKE_NS};
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::plan::{Place, Plan};
 use crate::sent::Sent;
-use crate::system::{Caller, Class, Services, Sink, Source, System};
+use crate::system::{Caller, Class, NoServices, Services, Sink, Source, System};
 use crate::tally::Seen;
 
 /// The overlay of a run.
@@ -25,141 +25,109 @@ const CLASS: Class = Class {
 
 /// The ways to attach to Tidings: `on-shard`, `any-thread`, `daemon`.
 pub fn tidings() -> [&'static dyn System; 3] {
-    [&OnShard, &AnyThread, &Daemon]
+    [&ON_SHARD, &ANY_THREAD, &DAEMON]
 }
 
-struct OnShard;
+/// A way to attach: what it is called, and what makes each side of a run.
+struct Attachment {
+    name: &'static str,
+    about: &'static str,
+    /// For clients of servers.
+    services: Option<StartServices>,
+    source: fn(&Plan, &Place, Arc<Sent>) -> Made<dyn Source>,
+    sink: fn(&Plan, &Place, Arc<Seen>) -> Made<dyn Sink>,
+    caller: StartCaller,
+    echo: fn(&Plan, &Place, Arc<Seen>) -> Made<dyn Sink>,
+}
 
-impl System for OnShard {
-    fn name(&self) -> &'static str {
-        "on-shard"
-    }
+type Made<T> = Result<Box<T>, Error>;
+type StartServices = fn(&Plan, &Place) -> Made<dyn Services>;
+type StartCaller = fn(&Plan, &Place, Arc<Sent>, Arc<Seen>) -> Made<dyn Caller>;
 
-    fn about(&self) -> &'static str {
-        "embedded: handlers that run on the shard"
-    }
-
-    fn has_servers(&self) -> bool {
-        false
-    }
-
-    fn class(&self) -> Class {
-        CLASS
-    }
-
-    fn source(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        sent: Arc<Sent>,
-    ) -> Result<Box<dyn Source>, Error> {
+static ON_SHARD: Attachment = Attachment {
+    name: "on-shard",
+    about: "embedded: handlers that run on the shard",
+    services: None,
+    source: |plan, place, sent| {
         Ok(Box::new(source::on_shard::OnShard::start(
             plan, place, sent,
         )?))
-    }
-
-    fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(sink::on_shard::OnShard::start(plan, place, seen)?))
-    }
-
-    fn caller(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        sent: Arc<Sent>,
-        seen: Arc<Seen>,
-    ) -> Result<Box<dyn Caller>, Error> {
+    },
+    sink: |plan, place, seen| Ok(Box::new(sink::on_shard::OnShard::start(plan, place, seen)?)),
+    caller: |plan, place, sent, seen| {
         let caller = caller::on_shard::OnShard::start(plan, place, sent, seen)?;
         Ok(Box::new(caller))
-    }
+    },
+    echo: |plan, place, seen| Ok(Box::new(echo::on_shard::OnShard::start(plan, place, seen)?)),
+};
 
-    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(echo::on_shard::OnShard::start(plan, place, seen)?))
-    }
-}
-
-struct AnyThread;
-
-impl System for AnyThread {
-    fn name(&self) -> &'static str {
-        "any-thread"
-    }
-
-    fn about(&self) -> &'static str {
-        "embedded: publishers and subscribers in threads of their own"
-    }
-
-    fn has_servers(&self) -> bool {
-        false
-    }
-
-    fn class(&self) -> Class {
-        CLASS
-    }
-
-    fn source(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        sent: Arc<Sent>,
-    ) -> Result<Box<dyn Source>, Error> {
+static ANY_THREAD: Attachment = Attachment {
+    name: "any-thread",
+    about: "embedded: publishers and subscribers in threads of their own",
+    services: None,
+    source: |plan, place, sent| {
         let source = source::any_thread::AnyThread::start(plan, place, sent)?;
         Ok(Box::new(source))
-    }
-
-    fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
-        let sink = sink::any_thread::AnyThread::start(plan, place, seen)?;
-        Ok(Box::new(sink))
-    }
-
-    fn caller(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        sent: Arc<Sent>,
-        seen: Arc<Seen>,
-    ) -> Result<Box<dyn Caller>, Error> {
+    },
+    sink: |plan, place, seen| {
+        Ok(Box::new(sink::any_thread::AnyThread::start(
+            plan, place, seen,
+        )?))
+    },
+    caller: |plan, place, sent, seen| {
         let caller = caller::any_thread::AnyThread::start(plan, place, sent, seen)?;
         Ok(Box::new(caller))
-    }
-
-    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
+    },
+    echo: |plan, place, seen| {
         Ok(Box::new(echo::any_thread::AnyThread::start(
             plan, place, seen,
         )?))
-    }
-}
+    },
+};
 
-struct Daemon;
+static DAEMON: Attachment = Attachment {
+    name: "daemon",
+    about: "clients of the daemon, over its local socket",
+    services: Some(|plan, place| Ok(Box::new(daemons::Daemons::start(plan, place)?))),
+    source: |plan, place, sent| Ok(Box::new(source::daemon::Daemon::start(plan, place, sent)?)),
+    sink: |plan, place, seen| Ok(Box::new(sink::daemon::Daemon::start(plan, place, seen)?)),
+    caller: |plan, place, sent, seen| {
+        let caller = caller::daemon::Daemon::start(plan, place, sent, seen)?;
+        Ok(Box::new(caller))
+    },
+    echo: |plan, place, seen| Ok(Box::new(echo::daemon::Daemon::start(plan, place, seen)?)),
+};
 
-impl System for Daemon {
+impl System for Attachment {
     fn name(&self) -> &'static str {
-        "daemon"
+        self.name
     }
 
     fn about(&self) -> &'static str {
-        "clients of the daemon, over its local socket"
+        self.about
+    }
+
+    fn has_servers(&self) -> bool {
+        self.services.is_some()
     }
 
     fn class(&self) -> Class {
         CLASS
     }
 
-    fn services(&self, plan: &Plan, place: &Place) -> Result<Box<dyn Services>, Error> {
-        Ok(Box::new(daemons::Daemons::start(plan, place)?))
+    fn services(&self, plan: &Plan, place: &Place) -> Made<dyn Services> {
+        match self.services {
+            Some(start) => start(plan, place),
+            None => Ok(Box::new(NoServices)),
+        }
     }
 
-    fn source(
-        &self,
-        plan: &Plan,
-        place: &Place,
-        sent: Arc<Sent>,
-    ) -> Result<Box<dyn Source>, Error> {
-        Ok(Box::new(source::daemon::Daemon::start(plan, place, sent)?))
+    fn source(&self, plan: &Plan, place: &Place, sent: Arc<Sent>) -> Made<dyn Source> {
+        (self.source)(plan, place, sent)
     }
 
-    fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(sink::daemon::Daemon::start(plan, place, seen)?))
+    fn sink(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Made<dyn Sink> {
+        (self.sink)(plan, place, seen)
     }
 
     fn caller(
@@ -168,12 +136,11 @@ impl System for Daemon {
         place: &Place,
         sent: Arc<Sent>,
         seen: Arc<Seen>,
-    ) -> Result<Box<dyn Caller>, Error> {
-        let caller = caller::daemon::Daemon::start(plan, place, sent, seen)?;
-        Ok(Box::new(caller))
+    ) -> Made<dyn Caller> {
+        (self.caller)(plan, place, sent, seen)
     }
 
-    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Result<Box<dyn Sink>, Error> {
-        Ok(Box::new(echo::daemon::Daemon::start(plan, place, seen)?))
+    fn echo(&self, plan: &Plan, place: &Place, seen: Arc<Seen>) -> Made<dyn Sink> {
+        (self.echo)(plan, place, seen)
     }
 }
