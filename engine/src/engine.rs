@@ -450,6 +450,7 @@ impl Inner {
         core.steer = place.steer;
         core.profile = config.profile.unwrap_or(self.builder.profile);
         core.max_message = config.max_message;
+        core.datagram_max = config.max_datagram;
         core.retain = config.retain;
         core.park_max = config.park_max;
         core.client_grace = config.client_grace;

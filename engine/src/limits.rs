@@ -1,5 +1,7 @@
 //! Every bound of this crate, with the sum that justifies it. Read by all modules; changes nothing at run time.
 
+pub use tidings_protocol::limits::DATAGRAM_MAX;
+
 /// Shards of one node. 16 sockets pairs and one hello socket stay far below a reuseport group's practical size, and the
 /// mesh of queues grows with the square: 16 x 15 rings.
 pub const SHARDS_MAX: usize = 16;

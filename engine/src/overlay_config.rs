@@ -15,6 +15,9 @@ pub struct OverlayConfig {
     pub join: Vec<Seed>,
     /// Largest message in bytes.
     pub max_message: usize,
+    /// Largest UDP payload in bytes that paths are probed for, up to 64,992; one that does not carry so much is used for what it
+    /// carries. 1,200 or less: no probes.
+    pub max_datagram: usize,
     /// Bound of the message store in bytes.
     pub retain: usize,
     /// How long an indefinite message waits for a dead node, in ns.
@@ -35,6 +38,7 @@ impl OverlayConfig {
             keyring,
             join: Vec::new(),
             max_message: limits::MAX_MESSAGE_DEFAULT,
+            max_datagram: limits::DATAGRAM_MAX,
             retain: limits::RETAIN_DEFAULT,
             park_max: 24 * 3_600 * crate::limits::SECOND_NS,
             client_grace: 600 * crate::limits::SECOND_NS,

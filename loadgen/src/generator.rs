@@ -6,9 +6,9 @@ use crate::stamp;
 use crate::times::Times;
 
 /// Bytes published without looking at anything else.
-const BATCH_BYTES: usize = 128 << 10;
+const BATCH_BYTES: usize = 256 << 10;
 /// Messages published without looking at anything else.
-const BATCH_MAX: usize = 1024;
+const BATCH_MAX: usize = 4096;
 
 /// Makes one message after the other, topics in turn.
 pub struct Generator {

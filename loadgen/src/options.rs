@@ -194,6 +194,9 @@ pub(crate) struct Where {
     /// Polling of embedded nodes before they sleep: off, adaptive, or microseconds [default: the engine's]
     #[arg(long)]
     pub(crate) poll: Option<PollChoice>,
+    /// The largest datagram in bytes that nodes look for, 1200 to 64992 [default: the engine's]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1_200..=64_992))]
+    pub(crate) max_datagram: Option<u16>,
 }
 
 #[derive(Args)]
@@ -310,6 +313,7 @@ impl Load {
             slow_us: self.slow_us.unwrap_or(preset.slow_us),
             pin: self.at.pin.clone(),
             poll: self.at.poll,
+            max_datagram: self.at.max_datagram.map(usize::from),
         };
         check(&plan)?;
         Ok(plan)

@@ -143,6 +143,8 @@ pub struct Plan {
     pub pin: Vec<usize>,
     /// Polling, for systems that have it.
     pub poll: Option<PollChoice>,
+    /// The largest datagram in bytes, for systems that find it out.
+    pub max_datagram: Option<usize>,
 }
 
 impl Default for Plan {
@@ -165,6 +167,7 @@ impl Default for Plan {
             slow_us: 0,
             pin: Vec::new(),
             poll: None,
+            max_datagram: None,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidings_engine::limits::DATAGRAM_MAX;
 use tidings_engine::{Seed, Tuning};
+use tidings_wire::MIN_DATAGRAM_SIZE;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
 use super::problem::{Given, Origin, Problem, Problems};
@@ -27,6 +29,8 @@ const MAX_OVERLAYS: usize = 256;
 const MAX_SOCKET_PATH: usize = 107;
 /// Default and hard limit of a message.
 const MAX_MESSAGE: (u64, u64) = (1 << 20, 4 << 20);
+/// Least and most of what paths are probed for, which is the default.
+const MAX_DATAGRAM: (u64, u64) = (MIN_DATAGRAM_SIZE as u64, DATAGRAM_MAX as u64);
 /// Default, least and most of an overlay's store; the least holds two of the largest messages and some small ones.
 const RETAIN: (u64, u64, u64) = (64 << 20, 4 << 20, 64 << 30);
 
@@ -214,6 +218,9 @@ impl Check<'_> {
         let max_message = raw
             .max_message
             .and_then(|given| self.size(&given, 1, MAX_MESSAGE.1));
+        let max_datagram = raw
+            .max_datagram
+            .and_then(|given| self.size(&given, MAX_DATAGRAM.0, MAX_DATAGRAM.1));
         let retain = raw
             .retain
             .and_then(|given| self.size(&given, RETAIN.1, RETAIN.2));
@@ -253,6 +260,7 @@ impl Check<'_> {
             attempts,
             every,
             max_message: max_message.unwrap_or(MAX_MESSAGE.0) as usize,
+            max_datagram: max_datagram.unwrap_or(MAX_DATAGRAM.1) as usize,
             retain: retain.unwrap_or(RETAIN.0) as usize,
             park_max: park_max.unwrap_or(Duration::from_secs(86_400)),
             name,
@@ -560,6 +568,7 @@ mod tests {
             join = ["host-b", "10.0.0.2:7500", "[2001:db8::2]:7400", "srv+_tidings._udp.example.org"]
             redelivery = { attempts = 3, every = "200ms" }
             max_message = "4MiB"
+            max_datagram = "1448B"
             retain = "128MiB"
             park_max = "1h"
             [[overlay]]
@@ -580,6 +589,7 @@ mod tests {
         assert_eq!(prod.key, Key::File("/etc/tidings/prod.key".into()));
         assert_eq!((prod.attempts, prod.every), (3, Duration::from_millis(200)));
         assert_eq!((prod.max_message, prod.retain), (4 << 20, 128 << 20));
+        assert_eq!(prod.max_datagram, 1448);
         assert_eq!(
             settings.overlays[1].key,
             Key::Generated("/etc/tidings/state/demo.key".into())

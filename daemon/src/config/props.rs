@@ -51,6 +51,7 @@ fn node(text: &str) {
             assert!(!names.is_empty() && names.len() == overlays.len());
             for overlay in overlays {
                 assert!(overlay.max_message <= 4 << 20 && overlay.retain >= 4 << 20);
+                assert!((1_200..=64_992).contains(&overlay.max_datagram));
                 assert!((1..=255).contains(&overlay.name.len()));
             }
         }

@@ -66,6 +66,8 @@ pub struct RawOverlay {
     pub redelivery: Option<Given<RawRedelivery>>,
     /// Largest message.
     pub max_message: Option<Given<String>>,
+    /// Largest datagram.
+    pub max_datagram: Option<Given<String>>,
     /// Bound of the store.
     pub retain: Option<Given<String>>,
     /// How long messages wait for a dead node.

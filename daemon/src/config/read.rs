@@ -61,6 +61,7 @@ fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
         join: overlay.texts("join"),
         redelivery: None,
         max_message: overlay.text("max_message"),
+        max_datagram: overlay.text("max_datagram"),
         retain: overlay.text("retain"),
         park_max: overlay.text("park_max"),
         shard: overlay.integer("shard"),

@@ -105,6 +105,8 @@ pub struct OverlaySettings {
     pub every: Duration,
     /// Largest message in bytes.
     pub max_message: usize,
+    /// Largest datagram that paths are probed for, in bytes.
+    pub max_datagram: usize,
     /// Bound of the store in bytes.
     pub retain: usize,
     /// How long messages wait for a dead node.

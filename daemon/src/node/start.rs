@@ -205,6 +205,7 @@ fn start_overlay(
     let mut config = OverlayConfig::new(&overlay.name, keyring);
     config.join.clone_from(&overlay.join);
     config.max_message = overlay.max_message;
+    config.max_datagram = overlay.max_datagram;
     config.retain = overlay.retain;
     config.shard = overlay.shard;
     config.park_max = nanos(overlay.park_max);

@@ -96,6 +96,7 @@ fn as_json(settings: &Settings) -> serde_json::Value {
                 "key_file": overlay.key.path(),
                 "join": overlay.join.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "max_message": overlay.max_message,
+                "max_datagram": overlay.max_datagram,
                 "retain": overlay.retain,
                 "attempts": overlay.attempts,
                 "every_ms": overlay.every.as_millis() as u64,

@@ -19,8 +19,10 @@ pub const STREAM_WINDOW: u64 = 8192;
 pub const STREAM_BEHIND: u64 = STREAM_WINDOW / 2;
 /// Sealed datagrams that may wait for the slowest live node before publishers wait.
 pub const STREAM_BACKLOG: u64 = STREAM_WINDOW / 4;
+/// ... and their bytes: half of the credit, as much again as a receive buffer of the usual size holds.
+pub const STREAM_BACKLOG_BYTES: u32 = 4 << 20;
 /// Datagrams of large messages that may wait to be sealed before publishers of large ones wait, too: one of the largest does
-/// not keep another out.
+/// not keep another out. Of the smallest datagrams; of larger ones as many as have the same bytes.
 pub const STREAM_WAITING: u64 = STREAM_BEHIND;
 /// How long the slowest of several live nodes may hold the others back, in ns. A guess: one bufferbloat's worth.
 pub const STREAM_HOLD: u64 = 20_000_000;
@@ -69,8 +71,9 @@ pub const MAX_PUBLISHERS: usize = 1 << 21;
 pub const RESTING: usize = 1024;
 /// Changes of the own table that are kept for increments; older peers get the whole table.
 pub const TABLE_LOG: usize = 4096;
-/// Paths are probed for this many bytes of UDP payload: Ethernet, less an IPv6 and a UDP header.
-pub const DATAGRAM_MAX: usize = 1448;
+/// Paths are probed for at most this many bytes of UDP payload, unless less is asked for: what loopback carries, in one chunk of the
+/// store and one send.
+pub const DATAGRAM_MAX: usize = 64_992;
 /// How long the streams of others wait for a node with a new link to show what its path carries, in ns.
 pub const PROBING: u64 = 2_000_000_000;
 /// How long `subscribe` waits for every alive member, in ns.
@@ -81,6 +84,8 @@ pub const SYNC_WAIT: u64 = 5_000_000_000;
 pub const SLOW_DETACH: u64 = 5_000_000_000;
 
 const _: () = assert!(MAX_MESSAGE_CAP as u64 * 2 <= CREDIT);
+const _: () = assert!(STREAM_BACKLOG_BYTES as u64 * 2 <= CREDIT && DATAGRAM_MAX <= CHUNK);
+const _: () = assert!(STREAM_BACKLOG_BYTES as usize * 8 <= RETAIN_DEFAULT);
 const _: () = assert!(MAX_MESSAGE_CAP * 2 <= REASSEMBLY);
 const _: () = assert!(MAX_MESSAGE_CAP + 64 <= HOLD_BYTES && HOLD_BYTES <= HELD);
 const _: () = assert!(FETCHES < FETCH_JOBS && FETCHES * FETCH_LEAST as usize <= FETCH_WINDOW);

@@ -174,14 +174,15 @@ impl Net {
         let sent = self.sender.send(&self.sockets.control, now, runs(true));
         self.errors |= sent.errors;
         count(counters, sent);
-        // A probe of the path's size is meant to be refused where it is too big. Others must fit: nothing replaces them.
-        for (to, bytes) in self.sender.take_too_big() {
-            if bytes <= MIN_DATAGRAM_SIZE {
-                self.oversize.report(to, bytes, now);
-            }
-        }
+        self.take_refused(now);
         let sent = self.sender.send(&self.sockets.data, now, runs(false));
         count(counters, sent);
+        self.take_refused(now);
+    }
+
+    // What larger datagrams would have brought goes in smaller ones, and a probe of the path's size is meant to be refused where it is
+    // too big. The smallest must fit: nothing replaces them.
+    fn take_refused(&mut self, now: u64) {
         for (to, bytes) in self.sender.take_too_big() {
             if bytes <= MIN_DATAGRAM_SIZE {
                 self.oversize.report(to, bytes, now);

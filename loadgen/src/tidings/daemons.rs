@@ -69,15 +69,22 @@ impl Daemons {
                 0 => (seed, None),
                 _ => (free_port()?, Some(seed)),
             };
-            let cpu = plan.cpu(Side::Subscribing);
-            let daemon = Daemon::start(&name, &program, cpu, &home, &key, bind, join)?;
+            let side = (plan, Side::Subscribing);
+            let daemon = Daemon::start(&name, &program, side, &home, &key, bind, join)?;
             subscribing.push(daemon);
         }
         let home = dir.path().join("publishing");
-        let cpu = plan.cpu(Side::Publishing);
+        let side = (plan, Side::Publishing);
         let bind = free_port()?;
-        let publishing =
-            Daemon::start("daemon (pub)", &program, cpu, &home, &key, bind, Some(seed))?;
+        let publishing = Daemon::start(
+            "daemon (pub)",
+            &program,
+            side,
+            &home,
+            &key,
+            bind,
+            Some(seed),
+        )?;
         let mut daemons = Self {
             publishing,
             subscribing,
@@ -117,7 +124,7 @@ impl Daemon {
     fn start(
         name: &str,
         program: &Path,
-        cpu: Option<usize>,
+        (plan, side): (&Plan, Side),
         home: &Path,
         key: &Path,
         bind: SocketAddr,
@@ -133,6 +140,13 @@ impl Daemon {
         if let Some(join) = join {
             arguments.extend(["--join".into(), join.to_string().into()]);
         }
+        if let Some(bytes) = plan.max_datagram {
+            let file = home.join("tidings.toml");
+            let text = format!("[[overlay]]\nname = \"{OVERLAY}\"\nmax_datagram = \"{bytes}B\"\n");
+            fs::write(&file, text).during("write the daemon's configuration")?;
+            arguments.extend(["--config".into(), file.into()]);
+        }
+        let cpu = plan.cpu(side);
         let server = Server::start(name, program, arguments, cpu, &home.join("log"))?;
         Ok(Self { server, socket })
     }

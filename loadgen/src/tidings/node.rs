@@ -52,7 +52,11 @@ impl Node {
             builder = builder.poll(polling(poll));
         }
         let engine = builder.start().during("start a node")?;
-        let config = OverlayConfig::new(OVERLAY, keyring()?).join(place.join.map(Seed::Address));
+        let mut config =
+            OverlayConfig::new(OVERLAY, keyring()?).join(place.join.map(Seed::Address));
+        if let Some(bytes) = plan.max_datagram {
+            config.max_datagram = bytes;
+        }
         let overlay = engine.add_overlay(config).during("start the overlay")?;
         Ok(Self { engine, overlay })
     }

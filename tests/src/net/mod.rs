@@ -190,6 +190,8 @@ impl Net {
         config.generation = node.disk;
         let seed_addr = SocketAddr::from(([10, 0, 0, 1], 7400));
         config.seeds = if n == 0 { vec![] } else { vec![seed_addr] };
+        // As on Ethernet, unless the test says otherwise.
+        config.datagram_max = 1448;
         (self.configure)(n, &mut config);
         let mut seed = [0; 32];
         for (word, part) in seed.chunks_mut(8).enumerate() {

@@ -67,11 +67,19 @@ impl Core {
             self.streams.deadline(),
             self.tables.deadline(),
             self.receive.has_local_work().then_some(0),
+            self.may_report().then_some(0),
             self.sync.deadline(),
             self.grace.deadline(),
             self.farewell_at(),
         ];
         all.into_iter().flatten().min()
+    }
+
+    // Whether a link can take reports now that were left in the last flush.
+    fn may_report(&self) -> bool {
+        self.owing.iter().any(|&peer| {
+            self.receive.has_reports(peer) && self.links.open_link(peer).is_some_and(takes_reports)
+        })
     }
 
     /// Plans what is to be sent now: see [`Core::transmits`].
@@ -158,13 +166,16 @@ impl Core {
         };
         let mut told = true;
         if receive.has_reports(peer) {
+            let takes = takes_reports(link);
             receive.take_notices(peer, |notice, gone| {
                 let encoded = encode_notice(notice, gone);
                 link.ctl.room() > CTL_RESERVE && link.ctl.push(encoded.bytes())
             });
-            told = receive.take_reports(peer, |sub, handle, from, to, outcome| {
-                link.ctl.room() > CTL_RESERVE && push_report(link, sub, handle, (from, to), outcome)
-            });
+            told = takes
+                && receive.take_reports(peer, |sub, handle, from, to, outcome| {
+                    link.ctl.room() > CTL_RESERVE
+                        && push_report(link, sub, handle, (from, to), outcome)
+                });
         }
         if tables.owes(peer) && !members.own_record().is_empty() {
             // The table takes another channel: it must not tell the end of a subscription before what that acknowledged.
@@ -474,6 +485,11 @@ pub(super) fn settle_locally(
         publish.on_delivered(sub, handle, (from, to), outcome, peers, out);
         true
     });
+}
+
+// Reports are not queued behind what waits to be sent: meanwhile those of messages that follow one another become one.
+fn takes_reports(link: &Link) -> bool {
+    !link.ctl.tx.has_unsent() && link.ctl.room() > CTL_RESERVE
 }
 
 fn push_report(

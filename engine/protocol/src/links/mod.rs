@@ -416,16 +416,22 @@ impl Links {
         Some(link.peer)
     }
 
-    /// The host's interface refused a datagram of so many bytes to `to`.
+    /// The host's interface refused a datagram of so many bytes to `to`: of what the path was known to carry, or a probe.
     pub(crate) fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
         let mut narrower = Vec::new();
         for kept in &mut self.links {
             let known = match kept {
-                Kept::Open(link) if link.addr == to && bytes <= link.datagram => {
-                    link.shrink(now);
+                Kept::Open(link) if link.addr == to => {
+                    if bytes <= link.datagram {
+                        link.shrink(now);
+                    } else {
+                        link.path.on_refused(now, bytes);
+                    }
                     &link.known
                 }
-                Kept::Folded(folded) if folded.known.addr == to => {
+                Kept::Folded(folded)
+                    if folded.known.addr == to && bytes <= folded.known.datagram =>
+                {
                     folded.known.datagram = self.local.datagram_min;
                     &folded.known
                 }

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use tidings_wire::digest::PathProbe;
 use tidings_wire::{PAIR_HEADER, TAG};
 
-/// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames. Records are padded
-/// to 8 bytes, so sizes are multiples of it: 1,448 is the last below 1500 - 40 - 8, and 8,952 = 9000 - 40 - 8.
-const SIZES: [usize; 3] = [1400, 1448, 8952];
+use crate::limits;
+
+/// Datagram sizes to try, smallest first: Ethernet with the overhead of a tunnel, Ethernet, jumbo frames, loopback. Records are
+/// padded to 8 bytes, so sizes are multiples of it: 1,448 is the last below 1500 - 40 - 8, and 8,952 = 9000 - 40 - 8.
+const SIZES: [usize; 4] = [1400, 1448, 8952, limits::DATAGRAM_MAX];
 /// An unanswered size is tried this often before it is held too large.
 const SIZE_TRIES: u32 = 3;
 /// The first probe for a size waits until both ends have the session.
@@ -78,6 +80,8 @@ pub(crate) struct Path {
     size_no: u32,
     tries: u32,
     size_at: u64,
+    /// A size was found too large, or there is none to try.
+    is_settled: bool,
 }
 
 impl Path {
@@ -94,6 +98,7 @@ impl Path {
             size_no: 0,
             tries: 0,
             size_at: now + SIZE_FIRST_NS,
+            is_settled: false,
         }
     }
 
@@ -102,6 +107,7 @@ impl Path {
         Self {
             size: first_above(carries.max(least)),
             size_at: now + SIZE_RAISE_NS,
+            is_settled: true,
             ..Self::new(now, least, limit)
         }
     }
@@ -110,6 +116,18 @@ impl Path {
     pub(crate) fn rests(&self, now: u64) -> bool {
         let probes = self.next_size().is_some() && self.size_at < now + SIZE_PROBE_NS;
         self.candidate.is_none() && self.echoes.is_empty() && !probes
+    }
+
+    /// Whether it has shown what it carries: no larger size will be found soon.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled || self.next_size().is_none()
+    }
+
+    /// This host sends nothing of so many bytes there.
+    pub(crate) fn on_refused(&mut self, now: u64, bytes: usize) {
+        if self.size_no != 0 && self.next_size().is_some_and(|size| bytes >= size) {
+            self.rest(now);
+        }
     }
 
     /// What the path carries at least.
@@ -196,9 +214,15 @@ impl Path {
     /// The path is another, or turned out to swallow what it used to carry: begin again from the least.
     pub(crate) fn restart(&mut self, now: u64) {
         self.size = first_above(self.least);
+        self.rest(now);
+    }
+
+    // The size under test is held too large for some time.
+    fn rest(&mut self, now: u64) {
         self.size_no = 0;
         self.tries = 0;
         self.size_at = now + SIZE_RAISE_NS;
+        self.is_settled = true;
     }
 
     /// When `take_probe` has something.
@@ -230,9 +254,7 @@ impl Path {
             return None;
         }
         if self.tries >= SIZE_TRIES {
-            self.tries = 0;
-            self.size_no = 0;
-            self.size_at = now + SIZE_RAISE_NS;
+            self.rest(now);
             return None;
         }
         self.tries += 1;
@@ -317,6 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_this_host_refuses_is_not_tried_again_soon() {
+        let mut path = Path::new(0, 1200, 9000);
+        let mut now = SIZE_PROBE_NS;
+        for size in [1400, 1448] {
+            let probe = path.take_probe(now).unwrap();
+            path.on_refused(now, size - 8);
+            assert_eq!(path.on_echo(now, probe.no, addr(1)), Verdict::Carries(size));
+            now += 1;
+        }
+        path.on_refused(now, 8952);
+        assert!(!path.is_settled(), "nothing of that size was sent");
+        assert_eq!(path.take_probe(now).unwrap().size, 8952);
+        path.on_refused(now, 8952);
+        assert!(path.is_settled());
+        assert_eq!(path.take_probe(now + SIZE_PROBE_NS), None);
+        assert_eq!(path.deadline(), Some(now + SIZE_RAISE_NS));
+        assert_eq!(path.take_probe(now + SIZE_RAISE_NS).unwrap().size, 8952);
+    }
+
+    #[test]
     fn a_size_that_is_never_answered_rests_for_ten_minutes() {
         let mut path = Path::new(0, 1200, 9000);
         let mut now = 0;
@@ -326,6 +368,7 @@ mod tests {
             probes += u32::from(path.take_probe(now).is_some());
         }
         assert_eq!(probes, SIZE_TRIES);
+        assert!(path.is_settled());
         assert!(path.take_probe(now + SIZE_RAISE_NS).is_some());
     }
 }

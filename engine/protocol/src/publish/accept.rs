@@ -284,10 +284,8 @@ impl Publish {
         let Some(stream) = &self.streams[stream as usize] else {
             return false;
         };
-        stream.most_unsent().is_some_and(|unsent| {
-            unsent >= limits::STREAM_BACKLOG
-                || is_large && stream.waiting() >= limits::STREAM_WAITING
-        })
+        let mut live = stream.nodes.iter().filter(|n| n.is_live());
+        live.any(|node| stream.is_backlogged(node) || is_large && stream.is_crowded())
     }
 
     /// Whether refused publishers may try again; tells once.

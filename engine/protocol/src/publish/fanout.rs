@@ -314,8 +314,8 @@ impl Publish {
     }
 
     fn turns_due(&self, stream: &Stream, links: &mut Links, now: u64) -> u64 {
-        let slowest = stream.most_unsent();
-        if slowest.is_none_or(|unsent| unsent >= limits::STREAM_BACKLOG) {
+        let mut live = stream.nodes.iter().filter(|n| n.is_live());
+        if live.any(|node| stream.is_backlogged(node)) {
             return 0;
         }
         let due = |node: &Node| {
@@ -437,12 +437,12 @@ impl Publish {
         let (mut count, mut lagging) = (0, 0);
         for node in stream.nodes.iter().filter(|n| n.standing != Standing::Out) {
             count += 1;
-            lagging += u32::from(lags(node, head));
+            lagging += u32::from(lags(stream, node));
         }
         let mut nodes = std::mem::take(&mut stream.nodes);
         for node in nodes.iter_mut().filter(|n| n.standing != Standing::Out) {
             // Others wait for it only a little; alone it waits for itself.
-            let held_up = lags(node, head)
+            let held_up = lags(stream, node)
                 && if lagging < count && node.is_live() {
                     now >= node.lagging_since(now) + limits::STREAM_HOLD
                 } else {
@@ -488,8 +488,8 @@ fn suspect_size(stream: &Stream, node: &Node, link: &mut Link, now: u64) {
     }
 }
 
-fn lags(node: &Node, head: u64) -> bool {
-    head - node.next >= limits::STREAM_BACKLOG || head - node.floor >= limits::STREAM_BEHIND
+fn lags(stream: &Stream, node: &Node) -> bool {
+    stream.is_backlogged(node) || stream.head() - node.floor >= limits::STREAM_BEHIND
 }
 
 // Tells round-trip estimate and congestion controller what an acknowledgement showed.

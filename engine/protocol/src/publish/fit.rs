@@ -21,9 +21,14 @@ impl Publish {
     pub(super) fn follow_paths(&mut self, peers: &[PeerIx], links: &mut Links, now: u64) {
         for &peer in peers {
             let carried = links.link(peer).map_or(0, |link| link.datagram);
+            let settled = links.open_link(peer).is_some_and(|l| l.path.is_settled());
             let Some(node) = self.nodes.get_mut(&peer) else {
                 continue;
             };
+            if settled && now < node.probing_until {
+                node.probing_until = now;
+                self.refit_at = now;
+            }
             if node.datagram == carried {
                 continue;
             }

@@ -92,7 +92,11 @@ mod tests {
             offset: 0,
             len: 1,
         };
-        Entry { place, owed }
+        Entry {
+            place,
+            owed,
+            before: 0,
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Larges {
         if let Some((chunk, used)) = self.chunk
             && used + len > limits::CHUNK
         {
-            store.release(chunk);
+            store.leave(chunk);
             self.chunk = None;
         }
         let (chunk, used) = self.chunk.get_or_insert_with(|| (store.take(), 0));
@@ -125,7 +125,7 @@ impl Larges {
             len: len as u16,
         };
         *used += len;
-        store.hold(*chunk);
+        store.hold(place);
         place
     }
 
@@ -170,10 +170,7 @@ impl Larges {
         {
             self.waiting -= large.rest.len() as u64;
             self.queue.retain(|waits| *waits != id);
-            large
-                .rest
-                .iter()
-                .for_each(|place| store.release(place.chunk));
+            large.rest.iter().for_each(|place| store.release(*place));
         }
     }
 
@@ -209,7 +206,7 @@ impl Larges {
     /// Gives back the chunk that the next would be laid in: nothing is outstanding.
     pub(super) fn rest(&mut self, store: &mut Store) {
         if let Some((chunk, _)) = self.chunk.take() {
-            store.release(chunk);
+            store.leave(chunk);
         }
     }
 }
@@ -267,7 +264,7 @@ mod tests {
         let (mut larges, mut store) = (Larges::default(), Store::new(0));
         let id = lay(&mut larges, &mut store, 1, 40);
         larges.take_turn(|place, _| {
-            store.release(place.chunk);
+            store.release(place);
             0
         });
         let mut freed = 0;

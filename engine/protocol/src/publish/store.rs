@@ -32,6 +32,8 @@ struct Chunk {
     bytes: Box<[u8]>,
     // Datagrams not yet released, plus one while a stream writes here.
     users: u32,
+    // Bytes of those datagrams.
+    held: u32,
 }
 
 /// Chunks in use and in the pool; `limit` bounds those in use.
@@ -81,7 +83,7 @@ impl Store {
         self.limit / limits::CHUNK / parts
     }
 
-    /// A chunk to write into, held until [`Store::release`]. The bound is the caller's to ask about first.
+    /// A chunk to write into, held until [`Store::leave`]. The bound is the caller's to ask about first.
     pub(crate) fn take(&mut self) -> ChunkIx {
         let bytes = self
             .pool
@@ -89,7 +91,11 @@ impl Store {
             .unwrap_or_else(|| vec![0; limits::CHUNK].into_boxed_slice());
         self.idle = self.idle.min(self.pool.len());
         self.used += limits::CHUNK;
-        let chunk = Some(Chunk { bytes, users: 1 });
+        let chunk = Some(Chunk {
+            bytes,
+            users: 1,
+            held: 0,
+        });
         match self.vacant.pop() {
             Some(ix) => {
                 self.chunks[ix as usize] = chunk;
@@ -114,13 +120,21 @@ impl Store {
             .expect("a held chunk exists")
     }
 
-    /// Counts one more user of the chunk: a datagram laid there.
-    pub(crate) fn hold(&mut self, ix: ChunkIx) {
-        self.chunk_mut(ix).users += 1;
+    /// A datagram was laid there.
+    pub(crate) fn hold(&mut self, place: Place) {
+        let chunk = self.chunk_mut(place.chunk);
+        chunk.users += 1;
+        chunk.held += u32::from(place.len);
     }
 
-    /// One user less; the last one returns the chunk.
-    pub(crate) fn release(&mut self, ix: ChunkIx) {
+    /// The datagram is not needed any more; the last user returns the chunk.
+    pub(crate) fn release(&mut self, place: Place) {
+        self.chunk_mut(place.chunk).held -= u32::from(place.len);
+        self.leave(place.chunk);
+    }
+
+    /// Nothing more is written into the chunk.
+    pub(crate) fn leave(&mut self, ix: ChunkIx) {
         let chunk = self.chunk_mut(ix);
         chunk.users -= 1;
         if chunk.users == 0 {
@@ -149,9 +163,9 @@ impl Store {
         self.pool.len() <= POOL
     }
 
-    /// How many users the chunk has.
-    pub(crate) fn users(&self, ix: ChunkIx) -> u32 {
-        self.chunk(ix).users
+    /// Bytes of the chunk's datagrams that are not released.
+    pub(crate) fn held(&self, ix: ChunkIx) -> usize {
+        self.chunk(ix).held as usize
     }
 
     pub(crate) fn bytes(&self, place: Place) -> &[u8] {

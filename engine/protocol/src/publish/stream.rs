@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use tidings_wire::mutants::{Mutant, mutant};
 
-use tidings_wire::{FAN_HEADER, FanTx, TAG};
+use tidings_wire::{FAN_HEADER, FanTx, MIN_DATAGRAM_SIZE, TAG};
 
 use super::held::Held;
 use super::large::{self, Laid, Larges};
@@ -21,14 +21,17 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// (message, subscription) pairs not settled.
     pub(crate) owed: u32,
+    /// Bytes of all the stream's datagrams before this one; wraps.
+    pub(crate) before: u32,
 }
 
 // The datagram that messages are being appended to.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     offset: usize,
-    // Bytes used, header included.
+    // Bytes used, header included, and how many may be.
     used: usize,
+    room: usize,
     owed: u32,
     // Handle of the last record and the number that the next message of it would have.
     last: Option<(u32, u64)>,
@@ -64,6 +67,8 @@ pub(crate) struct Stream {
     steer: u8,
     log: VecDeque<Entry>,
     base: u64,
+    // Bytes of all datagrams ever logged; wraps.
+    logged: u32,
     // Below the log: kept for catch-up only.
     held: Held,
     larges: Larges,
@@ -115,6 +120,7 @@ impl Stream {
             steer,
             log: VecDeque::new(),
             base: 0,
+            logged: 0,
             held: Held::default(),
             larges: Larges::default(),
             has_news: false,
@@ -154,10 +160,18 @@ impl Stream {
         self.base + self.log.len() as u64
     }
 
-    /// Datagrams that the slowest of the live nodes was not yet sent.
-    pub(crate) fn most_unsent(&self) -> Option<u64> {
-        let live = self.nodes.iter().filter(|n| n.is_live());
-        live.map(|n| self.head() - n.next).max()
+    /// Whether more is sealed that the node was not yet sent than shall wait for it.
+    pub(crate) fn is_backlogged(&self, node: &Node) -> bool {
+        let bytes = match self.entry(node.next) {
+            Some(first) => self.logged.wrapping_sub(first.before),
+            None => 0,
+        };
+        self.head() - node.next >= limits::STREAM_BACKLOG || bytes >= limits::STREAM_BACKLOG_BYTES
+    }
+
+    /// Whether too many datagrams of large messages wait.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.waiting() * self.size as u64 >= limits::STREAM_WAITING * MIN_DATAGRAM_SIZE as u64
     }
 
     /// Whether the log still begins with the first datagram.
@@ -212,7 +226,7 @@ impl Stream {
                 topic,
             };
             let with = record.len() + record::message_len(append.payload, true);
-            if self.open.is_some_and(|o| o.used + with > self.room()) {
+            if self.open.is_some_and(|o| o.used + with > o.room) {
                 // The definition and what it defines stay together.
                 self.close(store, true);
             }
@@ -241,7 +255,7 @@ impl Stream {
             offset: (open.offset + open.used) as u16,
             len: 0,
         };
-        Some((next, self.room() - open.used))
+        Some((next, open.room - open.used))
     }
 
     /// Messages were put there, up to `end`: of `last` publisher, whose next number that is.
@@ -282,8 +296,7 @@ impl Stream {
         } = append;
         let next = (handle, seq + 1);
         if self.open.is_some_and(|o| {
-            o.last == Some((handle, seq))
-                && o.used + record::message_len(payload, false) <= self.room()
+            o.last == Some((handle, seq)) && o.used + record::message_len(payload, false) <= o.room
         }) {
             return self.put(
                 store,
@@ -339,10 +352,6 @@ impl Stream {
         Some((first, datagrams as u32))
     }
 
-    fn room(&self) -> usize {
-        self.size - TAG
-    }
-
     fn put(
         &mut self,
         store: &mut Store,
@@ -351,15 +360,15 @@ impl Stream {
         owed: u32,
     ) -> Option<u64> {
         let len = record.len();
-        if self.open.is_some_and(|o| o.used + len > self.room()) {
+        if self.open.is_some_and(|o| o.used + len > o.room) {
             self.close(store, true);
         }
         if self.open.is_none() {
-            self.begin(store);
+            self.begin(store, FAN_HEADER + len + TAG);
         }
         let (chunk, _) = self.chunk?;
-        let (open, room) = (self.open.as_mut()?, self.size - TAG);
-        if open.used + len > room {
+        let open = self.open.as_mut()?;
+        if open.used + len > open.room {
             return None;
         }
         let place = Place {
@@ -374,30 +383,33 @@ impl Stream {
         Some(self.head())
     }
 
-    fn begin(&mut self, store: &mut Store) {
+    // Begins a datagram that will have `least` bytes at least. A large one need not begin a chunk: most are sent before they are full.
+    fn begin(&mut self, store: &mut Store, least: usize) {
+        let least = least.max(self.size.min(WORTH));
         if let Some((chunk, used)) = self.chunk
-            && used + self.size > limits::CHUNK
+            && used + least > limits::CHUNK
         {
-            store.release(chunk);
+            store.leave(chunk);
             self.chunk = None;
         }
         let (_, used) = *self.chunk.get_or_insert_with(|| (store.take(), 0));
         self.open = Some(Open {
             offset: used,
             used: FAN_HEADER,
+            room: self.size.min(limits::CHUNK - used) - TAG,
             owed: 0,
             last: None,
         });
     }
 
     /// Seals the open datagram. A full one is padded to the stream's size unless it is as long as its predecessor: runs of
-    /// equal length are one send.
+    /// equal length are one send. Of large ones no two fit into a send.
     pub(crate) fn close(&mut self, store: &mut Store, full: bool) {
         let (Some(open), Some((chunk, used))) = (self.open.take(), self.chunk.as_mut()) else {
             return;
         };
         let mut len = open.used + TAG;
-        if full && len != usize::from(self.last_len) {
+        if full && len != usize::from(self.last_len) && self.size <= WORTH {
             let pad = Place {
                 chunk: *chunk,
                 offset: (open.offset + open.used) as u16,
@@ -412,7 +424,7 @@ impl Stream {
             len: len as u16,
         };
         *used += len;
-        store.hold(*chunk);
+        store.hold(place);
         self.log(store, place, open.owed);
     }
 
@@ -425,7 +437,12 @@ impl Stream {
             self.sealings += 1;
         }
         self.last_len = place.len;
-        self.log.push_back(Entry { place, owed });
+        self.log.push_back(Entry {
+            place,
+            owed,
+            before: self.logged,
+        });
+        self.logged = self.logged.wrapping_add(u32::from(place.len));
         counter
     }
 
@@ -501,7 +518,7 @@ impl Stream {
         if entry.owed == 0 && counter < base {
             let place = entry.place;
             self.held.remove(counter);
-            store.release(place.chunk);
+            store.release(place);
         }
     }
 
@@ -521,7 +538,7 @@ impl Stream {
                 break;
             };
             if entry.owed == 0 || mutant(Mutant::FreedEarly) {
-                store.release(entry.place.chunk);
+                store.release(entry.place);
             } else {
                 self.held.push(self.base, entry);
             }
@@ -534,7 +551,7 @@ impl Stream {
         if self.is_idle() {
             self.larges.rest(store);
             if let Some((chunk, _)) = self.chunk.take() {
-                store.release(chunk);
+                store.leave(chunk);
             }
         }
     }
@@ -545,7 +562,7 @@ impl Stream {
         let mut moved = false;
         for entry in self.held.values_mut() {
             let len = usize::from(entry.place.len);
-            if store.users(entry.place.chunk) > THIN
+            if store.held(entry.place.chunk) > THIN
                 || target.is_some_and(|(chunk, _)| chunk == entry.place.chunk)
             {
                 continue;
@@ -560,14 +577,14 @@ impl Stream {
                 len: entry.place.len,
             };
             store.copy(entry.place, place);
-            store.hold(*chunk);
-            store.release(entry.place.chunk);
+            store.hold(place);
+            store.release(entry.place);
             *used += len;
             entry.place = place;
             moved = true;
         }
         if let Some((chunk, _)) = target {
-            store.release(chunk);
+            store.leave(chunk);
         }
         moved
     }
@@ -664,5 +681,7 @@ fn body(datagram: &[u8]) -> &[u8] {
 /// UDP_SEGMENT takes at most 64 segments and one datagram's 65,507 bytes.
 const MAX_SEGMENTS: u64 = 64;
 const MAX_RUN: usize = 65_000;
-/// A chunk with at most so many users, of some fifty, is worth emptying.
-const THIN: u32 = 8;
+/// A chunk with at most so many bytes held is worth emptying.
+const THIN: usize = limits::CHUNK / 6;
+/// A chunk with at least so much left is worth beginning a datagram in that may become larger.
+const WORTH: usize = 16 << 10;

@@ -1,6 +1,6 @@
 //! One stream of a publisher as a subscriber node receives it: window, and when to acknowledge.
 
-use tidings_wire::{Boot, FanRx};
+use tidings_wire::{Boot, FanRx, MIN_DATAGRAM_SIZE};
 
 use crate::limits;
 use crate::peer::PeerIx;
@@ -16,8 +16,9 @@ pub(crate) struct StreamRx {
     received: u64,
     recent: u64,
     recent_at: u64,
-    // Datagrams since the last acknowledgement, and since the stream was opened or idle.
+    // Datagrams since the last acknowledgement and their bytes, and datagrams since the stream was opened or idle.
     unacked: u32,
+    unacked_bytes: u64,
     fresh: u32,
     // Counter expected next if nothing is lost or reordered.
     expected: u64,
@@ -58,8 +59,11 @@ const EARLY: usize = 32;
 const FRESH: u32 = 64;
 /// A pause after which they are counted anew, in ns.
 const IDLE: u64 = 10_000_000;
-/// Otherwise so many datagrams are acknowledged together: a quarter of the credit at 1,200 B.
-const BATCH: u32 = (limits::CREDIT / 4 / 1200) as u32;
+/// Bytes that they may have.
+const EARLY_BYTES: usize = 256 << 10;
+/// Otherwise so many datagrams are acknowledged together, or so many bytes: a quarter of the credit, and that in the smallest ones.
+const BATCH: u32 = (BATCH_BYTES / MIN_DATAGRAM_SIZE as u64) as u32;
+const BATCH_BYTES: u64 = limits::CREDIT / 4;
 /// ... or after srtt/4, within these bounds in ns.
 const DELAY: (u64, u64) = (200_000, 25_000_000);
 
@@ -75,6 +79,7 @@ impl StreamRx {
             recent: expected,
             recent_at: 0,
             unacked: 0,
+            unacked_bytes: 0,
             fresh: 0,
             expected,
             ack: Ack::None,
@@ -86,7 +91,8 @@ impl StreamRx {
     /// Keeps a datagram until the definition comes that it overtook; if there are too many, its repair will do.
     pub(crate) fn keep_early(&mut self, counter: u64, len: usize, body: &[u8]) {
         let known = self.early.iter().any(|e| e.counter == counter);
-        if !known && self.early.len() < EARLY {
+        let bytes: usize = self.early.iter().map(|e| e.len).sum();
+        if !known && self.early.len() < EARLY && bytes + len <= EARLY_BYTES {
             let body = body.into();
             self.early.push(Early { counter, len, body });
         }
@@ -116,10 +122,12 @@ impl StreamRx {
         }
         (self.recent, self.recent_at) = (counter, now);
         self.unacked += 1;
+        self.unacked_bytes += len as u64;
         self.fresh = self.fresh.saturating_add(1);
         let in_order = counter == self.expected;
         self.expected = self.expected.max(counter + 1);
-        if !in_order || self.fresh <= FRESH || self.unacked >= BATCH {
+        let batch = self.unacked >= BATCH || self.unacked_bytes >= BATCH_BYTES;
+        if !in_order || self.fresh <= FRESH || batch {
             self.ack = Ack::Now;
         } else if self.ack == Ack::None {
             self.ack = Ack::By(now + (srtt / 4).clamp(DELAY.0, DELAY.1));
@@ -174,5 +182,6 @@ impl StreamRx {
     /// It left.
     pub(crate) fn acked(&mut self) {
         (self.ack, self.unacked, self.answer) = (Ack::None, 0, false);
+        self.unacked_bytes = 0;
     }
 }
