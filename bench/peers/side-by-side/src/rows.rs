@@ -15,7 +15,10 @@ pub(crate) enum Kind {
         arguments: &'static [&'static str],
     },
     /// `tidings-loadgen --attach`.
-    Tidings { attach: &'static str },
+    Tidings {
+        attach: &'static str,
+        arguments: &'static [&'static str],
+    },
     /// `tidings-peers --attach`.
     Peer,
     /// A peer that could not be built, and why.
@@ -77,6 +80,14 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Row>, String> {
             &["echo", "--sender", "polling", "--receiver", "polling"],
         ),
         tidings("on-shard", "handlers on the shard"),
+        Row {
+            name: "tidings-on-shard-1448".to_owned(),
+            ..tidings_with(
+                "on-shard",
+                "handlers on the shard, datagrams of 1,448 B",
+                &["--max-datagram", "1448"],
+            )
+        },
         tidings("any-thread", "threads beside the shard"),
         tidings("daemon", "clients of two daemons"),
     ];
@@ -96,12 +107,16 @@ fn floor(name: &str, title: &str, what: What, arguments: &'static [&'static str]
 }
 
 fn tidings(attach: &'static str, what: &str) -> Row {
+    tidings_with(attach, what, &[])
+}
+
+fn tidings_with(attach: &'static str, what: &str, arguments: &'static [&'static str]) -> Row {
     Row {
         name: format!("tidings-{attach}"),
         title: format!("**Tidings**, {what}"),
         class: "at least once, acknowledged by the subscriber".to_owned(),
         encryption: "AES-256-GCM".to_owned(),
-        kind: Kind::Tidings { attach },
+        kind: Kind::Tidings { attach, arguments },
     }
 }
 

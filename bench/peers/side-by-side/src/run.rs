@@ -80,12 +80,22 @@ fn command(
             parts.push("--json".to_owned());
             parts
         }
-        Kind::Tidings { attach } => vec![
-            program(&options.tidings, "tidings-loadgen"),
-            scenario.what.label().to_owned(),
-            "--attach".to_owned(),
-            (*attach).to_owned(),
-        ],
+        // How large datagrams are tells of throughput.
+        Kind::Tidings { arguments, .. }
+            if !arguments.is_empty() && scenario.what != What::Throughput =>
+        {
+            return None;
+        }
+        Kind::Tidings { attach, arguments } => {
+            let mut parts = vec![
+                program(&options.tidings, "tidings-loadgen"),
+                scenario.what.label().to_owned(),
+                "--attach".to_owned(),
+                (*attach).to_owned(),
+            ];
+            parts.extend(arguments.iter().map(ToString::to_string));
+            parts
+        }
         Kind::Peer => vec![
             program(&options.peers, "release/tidings-peers"),
             scenario.what.label().to_owned(),
