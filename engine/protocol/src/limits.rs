@@ -24,8 +24,9 @@ pub const STREAM_BACKLOG_BYTES: u32 = 4 << 20;
 /// Datagrams of large messages that may wait to be sealed before publishers of large ones wait, too: one of the largest does
 /// not keep another out. Of the smallest datagrams; of larger ones as many as have the same bytes.
 pub const STREAM_WAITING: u64 = STREAM_BEHIND;
-/// How long the slowest of several live nodes may hold the others back, in ns. A guess: one bufferbloat's worth.
-pub const STREAM_HOLD: u64 = 20_000_000;
+/// How long the slowest of several live nodes may hold the others back, in ns: twice what a thread waits for a core that seven others
+/// want, which have it for 3 ms each.
+pub const STREAM_HOLD: u64 = 50_000_000;
 /// How long the only live node may make no progress before its messages go to catch-up, in ns.
 pub const STREAM_STALL: u64 = 1_000_000_000;
 /// How long, at least, nothing of a stream must arrive at a node that is heard before its datagrams are held too large, in ns.

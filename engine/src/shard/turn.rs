@@ -20,9 +20,13 @@ impl Shard {
         self.yard.counters.turns += 1;
         let mut busy = false;
         busy |= self.take_socket(Input::Control, &mut ready.control);
-        if !self.brakes(ready) {
+        // What a heartbeat asks about came before it, whoever said so.
+        ready.data |= self.yard.overlays().any(|overlay| overlay.core.is_asked());
+        let holds = self.brakes(ready);
+        if !holds {
             busy |= self.take_socket(Input::Data, &mut ready.data);
         }
+        self.note_unread(holds || ready.data);
         busy |= self.take_socket(Input::Hello, &mut ready.hello);
         busy |= self.take_errors();
         busy |= self.take_mail();
@@ -72,6 +76,16 @@ impl Shard {
             any |= overlay.outlets.is_pressed();
         }
         any
+    }
+
+    /// Heartbeats are answered once all is read that came before them.
+    fn note_unread(&mut self, unread: bool) {
+        for overlay in self.yard.overlays() {
+            if overlay.core.is_asked() {
+                overlay.core.note_unread(unread);
+                overlay.touched |= !unread;
+            }
+        }
     }
 
     fn take_errors(&mut self) -> bool {

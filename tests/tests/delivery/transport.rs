@@ -710,3 +710,33 @@ fn outcomes_do_not_queue_behind_one_another() {
     assert!(told < 1_300, "{told} datagrams in 0.48 s");
     assert!(net.settle(0, S));
 }
+
+#[test]
+fn a_heartbeat_is_answered_once_what_came_before_it_is_read() {
+    let mut net = mesh(1, 2);
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    publish_all(&mut net, 0, handle, &lines(10));
+    assert!(net.settle(0, S));
+    // Payload waits unread at node 1, as behind a reader without room, while the publisher asks.
+    let delay = 40 * MS;
+    net.one_way(0, 1, Rule::GOOD.without(Class::Fan));
+    let unread = lines(50);
+    publish_all(&mut net, 0, handle, &unread);
+    let held: Vec<u64> = (0..delay / MS)
+        .map(|_| {
+            net.drive(1, |core, _, _| core.note_unread(true));
+            net.run(MS);
+            net.core(0).publish_counters().lost
+        })
+        .collect();
+    assert!(net.core(0).publish_counters().beats > 0, "it was asked");
+    assert_eq!(held.last(), Some(&0), "unread is not lost");
+    // Now it is read, and was not there: that much is lost.
+    net.drive(1, |core, _, _| core.note_unread(false));
+    net.run(20 * MS);
+    assert!(net.core(0).publish_counters().lost > 0);
+    net.all_links(Rule::GOOD);
+    assert!(net.settle(0, 10 * S));
+}

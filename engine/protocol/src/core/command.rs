@@ -202,6 +202,18 @@ impl Core {
         self.links.on_too_big(now, to, bytes);
     }
 
+    /// Whether a publisher waits to hear what came of its streams: then [`Core::note_unread`] must be told the truth before
+    /// [`Core::flush`].
+    pub fn is_asked(&self) -> bool {
+        self.streams.is_asked()
+    }
+
+    /// Whether datagrams came, before the last that was handed in, that were not handed in yet. As long as there are none of the
+    /// kind, as at the beginning, nobody need say so.
+    pub fn note_unread(&mut self, unread: bool) {
+        self.streams.note_unread(unread);
+    }
+
     /// Whether every accepted message has all its outcomes.
     pub fn is_settled(&self) -> bool {
         self.publish.is_settled()

@@ -27,6 +27,10 @@ pub(crate) struct Streams {
     open: BTreeMap<u64, StreamRx>,
     // Where the next flush begins: the first that found no room in the last one.
     turn: u64,
+    // A heartbeat waits for its answer, perhaps.
+    is_asked: bool,
+    // Datagrams came that were not handed in yet.
+    unread: bool,
 }
 
 impl Streams {
@@ -107,7 +111,22 @@ impl Streams {
             .filter(|s| s.peer == peer)
         {
             stream.on_beat();
+            self.is_asked = true;
         }
+    }
+
+    /// Whether a heartbeat waits for its answer, perhaps.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// Whether datagrams came that were not handed in yet.
+    pub(crate) fn note_unread(&mut self, unread: bool) {
+        if self.unread && !unread {
+            let asked = self.open.values_mut().filter(|s| s.is_asked());
+            asked.for_each(StreamRx::answer);
+        }
+        self.unread = unread;
     }
 
     /// The link is gone: there is nobody to acknowledge to.
@@ -156,19 +175,20 @@ impl Streams {
                 };
                 if !link.may_send(now) {
                     stream.postpone(link.bucket.ready_at());
-                } else if link.queue_state(acknowledgement(stream, now).bytes()) {
-                    stream.acked();
+                } else if link.queue_state(acknowledgement(stream, now, self.unread).bytes()) {
+                    stream.acked(self.unread);
                 } else {
                     turn.get_or_insert(session);
                 }
             }
         }
         self.turn = turn.unwrap_or(0);
+        self.is_asked = self.is_asked && self.open.values().any(StreamRx::is_asked);
     }
 }
 
-fn acknowledgement(stream: &StreamRx, now: u64) -> Encoded<ACK_BYTES> {
-    let state = stream.ack_state(now);
+fn acknowledgement(stream: &StreamRx, now: u64, unread: bool) -> Encoded<ACK_BYTES> {
+    let state = stream.ack_state(now, unread);
     let mut words = [0u64; ACK_WORDS];
     let used = stream.keys.bitmap(&mut words);
     let mut fixed = FanAck {

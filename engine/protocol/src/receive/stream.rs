@@ -165,23 +165,34 @@ impl StreamRx {
 
     /// Nothing is acknowledged until something new comes.
     pub(crate) fn hush(&mut self) {
-        self.ack = Ack::None;
+        (self.ack, self.answer) = (Ack::None, false);
     }
 
-    /// What an acknowledgement says that leaves now.
-    pub(crate) fn ack_state(&self, now: u64) -> AckState {
+    /// Whether a heartbeat waits for its answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.answer
+    }
+
+    /// What was sent before the heartbeat that waits is read now, or lost.
+    pub(crate) fn answer(&mut self) {
+        self.ack = Ack::Now;
+    }
+
+    /// What an acknowledgement says that leaves now. While some of what came is unread it answers no heartbeat: what is missing
+    /// would be held lost.
+    pub(crate) fn ack_state(&self, now: u64, unread: bool) -> AckState {
         AckState {
             floor: self.keys.floor(),
             credit: self.received + limits::CREDIT,
             recent: self.recent,
             delay_us: u32::try_from(now.saturating_sub(self.recent_at) / 1000).unwrap_or(u32::MAX),
-            answer: self.answer,
+            answer: self.answer && !unread,
         }
     }
 
     /// It left.
-    pub(crate) fn acked(&mut self) {
-        (self.ack, self.unacked, self.answer) = (Ack::None, 0, false);
-        self.unacked_bytes = 0;
+    pub(crate) fn acked(&mut self, unread: bool) {
+        (self.ack, self.unacked, self.unacked_bytes) = (Ack::None, 0, 0);
+        self.answer &= unread;
     }
 }
