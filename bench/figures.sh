@@ -13,7 +13,10 @@ load() { # name, arguments of tidings-loadgen
 }
 for _ in $(seq "$rounds"); do
     for size in 64 1024; do
-        timeout 60 "$bin/floor" pipe --size "$size" --datagram 1448 --seconds "$seconds" --json >>"$out/floor $size"
+        for datagram in 1448 64992; do
+            timeout 60 "$bin/floor" pipe --size "$size" --datagram "$datagram" --seconds "$seconds" --json >>"$out/floor $datagram $size"
+        done
+        load "throughput on-shard-1448 $size" throughput --attach on-shard --max-datagram 1448 --size "$size" --seconds "$seconds"
         for attach in on-shard any-thread daemon; do
             load "throughput $attach $size" throughput --attach "$attach" --size "$size" --seconds "$seconds"
         done
