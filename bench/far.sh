@@ -38,11 +38,11 @@ case $FAR_WITH in *idle*) loadgen idle latency 7600 --rate 50 & ;; esac
 wait
 HOST
 
-report() { # what, file, expression over the report `d`
+report() { # file, expression over the report `d`
     python3 -c "
 import json, sys
 d = json.load(open(sys.argv[1]))
-print($3)" "$out/$2"
+print($2)" "$out/$1"
 }
 row() { # title, what runs, impairment
     local title=$1 with=$2
@@ -54,15 +54,15 @@ row() { # title, what runs, impairment
         exit 1
     fi
     local stream=- tcp=- idle=-
-    case $with in *stream*) stream=$(report stream stream-1 "'%.1f' % (d['window']['rate'] * 1024 * 8e-6)") ;; esac
+    case $with in *stream*) stream=$(report stream-1 "'%.1f' % (d['window']['rate'] * 1024 * 8e-6)") ;; esac
     case $with in *tcp*) tcp=$(cat "$out/tcp") ;; esac
-    case $with in *idle*) idle=$(report idle idle-1 "'%.1f' % (d['received']['latency']['p99'] / 1e6)") ;; esac
+    case $with in *idle*) idle=$(report idle-1 "'%.1f' % (d['received']['latency']['p99'] / 1e6)") ;; esac
     printf '| %-44s | %8s | %8s | %8s |\n' "$title" "$stream" "$tcp" "$idle"
 }
 printf '| %-44s | %8s | %8s | %8s |\n' "path: 1 Gbit/s, 20 ms" "Tidings" "TCP" "p99 ms"
 echo '|---|---|---|---|'
-row "1 % loss, each alone" stream --loss 1%
-row "1 % loss, each alone" tcp --loss 1%
+row "1 % loss, alone" stream --loss 1%
+row "1 % loss, alone" tcp --loss 1%
 row "1 % loss, both" stream+tcp --loss 1%
 row "no loss, alone" stream
 row "no loss, alone" tcp

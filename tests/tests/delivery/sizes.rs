@@ -1,7 +1,8 @@
-//! Messages of every size, whole, live and by catch-up.
+//! Messages of every size, whole, live and by catch-up; datagrams as large as loopback carries.
 
 use tidings_protocol::PublishError;
-use tidings_tests::net::{Manner, Rule, S};
+use tidings_protocol::limits::DATAGRAM_MAX;
+use tidings_tests::net::{MS, Manner, Rule, S};
 use tidings_wire::{Class, FAN_HEADER, MIN_DATAGRAM_SIZE, TAG};
 
 use crate::common::*;
@@ -189,4 +190,62 @@ fn large_messages_that_do_not_fit_the_memory_together_all_arrive() {
         let nodes: Vec<usize> = (0..=PUBLISHERS).collect();
         assert_quiet(&mut net, &nodes);
     }
+}
+
+#[test]
+fn on_loopback_a_datagram_holds_what_a_chunk_does_and_small_ones_share_chunks() {
+    for size in [DATAGRAM_MAX, 8952] {
+        let mut net = mesh_with(1, 2, move |_, c| {
+            (c.rcvbuf, c.datagram_max) = (4 << 20, size)
+        });
+        let sub = net.subscribe(1, "t", |s| s.ordered = true);
+        effective(&mut net, 1, sub);
+        let handle = net.publisher(0, "t");
+        let sent: Vec<Vec<u8>> = (0..3000).map(|n| bytes(100, n)).collect();
+        publish_all(&mut net, 0, handle, &sent[..10]);
+        net.run(5 * S);
+        net.keep_datagrams();
+        let taken = net.publish_all(0, handle, sent[10..2010].iter().map(|m| &m[..]));
+        assert!(taken.is_ok() && net.settle(0, S));
+        let longest = net.kept_from(0).map(|(_, bytes)| bytes.len()).max();
+        assert!(
+            longest.is_some_and(|longest| (size - 200..=size).contains(&longest)),
+            "{longest:?} of {size} bytes"
+        );
+        // Nothing comes back: each turn's datagram stays in the store, with others in one chunk.
+        net.one_way(1, 0, Rule::CUT);
+        let before = net.core(0).memory().0;
+        publish_slowly(&mut net, 0, handle, &sent[2010..], MS / 10);
+        let stored = net.core(0).memory().0 - before;
+        assert!(stored <= 6 << 16, "{stored} bytes for 990 datagrams of 200");
+        net.link(0, 1, Rule::GOOD);
+        assert!(net.settle(0, 20 * S));
+        assert!(net.payloads(1, sub) == sent);
+    }
+}
+
+#[test]
+fn what_waits_for_a_node_is_bounded_in_bytes_however_large_its_datagrams_are() {
+    let mut net = mesh_with(1, 2, |_, c| {
+        (c.rcvbuf, c.datagram_max) = (4 << 20, DATAGRAM_MAX)
+    });
+    let sub = net.subscribe(1, "t", |_| {});
+    effective(&mut net, 1, sub);
+    let handle = net.publisher(0, "t");
+    net.publish_surely(0, handle, b"the path has shown what it carries");
+    net.run(5 * S);
+    net.one_way(1, 0, Rule::CUT);
+    let message = bytes(60_000, 1);
+    let mut accepted = 0;
+    while net.publish(0, handle, &message).is_ok() {
+        accepted += message.len();
+        assert!(
+            accepted < 32 << 20,
+            "publishers wait before the store is full"
+        );
+    }
+    // 4 MiB wait behind what is in flight, at most as much.
+    assert!((4 << 20..9 << 20).contains(&accepted), "{accepted}");
+    net.one_way(1, 0, Rule::GOOD);
+    assert!(net.settle(0, 20 * S));
 }

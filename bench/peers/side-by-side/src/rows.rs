@@ -79,17 +79,20 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Row>, String> {
             What::Latency,
             &["echo", "--sender", "polling", "--receiver", "polling"],
         ),
-        tidings("on-shard", "handlers on the shard"),
-        Row {
-            name: "tidings-on-shard-1448".to_owned(),
-            ..tidings_with(
-                "on-shard",
-                "handlers on the shard, datagrams of 1,448 B",
-                &["--max-datagram", "1448"],
-            )
-        },
-        tidings("any-thread", "threads beside the shard"),
-        tidings("daemon", "clients of two daemons"),
+        tidings(REFERENCE, "on-shard", "handlers on the shard", &[]),
+        tidings(
+            "tidings-on-shard-1448",
+            "on-shard",
+            "handlers on the shard, datagrams of 1,448 B",
+            &["--max-datagram", "1448"],
+        ),
+        tidings(
+            "tidings-any-thread",
+            "any-thread",
+            "threads beside the shard",
+            &[],
+        ),
+        tidings("tidings-daemon", "daemon", "clients of two daemons", &[]),
     ];
     rows.extend(peers(options)?);
     Ok(rows)
@@ -106,13 +109,14 @@ fn floor(name: &str, title: &str, what: What, arguments: &'static [&'static str]
     }
 }
 
-fn tidings(attach: &'static str, what: &str) -> Row {
-    tidings_with(attach, what, &[])
-}
-
-fn tidings_with(attach: &'static str, what: &str, arguments: &'static [&'static str]) -> Row {
+fn tidings(
+    name: &str,
+    attach: &'static str,
+    what: &str,
+    arguments: &'static [&'static str],
+) -> Row {
     Row {
-        name: format!("tidings-{attach}"),
+        name: name.to_owned(),
         title: format!("**Tidings**, {what}"),
         class: "at least once, acknowledged by the subscriber".to_owned(),
         encryption: "AES-256-GCM".to_owned(),
