@@ -62,7 +62,7 @@ pub const QUOTED_BYTES_MAX: usize = 64;
 
 /// Receive buffer asked for the data socket of one shard.
 pub const RCVBUF_DATA_BYTES: usize = 4 << 20;
-/// Receive buffer asked for the control socket of one shard: 2,000 PAIR datagrams/s per peer leave room for 1,000 peers' worth of one turn.
+/// Receive buffer asked for the control socket of one shard: PAIR datagrams are small, and a peer sends at most 200 at once.
 pub const RCVBUF_CONTROL_BYTES: usize = 1 << 20;
 /// Receive buffer of the hello socket: small on purpose, a flood of handshakes is dropped here by the kernel.
 pub const RCVBUF_HELLO_BYTES: usize = 256 << 10;

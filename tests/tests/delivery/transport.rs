@@ -641,14 +641,14 @@ fn outcomes_do_not_queue_behind_one_another() {
     let sub = net.subscribe(1, "t", |_| {});
     effective(&mut net, 1, sub);
     let handle = net.publisher(0, "t");
-    // 125,000 turns a second, each with a delivery to report, and 2,000 datagrams a second to do so.
+    // 125,000 turns a second, each with a delivery to report, and 8,000 datagrams a second to do so.
     let sent = lines(60_000);
     let before = net.datagrams(1, 0, Class::Pair);
     publish_slowly(&mut net, 0, handle, &sent, 8_000);
     let owed = sent.len() as u64 - delivered(&net, 0);
     assert!(owed < 1_000, "{owed} outcomes are 8 ms and more late");
     let told = net.datagrams(1, 0, Class::Pair) - before;
-    assert!(told < 1_300, "{told} datagrams in 0.48 s");
+    assert!(told < 4_200, "{told} datagrams in 0.48 s");
     assert!(net.settle(0, S));
 }
 

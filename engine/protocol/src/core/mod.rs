@@ -105,6 +105,7 @@ impl Core {
         );
         members.set_seeds(now, &config.seeds);
         members.set_cached(&config.cached);
+        let streams = Streams::new(u64::from(config.rcvbuf));
         let sync = Sync::new(
             now,
             config.joins || !config.seeds.is_empty() || !config.cached.is_empty(),
@@ -120,7 +121,7 @@ impl Core {
             tables: Tables::default(),
             publish,
             receive,
-            streams: Streams::default(),
+            streams,
             sync,
             grace: Grace::default(),
             tx: Tx::default(),

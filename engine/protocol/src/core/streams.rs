@@ -22,9 +22,10 @@ const ACK_BYTES: usize = size_of::<FanAck>() + 8 * ACK_WORDS;
 const LANE: u8 = 0;
 
 /// Streams by session.
-#[derive(Default)]
 pub(crate) struct Streams {
     open: BTreeMap<u64, StreamRx>,
+    // How much of the receive buffer one peer may fill.
+    share: u64,
     // Where the next flush begins: the first that found no room in the last one.
     turn: u64,
     // A heartbeat waits for its answer, perhaps.
@@ -34,6 +35,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
+    /// `share` is how much of the receive buffer one peer may fill.
+    pub(crate) fn new(share: u64) -> Self {
+        Streams {
+            open: BTreeMap::new(),
+            share,
+            turn: 0,
+            is_asked: false,
+            unread: false,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, session: u64) -> Option<&mut StreamRx> {
         self.open.get_mut(&session)
     }
@@ -78,8 +90,8 @@ impl Streams {
             open.floor.get(),
         ) {
             Ok(keys) => {
-                self.open
-                    .insert(session, StreamRx::new(peer, boot, session, keys));
+                let stream = StreamRx::new(peer, boot, session, keys, self.share);
+                self.open.insert(session, stream);
                 StreamReady::READY
             }
             Err(_) => StreamReady::REFUSED,
@@ -233,7 +245,7 @@ mod tests {
             lane,
             ..StreamOpen::default()
         };
-        let mut streams = Streams::default();
+        let mut streams = Streams::new(u64::from(limits::RCVBUF_DEFAULT));
         for (peer, open, ready) in [
             (1, open(1, 1, Suite::Aes256Gcm, 0), true),
             (1, open(1, 1, Suite::Aes256Gcm, 0), true),

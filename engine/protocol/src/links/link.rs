@@ -22,8 +22,8 @@ use super::session::{Folded as FoldedSession, Session, Sessions};
 use super::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
-/// PAIR datagrams a second to one peer, and as many at once as a tenth of a second of them.
-const PAIR_RATE: u64 = 2000;
+/// PAIR datagrams a second to one peer, and how many at once: a control socket of the usual size holds these of two peers.
+const PAIR_RATE: u64 = 8000;
 const PAIR_BURST: u64 = 200;
 /// A chunk's head inside a datagram's body.
 const CHUNK_HEAD: usize = 8;

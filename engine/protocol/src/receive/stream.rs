@@ -19,6 +19,8 @@ pub(crate) struct StreamRx {
     // Datagrams since the last acknowledgement and their bytes, and datagrams since the stream was opened or idle.
     unacked: u32,
     unacked_bytes: u64,
+    // So many bytes are acknowledged together.
+    batch: u64,
     fresh: u32,
     // Counter expected next if nothing is lost or reordered.
     expected: u64,
@@ -55,20 +57,22 @@ pub(crate) struct AckState {
 
 /// Datagrams of one stream that may wait for a definition.
 const EARLY: usize = 32;
+/// Bytes that they may have.
+const EARLY_BYTES: usize = 256 << 10;
 /// So many datagrams after opening or a pause are acknowledged in the same turn.
 const FRESH: u32 = 64;
 /// A pause after which they are counted anew, in ns.
 const IDLE: u64 = 10_000_000;
-/// Bytes that they may have.
-const EARLY_BYTES: usize = 256 << 10;
-/// Otherwise so many datagrams are acknowledged together, or so many bytes: a quarter of the credit, and that in the smallest ones.
+/// Otherwise so many datagrams are acknowledged together: a quarter of the credit in the smallest ones. Their bytes are bounded by as
+/// much and by half of what the publisher may have in flight.
 const BATCH: u32 = (BATCH_BYTES / MIN_DATAGRAM_SIZE as u64) as u32;
 const BATCH_BYTES: u64 = limits::CREDIT / 4;
 /// ... or after srtt/4, within these bounds in ns.
-const DELAY: (u64, u64) = (200_000, 25_000_000);
+const DELAY: (u64, u64) = (500_000, 25_000_000);
 
 impl StreamRx {
-    pub(crate) fn new(peer: PeerIx, boot: Boot, session: u64, keys: FanRx) -> Self {
+    /// `share` is how much of the receive buffer its publisher may fill.
+    pub(crate) fn new(peer: PeerIx, boot: Boot, session: u64, keys: FanRx, share: u64) -> Self {
         let expected = keys.floor();
         StreamRx {
             peer,
@@ -80,6 +84,7 @@ impl StreamRx {
             recent_at: 0,
             unacked: 0,
             unacked_bytes: 0,
+            batch: (share / 2).min(BATCH_BYTES),
             fresh: 0,
             expected,
             ack: Ack::None,
@@ -126,7 +131,7 @@ impl StreamRx {
         self.fresh = self.fresh.saturating_add(1);
         let in_order = counter == self.expected;
         self.expected = self.expected.max(counter + 1);
-        let batch = self.unacked >= BATCH || self.unacked_bytes >= BATCH_BYTES;
+        let batch = self.unacked >= BATCH || self.unacked_bytes >= self.batch;
         if !in_order || self.fresh <= FRESH || batch {
             self.ack = Ack::Now;
         } else if self.ack == Ack::None {

@@ -281,6 +281,48 @@ mod tests {
     }
 
     #[test]
+    fn chunks_that_are_not_full_leave_room_for_those_that_are() {
+        let mut channel = Channel::new(SIZE);
+        let mut rtt = Rtt::default();
+        let mut sent = 0;
+        let mut send = |channel: &mut Channel| {
+            while let Some(seq) = channel.tx.next(u64::MAX) {
+                channel.tx.sent(seq, MS, None);
+                sent = seq + 1;
+            }
+            sent
+        };
+        for _ in 0..20 {
+            channel.push(&[0; 8]);
+            send(&mut channel);
+        }
+        assert_eq!(send(&mut channel), 9, "of the twelve others eight fill one");
+        for _ in 0..8 * 40 {
+            channel.push(&[0; 8]);
+        }
+        assert_eq!(send(&mut channel), 32, "full ones fill the window");
+        // Each acknowledgement of one lets one full one go, and in the end what is not full.
+        for floor in 1..=u32::MAX {
+            let words = &[];
+            channel.tx.on_ack(
+                &Ack {
+                    floor,
+                    words,
+                    delay: 0,
+                },
+                2 * MS,
+                &mut rtt,
+                None,
+            );
+            if floor as u64 == send(&mut channel) {
+                break;
+            }
+        }
+        assert_eq!(send(&mut channel), 8 + (12 + 8 * 40u64).div_ceil(8));
+        assert!(channel.tx.rests());
+    }
+
+    #[test]
     fn an_acknowledgement_of_what_was_never_sent_changes_nothing() {
         let mut channel = Channel::new(SIZE);
         let mut rtt = Rtt::default();

@@ -13,6 +13,10 @@ use crate::links::rtt::Rtt;
 
 /// What a datagram adds to a chunk: 16 B header, 16 B tag, 8 B chunk head.
 const OVERHEAD: u64 = 40;
+/// The least that a digest takes.
+const DIGEST_MIN: usize = 8;
+/// This part of the window is for chunks that are not full.
+const PARTIAL_SHARE: u64 = 4;
 /// The reordering window is at least this, or one scheduling delay would look like loss.
 const REORDER_NS_MIN: u64 = 200_000;
 /// The reordering window grows from 1/4 to 4/4 of the smoothed RTT with every repeat that proves spurious.
@@ -332,13 +336,16 @@ impl Sender {
         (self.base..self.unsent).find(|seq| self.state(*seq) == State::Lost)
     }
 
-    /// Closes the open chunk only if it can go out now: until then it takes more digests.
+    /// Closes the open chunk only if it can go out now: until then it takes more digests. Of chunks that are not full only few are
+    /// under way, or on a long path each acknowledgement lets go one more with a digest or two, and they stay so for ever.
     fn first_unsent(&mut self, allowance: u64) -> Option<u64> {
         if self.unsent >= self.base + self.size.window {
             return None;
         }
+        let is_full = self.open.len() + DIGEST_MIN > self.size.fill;
+        let is_worth = is_full || self.unsent - self.base < self.size.window / PARTIAL_SHARE;
         let fits = self.open.len() as u64 + OVERHEAD <= allowance;
-        if self.unsent == self.end() && !self.open.is_empty() && fits {
+        if self.unsent == self.end() && !self.open.is_empty() && fits && is_worth {
             self.close_open();
         }
         (self.unsent < self.end()).then_some(self.unsent)
