@@ -151,6 +151,11 @@ fn two_publishers_that_want_more_than_the_path_takes_get_the_same() {
         let apart = one.abs_diff(other) * 100 / one.max(other);
         assert!(apart <= 20, "{topics:?}: {one} and {other}");
         assert!(net.core(0).memory().0 <= 64 << 20);
+        let again = net.core(1).receive_counters().duplicates;
+        assert!(
+            again < 100,
+            "{again} messages came another way while they waited to be sent"
+        );
         net.one_way(0, 1, Rule::GOOD);
         assert!(net.settle(0, 20 * S), "{topics:?}: {}", net.owing(0));
         assert_quiet(&mut net, &[0, 1]);
@@ -480,6 +485,43 @@ fn drop_oldest_keeps_the_newest() {
         );
         assert_quiet(&mut net, &[0, 1]);
     }
+}
+
+// How many messages come to three subscribers in 2 s, one of which has a path so many percent as wide as the others', and how often a
+// node fell behind.
+fn beside_a_narrower_path(percent: u64) -> ([usize; 3], u64) {
+    let mut net = mesh_with(1, 4, |_, c| c.rcvbuf = 4 << 20);
+    let subs = [1, 2, 3].map(|n| (n, net.subscribe(n, "t", |_| {})));
+    for (n, sub) in subs {
+        effective(&mut net, n, sub);
+        let share = if n == 3 { percent } else { 100 };
+        let rule = Rule {
+            rate: Some((200_000 * share, 8 << 20)),
+            ..Rule::GOOD
+        };
+        net.one_way(0, n, rule);
+    }
+    let handle = net.publisher(0, "t");
+    let payload = bytes(1000, 1);
+    let until = net.now() + 2 * S;
+    while net.now() < until {
+        let _ = net.publish_all(0, handle, std::iter::repeat_n(&payload[..], 100));
+        net.run(MS);
+    }
+    let got = subs.map(|(n, sub)| got(&net, n, sub).len());
+    (got, net.core(0).publish_counters().behind)
+}
+
+#[test]
+fn a_node_as_fast_as_others_is_waited_for_and_a_much_slower_one_is_not() {
+    for percent in [100, 95] {
+        let (got, behind) = beside_a_narrower_path(percent);
+        assert!(behind == 0, "{percent} %: {behind} times, {got:?}");
+        assert!(got.iter().all(|got| *got > 30_000), "{percent} %: {got:?}");
+    }
+    let (got, behind) = beside_a_narrower_path(30);
+    assert!(behind > 0, "{got:?}");
+    assert!(got[..2].iter().all(|got| *got > 30_000), "{got:?}");
 }
 
 #[test]

@@ -312,6 +312,28 @@ fn a_wide_area_link_keeps_its_members_and_its_queue_short() {
 }
 
 #[test]
+fn what_is_told_again_comes_beside_a_stream_that_is_given_more_than_the_path_takes() {
+    let mut net = mesh_with(1, 2, |_, c| c.profile = Profile::WAN);
+    let wide = Rule {
+        loss: 20,
+        rate: Some((1_250_000, 1_250_000)),
+        ..Rule::far(100)
+    };
+    net.all_links(wide);
+    // Ordered: what comes while its first messages are told again waits for them, and goes to catch-up.
+    let sub = net.subscribe(1, "t", |s| s.ordered = true);
+    net.run(5 * S);
+    let handle = net.publisher(0, "t");
+    let payload = bytes(1000, 1);
+    for _ in 0..30_000 {
+        let _ = net.publish_all(0, handle, [&payload[..]; 2].into_iter());
+        net.run(MS);
+    }
+    let (told, owed) = (got(&net, 1, sub).len(), net.owing(0));
+    assert!(told > 500, "{told} messages in half a minute, {owed} owed");
+}
+
+#[test]
 fn a_path_that_swallows_what_it_carried_is_found_out_soon_and_short_messages_go_on() {
     for (seed, rule) in RULES.into_iter().cycle().take(20).enumerate() {
         let mut net = mesh_with(seed as u64, 3, |_, c| c.datagram_max = 8952);

@@ -105,6 +105,8 @@ pub(crate) struct Link {
     /// The last PAIR datagram had no room left for the chunk that waits: it goes first in the next.
     pub(super) chunk_first: bool,
     pub(crate) bulk: Channel,
+    /// What streams sent while chunks of `bulk` waited for room: they get as much before streams get more.
+    pub(super) owed_to_bulk: u64,
     pub(crate) sessions: Sessions,
     pub(crate) path: Path,
     pub(crate) loose: Loose,
@@ -191,6 +193,7 @@ impl Link {
             ctl,
             chunk_first: false,
             bulk,
+            owed_to_bulk: 0,
             sessions: Sessions::new(session),
             path,
             loose: Loose::default(),
@@ -201,6 +204,21 @@ impl Link {
             redial_wait: REDIAL_NS.0,
             crossing_until: 0,
             quotable: Quotable::default(),
+        }
+    }
+
+    /// Bytes of streams that may be sent now: of what window and pacing let go, what is left beside that which waits in the bulk channel
+    /// and whose turn it is. Else a stream that is given all it can take would keep catch-up and tables waiting for ever.
+    pub(crate) fn stream_allowance(&mut self, now: u64) -> u64 {
+        let all = self.congestion.allowance(now);
+        all.saturating_sub(self.owed_to_bulk)
+    }
+
+    /// A datagram of a stream went out, or several, of so many bytes in all.
+    pub(crate) fn on_stream_sent(&mut self, bytes: u64) {
+        self.congestion.on_sent(bytes);
+        if self.bulk.tx.wants_room() {
+            self.owed_to_bulk += bytes;
         }
     }
 

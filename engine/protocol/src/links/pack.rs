@@ -202,8 +202,13 @@ impl Link {
                     if sealed { buffer.len() } else { 0 }
                 },
             );
+            let bytes = (chunk.len() + CHUNK_OVERHEAD) as u64;
+            self.owed_to_bulk = self.owed_to_bulk.saturating_sub(bytes);
             self.bulk.tx.sent(seq, now, Some(&mut self.congestion));
             self.known.last_used = now;
+        }
+        if !self.bulk.tx.wants_room() {
+            self.owed_to_bulk = 0;
         }
     }
 }

@@ -7,7 +7,7 @@ use tidings_wire::digest::{Backlog, Catchup, Fetch, Fetched, Gap, Head, Retired,
 use tidings_wire::{MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 
 use super::outstanding::{Owed, Span};
-use super::subscriber::Job;
+use super::subscriber::{Job, Offer};
 use super::*;
 use crate::encode::encode;
 use crate::fan::{Item, Items};
@@ -110,7 +110,11 @@ impl Publish {
         };
         let numbers: Vec<u32> = numbers.into_iter().filter(owes).collect();
         if let Some(node) = self.nodes.get_mut(&sub.peer) {
-            node.offers.extend(numbers.iter().map(|n| (sub.sub, *n)));
+            node.offers.extend(numbers.iter().map(|n| Offer {
+                sub: sub.sub,
+                number: *n,
+                overdue: false,
+            }));
         }
     }
 
@@ -180,7 +184,9 @@ impl Publish {
             return;
         };
         self.close_streams(peer, link);
-        if !self.tell_gaps(peer, link) || !self.offer(peer, link) || !self.tell_retired(peer, link)
+        if !self.tell_gaps(peer, link)
+            || !self.offer(peer, link, now)
+            || !self.tell_retired(peer, link)
         {
             return;
         }
@@ -297,9 +303,15 @@ impl Publish {
         push_run(link, sub.sub, gap.handle, run, &handle.topic)
     }
 
-    fn offer(&mut self, peer: PeerIx, link: &mut Link) -> bool {
-        while let Some(&(sub, number)) = self.nodes.get(&peer).and_then(|n| n.offers.front()) {
-            if !self.push_backlog(SubRef { peer, sub }, number, 0, link) {
+    fn offer(&mut self, peer: PeerIx, link: &mut Link, now: u64) -> bool {
+        while let Some(&offer) = self.nodes.get(&peer).and_then(|n| n.offers.front()) {
+            let sub = SubRef {
+                peer,
+                sub: offer.sub,
+            };
+            let period = self.subs.get(&sub).map_or(0, Subscriber::period);
+            let asked = |span: &Span| !offer.overdue || self.is_overdue(sub, span, period, now);
+            if !self.push_backlog(sub, offer.number, asked, link) {
                 return false;
             }
             if let Some(node) = self.nodes.get_mut(&peer) {
@@ -338,7 +350,7 @@ impl Publish {
             // A subscription is told again if the channel fills up between two of one publisher: the node takes it once.
             let told = subs
                 .iter()
-                .all(|sub| self.push_backlog(*sub, number, since, link));
+                .all(|sub| self.push_backlog(*sub, number, |s| s.accepted >= since, link));
             let Some(node) = self.nodes.get_mut(&peer) else {
                 return false;
             };
@@ -378,9 +390,15 @@ impl Publish {
         true
     }
 
-    // Tells what one subscription is owed by one publisher of messages accepted at or after `since`. In flight on a live stream
-    // it may be, too: the node takes each once.
-    fn push_backlog(&self, sub: SubRef, number: u32, since: u64, link: &mut Link) -> bool {
+    // Tells what one subscription is owed by one publisher of the messages that are asked for. In flight on a live stream it may be,
+    // too: the node takes each once.
+    fn push_backlog(
+        &self,
+        sub: SubRef,
+        number: u32,
+        mut asked: impl FnMut(&Span) -> bool,
+        link: &mut Link,
+    ) -> bool {
         let Some(handle) = self.handle(number) else {
             return true;
         };
@@ -396,7 +414,7 @@ impl Publish {
             return true;
         }
         let mut runs: Vec<(u64, u64, bool)> = Vec::new();
-        for span in outstanding.spans(from, to).filter(|s| s.accepted >= since) {
+        for span in outstanding.spans(from, to).filter(|s| asked(s)) {
             let again = self.had_earlier(owed, span);
             owed.settled
                 .holes(

@@ -1,5 +1,7 @@
 //! Giving up: attempts used up, nodes dead for too long, clients that do not come back, a full store.
 
+use super::outstanding::Span;
+use super::subscriber::Offer;
 use super::*;
 use crate::config::SlowPolicy;
 use tidings_wire::mutants::{Mutant, mutant};
@@ -97,38 +99,52 @@ impl Publish {
 
     // A period without acknowledgement: the node is asked whether it has them, and fetches what it lacks.
     fn offer_again(&mut self, now: u64) {
-        let Self {
-            handles,
-            active,
-            subs,
-            nodes,
-            counters,
-            ..
-        } = self;
-        for &number in &*active {
-            let Some(handle) = handles.get_mut(number) else {
-                continue;
-            };
-            let Some(outstanding) = handle.out.as_mut() else {
-                continue;
-            };
-            let stale: Vec<SubRef> = outstanding
-                .subs()
-                .filter(|owed| is_stale(outstanding, owed, subs, now))
-                .map(|owed| owed.sub)
-                .collect();
-            for sub in stale {
-                let Some(node) = nodes.get_mut(&sub.peer).filter(|n| n.phase == Phase::Ready)
-                else {
-                    continue;
-                };
-                node.offers.push_back((sub.sub, number));
-                counters.redeliveries += 1;
-                if let Some(owed) = outstanding.owed_mut(sub) {
-                    owed.offered = now;
-                }
+        let mut stale = Vec::new();
+        for &number in &self.active {
+            if let Some(outstanding) = self.handle(number).and_then(|h| h.out.as_ref()) {
+                let subs = outstanding.subs();
+                let over = subs.filter(|owed| self.is_stale(outstanding, owed, now));
+                stale.extend(over.map(|owed| (number, owed.sub)));
             }
         }
+        for (number, sub) in stale {
+            let node = self.nodes.get_mut(&sub.peer);
+            let Some(node) = node.filter(|n| n.phase == Phase::Ready) else {
+                continue;
+            };
+            node.offers.push_back(Offer {
+                sub: sub.sub,
+                number,
+                overdue: true,
+            });
+            self.counters.redeliveries += 1;
+            let outstanding = self.handle_mut(number).and_then(|h| h.out.as_mut());
+            if let Some(owed) = outstanding.and_then(|out| out.owed_mut(sub)) {
+                owed.offered = now;
+            }
+        }
+    }
+
+    // Whether the subscription's oldest unsettled message was sent a period ago, and was not offered again within one.
+    fn is_stale(&self, outstanding: &Outstanding, owed: &outstanding::Owed, now: u64) -> bool {
+        let subscriber = self.subs.get(&owed.sub).filter(|s| s.deferred.is_none());
+        let Some(period) = subscriber.map(Subscriber::period) else {
+            return false;
+        };
+        if owed.sub.peer == PeerIx::LOCAL || now < owed.offered + period {
+            return false;
+        }
+        let Some((from, to)) = outstanding.unsettled(owed.sub) else {
+            return false;
+        };
+        let oldest = outstanding.spans(from, to).next();
+        oldest.is_some_and(|span| self.is_overdue(owed.sub, span, period, now))
+    }
+
+    /// Whether messages were sent to the subscription's node a period ago. What waits to be sent there shall not come another way, too.
+    pub(super) fn is_overdue(&self, sub: SubRef, span: &Span, period: u64, now: u64) -> bool {
+        let sent = self.sent_at(sub, span);
+        sent.is_some_and(|sent| now >= sent + period)
     }
 
     // Nodes that stayed away longer than messages are parked.
@@ -267,26 +283,3 @@ impl Publish {
 
 /// This part of the store is freed beyond the need when messages are given up, so that it is not done for every message.
 const EVICT_SHARE: usize = 16;
-
-// Whether the subscription's oldest unsettled message is older than a period, and was not offered again within one.
-fn is_stale(
-    outstanding: &Outstanding,
-    owed: &outstanding::Owed,
-    subs: &BTreeMap<SubRef, Subscriber>,
-    now: u64,
-) -> bool {
-    let Some(subscriber) = subs.get(&owed.sub).filter(|s| s.deferred.is_none()) else {
-        return false;
-    };
-    let period = u64::from(subscriber.redelivery.every_ms).max(100) * 1_000_000;
-    if owed.sub.peer == PeerIx::LOCAL || now < owed.offered + period {
-        return false;
-    }
-    let Some((from, to)) = outstanding.unsettled(owed.sub) else {
-        return false;
-    };
-    outstanding
-        .spans(from, to)
-        .next()
-        .is_some_and(|span| now >= span.accepted + period)
-}

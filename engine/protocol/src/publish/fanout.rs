@@ -321,7 +321,7 @@ impl Publish {
         let due = |node: &Node| {
             let link = links.link_mut(node.peer)?;
             let credit = node.credit.saturating_sub(node.sent_bytes);
-            let bytes = link.congestion.allowance(now).min(credit);
+            let bytes = link.stream_allowance(now).min(credit);
             let room = (bytes / stream.size as u64).min(node.window());
             let unsent = stream.head() - node.next;
             let turns = room.saturating_sub(unsent).div_ceil(large::TURN as u64);
@@ -368,7 +368,7 @@ impl Publish {
             };
             tx.store_run(link.addr, run);
             node.on_repaired(counter, run.bytes as u64, now);
-            link.congestion.on_sent(run.bytes as u64);
+            link.on_stream_sent(run.bytes as u64);
             self.counters.repairs += 1;
             link.counters.repairs += 1;
             link.counters.datagrams_out += 1;
@@ -389,7 +389,7 @@ impl Publish {
             if mutant(Mutant::CreditIgnored) {
                 credit = u64::MAX;
             }
-            let budget = link.congestion.allowance(now).min(credit);
+            let budget = link.stream_allowance(now).min(credit);
             let Some(run) = stream.run(node.next, node.window(), budget) else {
                 // Only pacing ends without a word from the other side.
                 node.paced_at = link.congestion.paced_until(now).unwrap_or(0);
@@ -400,7 +400,7 @@ impl Publish {
             }
             tx.store_run(link.addr, run);
             node.on_sent(run.to, run.bytes as u64, now);
-            link.congestion.on_sent(run.bytes as u64);
+            link.on_stream_sent(run.bytes as u64);
             self.counters.sent += run.to - run.from;
             self.counters.sent_bytes += run.bytes as u64;
             link.counters.datagrams_out += run.to - run.from;
@@ -434,21 +434,24 @@ impl Publish {
     // A node that holds up the others, that stands still, or that answers no heartbeat goes to catch-up.
     fn drop_behind(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
         let head = stream.head();
-        let (mut count, mut lagging) = (0, 0);
-        for node in stream.nodes.iter().filter(|n| n.standing != Standing::Out) {
-            count += 1;
-            lagging += u32::from(lags(stream, node));
+        // Nodes that do not lag, and those of them to which nothing is left to send.
+        let (mut others, mut starved) = (0, 0);
+        for node in stream.nodes.iter().filter(|n| n.is_live()) {
+            if !lags(stream, node) {
+                others += 1;
+                starved += u32::from(node.next == head);
+            }
         }
         let mut nodes = std::mem::take(&mut stream.nodes);
-        for node in nodes.iter_mut().filter(|n| n.standing != Standing::Out) {
-            // Others wait for it only a little; alone it waits for itself.
-            let held_up = lags(stream, node)
-                && if lagging < count && node.is_live() {
-                    now >= node.lagging_since(now) + limits::STREAM_HOLD
-                } else {
-                    now >= node.progress + limits::STREAM_STALL
-                };
-            if held_up || node.is_silent() {
+        for node in nodes.iter_mut().filter(|n| !n.is_out()) {
+            let lags = lags(stream, node);
+            // Others wait for it only a little. Of equal ones that are given all they can take one lags, too, but the others do not starve.
+            let holds = lags && node.is_live() && others > 0 && starved * 4 >= others * 3;
+            let held = node.hold_up(holds, now);
+            // Alone, or no slower than others, it waits for itself.
+            let is_behind = holds && held >= limits::STREAM_HOLD
+                || lags && now >= node.progress + limits::STREAM_STALL;
+            if is_behind || node.is_silent() {
                 self.part(node, head, links, now);
                 self.counters.behind += 1;
             }

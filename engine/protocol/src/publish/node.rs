@@ -97,8 +97,10 @@ pub(crate) struct Node {
     pub(crate) judge_at: u64,
     // Reordering window in ns beyond srtt/4.
     reorder: u64,
-    lagging_since: u64,
-    lagging_asked: u64,
+    // How long it has held up others in ns, whether it does, and since when that is so.
+    held: u64,
+    holds: bool,
+    holds_since: u64,
 }
 
 impl Node {
@@ -128,8 +130,9 @@ impl Node {
             unanswered: 0,
             judge_at: 0,
             reorder: 0,
-            lagging_since: 0,
-            lagging_asked: 0,
+            held: 0,
+            holds: false,
+            holds_since: 0,
         }
     }
 
@@ -181,14 +184,16 @@ impl Node {
         !self.is_live() || (self.floor == head && self.beat_at == 0 && self.paced_at == 0)
     }
 
-    /// Since when the node has been holding up others, asked at least every so often while it does.
-    pub(crate) fn lagging_since(&mut self, now: u64) -> u64 {
-        // A pause in the asking means that it had caught up.
-        if now > self.lagging_asked + LAG_PAUSE || self.lagging_since == 0 {
-            self.lagging_since = now;
-        }
-        self.lagging_asked = now;
-        self.lagging_since
+    /// Whether the node holds up others from now on. Returns for how long it has, in ns, less a third of the time in which it did not.
+    pub(crate) fn hold_up(&mut self, holds: bool, now: u64) -> u64 {
+        let passed = now.saturating_sub(self.holds_since);
+        self.held = if self.holds {
+            self.held + passed
+        } else {
+            self.held.saturating_sub(passed / FORGIVEN)
+        };
+        (self.holds, self.holds_since) = (holds, now);
+        self.held
     }
 
     /// The link ends: all below `head` may have come over it. What was sent to others of the stream opens at this node, too, and
@@ -454,8 +459,8 @@ impl Node {
 
 /// Least reordering window: the two sockets of a shard and a scheduler's slice reorder by as much.
 const MIN_REORDER: u64 = 1_000_000;
-/// A node not found lagging for this long has caught up in between, in ns.
-const LAG_PAUSE: u64 = 5_000_000;
+/// Time for which a node held up others is forgiven in so many times as much.
+const FORGIVEN: u64 = 3;
 /// Heartbeats without an answer: some 2.3 s of them on a short path, longer on others.
 const UNANSWERED_MAX: u32 = 8;
 const BEAT_MIN: u64 = 5_000_000;

@@ -12,6 +12,14 @@ use crate::ranges::RangeSet;
 /// Times without room that are told apart.
 const WAITS: usize = 4;
 
+/// What one subscription is owed by one publisher is to be told again: all of it, or what was sent a period ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) sub: u32,
+    pub(crate) number: u32,
+    pub(crate) overdue: bool,
+}
+
 /// One effective subscription, local or remote.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
@@ -58,6 +66,11 @@ impl Subscriber {
             self.waits.rotate_left(1);
             self.waits[WAITS - 1] = (since, now);
         }
+    }
+
+    /// How long a message waits for its acknowledgement before it is offered again, in ns.
+    pub(crate) fn period(&self) -> u64 {
+        u64::from(self.redelivery.every_ms).max(100) * 1_000_000
     }
 
     /// Since when the attempts of a message count that was first sent at `sent`; `None` while they do not.
@@ -165,8 +178,8 @@ pub(crate) struct Subscribing {
     pub(crate) untold: BTreeMap<(u32, u32, u64), Untold>,
     // Those that are queued for it, by the position in the channel at which they have arrived. With the link the queue would go.
     telling: VecDeque<(u64, Untold)>,
-    /// Subscriptions to offer again: (subscription, handle).
-    pub(crate) offers: VecDeque<(u32, u32)>,
+    /// What it is to be told again that it is owed.
+    pub(crate) offers: VecDeque<Offer>,
     /// Sessions of streams that are no more.
     pub(crate) closed: VecDeque<u64>,
     /// Publishers that are gone, which it is yet to hear of.

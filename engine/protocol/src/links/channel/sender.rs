@@ -170,6 +170,12 @@ impl Sender {
         self.lost > 0 || !self.open.is_empty() || self.unsent < self.end()
     }
 
+    /// Whether something would be sent if there were room for it on the path.
+    pub(crate) fn wants_room(&self) -> bool {
+        let may_send = self.unsent < self.base + self.size.window;
+        self.lost > 0 || may_send && (self.unsent < self.end() || self.is_worth_closing())
+    }
+
     /// The next chunk to send if it fits `allowance` bytes: a lost one first, then the next new one within the window.
     pub(crate) fn next(&mut self, allowance: u64) -> Option<u64> {
         let seq = self.first_lost().or_else(|| self.first_unsent(allowance))?;
@@ -342,13 +348,17 @@ impl Sender {
         if self.unsent >= self.base + self.size.window {
             return None;
         }
-        let is_full = self.open.len() + DIGEST_MIN > self.size.fill;
-        let is_worth = is_full || self.unsent - self.base < self.size.window / PARTIAL_SHARE;
         let fits = self.open.len() as u64 + OVERHEAD <= allowance;
-        if self.unsent == self.end() && !self.open.is_empty() && fits && is_worth {
+        if self.unsent == self.end() && fits && self.is_worth_closing() {
             self.close_open();
         }
         (self.unsent < self.end()).then_some(self.unsent)
+    }
+
+    fn is_worth_closing(&self) -> bool {
+        let is_full = self.open.len() + DIGEST_MIN > self.size.fill;
+        let is_early = self.unsent - self.base < self.size.window / PARTIAL_SHARE;
+        is_full || is_early && !self.open.is_empty()
     }
 
     /// Marks one chunk; `newest` becomes its sending if that was unambiguous and the latest of this acknowledgement.
