@@ -38,6 +38,30 @@ fn is_alive(figures: &Value, paths: &[&str]) {
 }
 
 #[test]
+fn shards_are_compared_with_the_first_number_of_them() {
+    let output = Command::new(env!("CARGO_BIN_EXE_shards"))
+        .args(["--shards", "1,2", "--seconds", "0.2", "--rounds", "1"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rate = |line: &str| {
+        line.split([':', ' '])
+            .find_map(|word| word.parse::<f64>().ok().filter(|_| word.contains('.')))
+    };
+    let rates: Vec<f64> = text.lines().filter_map(rate).collect();
+    assert!(
+        rates.len() == 2 && rates.iter().all(|rate| *rate > 0.0),
+        "{text}"
+    );
+    assert!(
+        text.lines().next().unwrap().ends_with("1.00 times"),
+        "{text}"
+    );
+}
+
+#[test]
 fn raw_and_gso_bring_datagrams_and_tell_both_sides_cpu() {
     let paths = [
         "/rate",
