@@ -21,7 +21,7 @@ use super::grant::Rights;
 use super::home::{Arrival, Here, Home};
 use super::limits::{
     CLIENTS_MAX, CONNECTION_WINDOW, FENCE_TIME, LOGIN_BYTES_MAX, LOGIN_TIME, LOGINS_MAX,
-    OUTPUT_SOFT,
+    VISITOR_OUTPUT,
 };
 use super::login::{Identity, Login, Step};
 use super::mail::Mailbox;
@@ -515,7 +515,7 @@ impl Visitor {
 
     /// Whether it leaves so much unread that nothing more is read from it.
     fn is_choked(&self) -> bool {
-        self.output.len() > OUTPUT_SOFT
+        self.output.len() > VISITOR_OUTPUT
     }
 
     /// Reads what is there, within bounds. `false`: the client is gone.

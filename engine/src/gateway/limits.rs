@@ -38,12 +38,16 @@ pub(crate) const PUBLISHER_WINDOW: u64 = 1 << 20;
 
 /// Input buffer of a connection that is idle, and the most that one read brings.
 pub(crate) const INPUT_BYTES: (usize, usize) = (16 << 10, 256 << 10);
+/// Bytes of answers that one who has not logged in, or only asks the control thread, may leave unread before more is read from it.
+pub(crate) const VISITOR_OUTPUT: usize = 1 << 20;
 /// Bytes that wait to be written to a client above which its subscriptions are told that there is no room. One message more is
 /// always taken, so that the largest fits.
-pub(crate) const OUTPUT_SOFT: usize = 1 << 20;
-/// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: what it reads at a
-/// time is no more than the rest.
-pub(crate) const OUTPUT_PRESSED: usize = OUTPUT_SOFT / 4;
+pub(crate) const OUTPUT_SOFT: usize = 4 << 20;
+/// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: the rest has room for what it reads
+/// at a time, also if that becomes [`GROWTH`] times as much.
+pub(crate) const OUTPUT_PRESSED: usize = 256 << 10;
+/// A small message that shares its datagram with those of other topics is so much longer as a frame, which names its topic.
+const GROWTH: usize = 7;
 /// Bytes that wait to be written above which no request is read: each may cause an answer. Messages alone never come
 /// that far, so that a client which only reads slowly is always heard.
 pub(crate) const OUTPUT_CHOKE: usize = OUTPUT_SOFT + MAX_FRAME;
@@ -79,5 +83,5 @@ pub(crate) const RETRY_NS: u64 = 1_000_000;
 const _: () = assert!(CONNECTION_WINDOW > 2 * MAX_FRAME as u64);
 // A whole frame with the head of a record fits half a link, which is what a drained ring takes for sure.
 const _: () = assert!(MAX_FRAME + 64 < LINK_BYTES / 2 && CONNECTION_WINDOW < LINK_BYTES as u64);
-const _: () = assert!(OUTPUT_PRESSED + SLOTS_DATA_MAX * SLOT_BYTES_GRO < OUTPUT_SOFT);
+const _: () = assert!(OUTPUT_PRESSED + GROWTH * SLOTS_DATA_MAX * SLOT_BYTES_GRO < OUTPUT_SOFT);
 const _: () = assert!(OUTPUT_CHOKE < OUTPUT_HARD && LOGINS_MAX < CLIENTS_MAX);

@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn a_full_buffer_refuses_but_an_empty_one_takes_any_message() {
         let mut out = subscribed(false);
-        let large = vec![0; OUTPUT_SOFT * 2];
+        let large = vec![0; OUTPUT_SOFT];
         assert_eq!(out.deliver(70, &message(0, &large)), Taken::Kept);
         assert_eq!(out.deliver(70, &message(1, b"x")), Taken::Full);
         assert!(!out.has_room());

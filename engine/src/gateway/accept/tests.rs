@@ -211,7 +211,7 @@ fn answers_that_a_client_does_not_read_stay_bounded() {
     while ask(&mut client, "") {
         asked += 1;
         reception.serve_visitors();
-        assert!(reception.visitors[0].output.len() <= OUTPUT_SOFT + 20_000);
+        assert!(reception.visitors[0].output.len() <= VISITOR_OUTPUT + 20_000);
     }
     // What was not read is served when the client reads again.
     let mut chunk = vec![0; 1 << 20];
