@@ -271,7 +271,7 @@ impl Peer {
 #[test]
 fn what_a_client_asks_without_reading_is_not_read_until_it_reads() {
     let node = Node::start();
-    // Each question is answered by 60 bytes and more; the daemon keeps 5 MiB, the kernel some.
+    // Each question is answered by 60 bytes and more; the daemon keeps 8 MiB, the kernel some.
     const MOST: usize = 400_000;
     let mut peer = node.client();
     let mut frame = Vec::new();

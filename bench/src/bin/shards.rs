@@ -41,10 +41,10 @@ struct Options {
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Runs of each number, by turns: medians and ranges are printed
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Percent of a core for each shard's thread [default: no bound]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100))]
     quota: Option<u32>,
 }
 
@@ -120,6 +120,12 @@ fn rate(options: &Options, shards: usize) -> Result<f64, Failure> {
     };
     let (began, before) = (Instant::now(), delivered());
     std::thread::sleep(Duration::from_secs_f64(options.seconds));
+    if let Some(idle) = counts
+        .iter()
+        .position(|count| count.load(Ordering::Relaxed) == 0)
+    {
+        return Err(format!("overlay shards-{idle}: nothing was delivered").into());
+    }
     let rate = (delivered() - before) as f64 / began.elapsed().as_secs_f64();
     publisher.shutdown();
     subscriber.shutdown();

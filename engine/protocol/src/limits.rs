@@ -15,7 +15,7 @@ pub const RETAIN_MIN: usize = 2 * MAX_MESSAGE_DEFAULT + 8 * CHUNK;
 pub const CHUNK: usize = 64 << 10;
 /// Replay window of a stream in datagrams: no node is sent a datagram further ahead of its floor.
 pub const STREAM_WINDOW: u64 = 8192;
-/// A node this far behind its stream's head goes to catch-up.
+/// A node this far behind its stream's head lags.
 pub const STREAM_BEHIND: u64 = STREAM_WINDOW / 2;
 /// Sealed datagrams that may wait for the slowest live node before publishers wait.
 pub const STREAM_BACKLOG: u64 = STREAM_WINDOW / 4;
@@ -27,7 +27,7 @@ pub const STREAM_WAITING: u64 = STREAM_BEHIND;
 /// How long the slowest of several live nodes may hold the others back, in ns: twice what a thread waits for a core that seven others
 /// want, which have it for 3 ms each.
 pub const STREAM_HOLD: u64 = 50_000_000;
-/// How long the only live node may make no progress before its messages go to catch-up, in ns.
+/// How long a node that lags may make no progress before its messages go to catch-up, in ns.
 pub const STREAM_STALL: u64 = 1_000_000_000;
 /// How long, at least, nothing of a stream must arrive at a node that is heard before its datagrams are held too large, in ns.
 pub const SIZE_STALL: u64 = 200_000_000;

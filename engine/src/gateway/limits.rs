@@ -46,7 +46,8 @@ pub(crate) const OUTPUT_SOFT: usize = 4 << 20;
 /// Bytes that wait to be written above which the shard may leave its data socket unread for a moment: the rest has room for what it reads
 /// at a time, also if that becomes [`GROWTH`] times as much.
 pub(crate) const OUTPUT_PRESSED: usize = 256 << 10;
-/// A small message that shares its datagram with those of other topics is so much longer as a frame, which names its topic.
+/// A small message that shares its datagram with those of other topics is so much longer as a frame, which names its topic: usually, for
+/// one subscription. What does not fit is fetched again.
 const GROWTH: usize = 7;
 /// Bytes that wait to be written above which no request is read: each may cause an answer. Messages alone never come
 /// that far, so that a client which only reads slowly is always heard.
@@ -56,6 +57,8 @@ pub(crate) const OUTPUT_CHOKE: usize = OUTPUT_SOFT + MAX_FRAME;
 /// bounds allow; gaps that adjoin are one. It holds for the connection and for its agent on each other shard; between them are
 /// [`LINK_BYTES`].
 pub(crate) const OUTPUT_HARD: usize = OUTPUT_CHOKE + (16 << 20);
+/// Written bytes are removed from the front of an output buffer when there are so many.
+pub(crate) const OUTPUT_DRAIN: usize = 1 << 20;
 /// An output buffer that is larger than this when it is empty is given back.
 pub(crate) const OUTPUT_KEEP: usize = 2 << 20;
 

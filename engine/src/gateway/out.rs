@@ -10,7 +10,9 @@ use tidings_wire::client::publish::{Accepted, OutcomeRange};
 use tidings_wire::client::subscribe::{self, DeliverKey, DeliverRun};
 use tidings_wire::client::{self, ErrorCode, HEAD_SIZE, Kind, RECORD_HEAD};
 
-use super::limits::{OUTPUT_CHOKE, OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_PRESSED, OUTPUT_SOFT};
+use super::limits::{
+    OUTPUT_CHOKE, OUTPUT_DRAIN, OUTPUT_HARD, OUTPUT_KEEP, OUTPUT_PRESSED, OUTPUT_SOFT,
+};
 use crate::gaps::Gaps;
 use crate::record::Gap;
 
@@ -198,7 +200,7 @@ impl Out {
             if self.bytes.capacity() > OUTPUT_KEEP {
                 self.bytes.shrink_to(OUTPUT_KEEP);
             }
-        } else if self.written > OUTPUT_SOFT {
+        } else if self.written > OUTPUT_DRAIN {
             self.bytes.drain(..self.written);
             self.written = 0;
         }

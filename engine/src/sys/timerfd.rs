@@ -1,5 +1,5 @@
 //! A timer as a descriptor, with nanosecond deadlines: both ways of waiting sleep on the same set of descriptors, and
-//! the executor's own timer wheel rounds to a millisecond, which is too coarse for acknowledgement delays of 200 us.
+//! the executor's own timer wheel rounds to a millisecond, which is too coarse for acknowledgement delays below one.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

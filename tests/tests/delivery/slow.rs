@@ -487,16 +487,15 @@ fn drop_oldest_keeps_the_newest() {
     }
 }
 
-// How many messages come to three subscribers in 2 s, one of which has a path so many percent as wide as the others', and how often a
-// node fell behind.
-fn beside_a_narrower_path(percent: u64) -> ([usize; 3], u64) {
-    let mut net = mesh_with(1, 4, |_, c| c.rcvbuf = 4 << 20);
-    let subs = [1, 2, 3].map(|n| (n, net.subscribe(n, "t", |_| {})));
+// How many messages come in 2 s to subscribers whose paths carry so many percent of 20 MB/s, and how often a node fell behind.
+fn over_paths_of<const N: usize>(percent: [u64; N]) -> ([usize; N], u64) {
+    let mut net = mesh_with(1, N + 1, |_, c| c.rcvbuf = 4 << 20);
+    let subs: [(usize, u32); N] =
+        std::array::from_fn(|at| (at + 1, net.subscribe(at + 1, "t", |_| {})));
     for (n, sub) in subs {
         effective(&mut net, n, sub);
-        let share = if n == 3 { percent } else { 100 };
         let rule = Rule {
-            rate: Some((200_000 * share, 8 << 20)),
+            rate: Some((200_000 * percent[n - 1], 8 << 20)),
             ..Rule::GOOD
         };
         net.one_way(0, n, rule);
@@ -515,13 +514,17 @@ fn beside_a_narrower_path(percent: u64) -> ([usize; 3], u64) {
 #[test]
 fn a_node_as_fast_as_others_is_waited_for_and_a_much_slower_one_is_not() {
     for percent in [100, 95] {
-        let (got, behind) = beside_a_narrower_path(percent);
+        let (got, behind) = over_paths_of([100, 100, percent]);
         assert!(behind == 0, "{percent} %: {behind} times, {got:?}");
         assert!(got.iter().all(|got| *got > 30_000), "{percent} %: {got:?}");
     }
-    let (got, behind) = beside_a_narrower_path(30);
+    let (got, behind) = over_paths_of([100, 100, 30]);
     assert!(behind > 0, "{got:?}");
     assert!(got[..2].iter().all(|got| *got > 30_000), "{got:?}");
+    // Two that are as slow as one another do not excuse each other for long.
+    let (got, behind) = over_paths_of([100, 100, 10, 10]);
+    assert!(behind > 1, "{got:?}");
+    assert!(got[..2].iter().all(|got| *got > 20_000), "{got:?}");
 }
 
 #[test]

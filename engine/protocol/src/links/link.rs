@@ -22,7 +22,7 @@ use super::session::{Folded as FoldedSession, Session, Sessions};
 use super::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
-/// PAIR datagrams a second to one peer, and how many at once: a control socket of the usual size holds these of two peers.
+/// PAIR datagrams a second to one peer, and how many at once: a control socket of the usual size holds these of two peers, most being small.
 const PAIR_RATE: u64 = 8000;
 const PAIR_BURST: u64 = 200;
 /// A chunk's head inside a datagram's body.
@@ -105,8 +105,10 @@ pub(crate) struct Link {
     /// The last PAIR datagram had no room left for the chunk that waits: it goes first in the next.
     pub(super) chunk_first: bool,
     pub(crate) bulk: Channel,
-    /// What streams sent while chunks of `bulk` waited for room: they get as much before streams get more.
+    /// What streams sent while chunks of `bulk` waited for room: these get as much before streams send more that is new.
     pub(super) owed_to_bulk: u64,
+    /// The largest datagram of a stream for which there was no room in this flush: `bulk` leaves it that much when it is not its turn.
+    pub(super) stream_waits: u64,
     pub(crate) sessions: Sessions,
     pub(crate) path: Path,
     pub(crate) loose: Loose,
@@ -194,6 +196,7 @@ impl Link {
             chunk_first: false,
             bulk,
             owed_to_bulk: 0,
+            stream_waits: 0,
             sessions: Sessions::new(session),
             path,
             loose: Loose::default(),
@@ -211,7 +214,21 @@ impl Link {
     /// and whose turn it is. Else a stream that is given all it can take would keep catch-up and tables waiting for ever.
     pub(crate) fn stream_allowance(&mut self, now: u64) -> u64 {
         let all = self.congestion.allowance(now);
-        all.saturating_sub(self.owed_to_bulk)
+        all.saturating_sub(self.owed_to_bulk.min(self.bulk.tx.queued_on_path()))
+    }
+
+    /// A datagram of a stream of so many bytes found no room.
+    pub(crate) fn note_stream_waits(&mut self, bytes: u64) {
+        self.stream_waits = self.stream_waits.max(bytes);
+    }
+
+    /// Bytes of the bulk channel that may be sent now.
+    pub(super) fn bulk_allowance(&mut self, now: u64) -> u64 {
+        let all = self.congestion.allowance(now);
+        if self.owed_to_bulk > 0 {
+            return all;
+        }
+        all.saturating_sub(self.stream_waits)
     }
 
     /// A datagram of a stream went out, or several, of so many bytes in all.

@@ -185,7 +185,11 @@ impl Link {
     }
 
     fn send_bulk(&mut self, now: u64, tx: &mut Tx) {
-        while let Some(seq) = self.bulk.tx.next(self.congestion.allowance(now)) {
+        loop {
+            let allowance = self.bulk_allowance(now);
+            let Some(seq) = self.bulk.tx.next(allowance) else {
+                break;
+            };
             let session = self.sessions.used();
             let chunk = self.bulk.tx.chunk(seq);
             tx.datagram(
@@ -207,6 +211,7 @@ impl Link {
             self.bulk.tx.sent(seq, now, Some(&mut self.congestion));
             self.known.last_used = now;
         }
+        self.stream_waits = 0;
         if !self.bulk.tx.wants_room() {
             self.owed_to_bulk = 0;
         }

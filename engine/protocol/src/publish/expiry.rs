@@ -103,13 +103,13 @@ impl Publish {
         for &number in &self.active {
             if let Some(outstanding) = self.handle(number).and_then(|h| h.out.as_ref()) {
                 let subs = outstanding.subs();
-                let over = subs.filter(|owed| self.is_stale(outstanding, owed, now));
+                let told = subs.filter(|owed| self.is_ready(owed.sub.peer));
+                let over = told.filter(|owed| self.is_stale(outstanding, owed, now));
                 stale.extend(over.map(|owed| (number, owed.sub)));
             }
         }
         for (number, sub) in stale {
-            let node = self.nodes.get_mut(&sub.peer);
-            let Some(node) = node.filter(|n| n.phase == Phase::Ready) else {
+            let Some(node) = self.nodes.get_mut(&sub.peer) else {
                 continue;
             };
             node.offers.push_back(Offer {
@@ -123,6 +123,11 @@ impl Publish {
                 owed.offered = now;
             }
         }
+    }
+
+    fn is_ready(&self, peer: PeerIx) -> bool {
+        let node = self.nodes.get(&peer);
+        node.is_some_and(|node| node.phase == Phase::Ready)
     }
 
     // Whether the subscription's oldest unsettled message was sent a period ago, and was not offered again within one.

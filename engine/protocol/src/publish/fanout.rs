@@ -391,6 +391,10 @@ impl Publish {
             }
             let budget = link.stream_allowance(now).min(credit);
             let Some(run) = stream.run(node.next, node.window(), budget) else {
+                let len = stream.len_of(node.next);
+                if node.window() > 0 && credit >= len {
+                    link.note_stream_waits(len);
+                }
                 // Only pacing ends without a word from the other side.
                 node.paced_at = link.congestion.paced_until(now).unwrap_or(0);
                 return;
@@ -434,10 +438,11 @@ impl Publish {
     // A node that holds up the others, that stands still, or that answers no heartbeat goes to catch-up.
     fn drop_behind(&mut self, stream: &mut Stream, links: &mut Links, now: u64) {
         let head = stream.head();
-        // Nodes that do not lag, and those of them to which nothing is left to send.
+        // Nodes for which little waits, and those of them to which nothing is left to send. One for which much waits may be as slow as
+        // the slowest.
         let (mut others, mut starved) = (0, 0);
         for node in stream.nodes.iter().filter(|n| n.is_live()) {
-            if !lags(stream, node) {
+            if !lags(stream, node) && !stream.has_backlog(node, 2) {
                 others += 1;
                 starved += u32::from(node.next == head);
             }
@@ -459,7 +464,7 @@ impl Publish {
         stream.nodes = nodes;
     }
 
-    /// When a heartbeat is due, or a lagging node must be looked at again.
+    /// When a heartbeat is due, something is to be judged lost, or pacing lets more go.
     pub(crate) fn fanout_deadline(&self) -> Option<u64> {
         let nodes = self
             .streams

@@ -186,7 +186,8 @@ impl Node {
 
     /// Whether the node holds up others from now on. Returns for how long it has, in ns, less a third of the time in which it did not.
     pub(crate) fn hold_up(&mut self, holds: bool, now: u64) -> u64 {
-        let passed = now.saturating_sub(self.holds_since);
+        // A pause in the asking is the publisher's own: nobody could be sent anything.
+        let passed = now.saturating_sub(self.holds_since).min(ASKED_EVERY);
         self.held = if self.holds {
             self.held + passed
         } else {
@@ -459,6 +460,8 @@ impl Node {
 
 /// Least reordering window: the two sockets of a shard and a scheduler's slice reorder by as much.
 const MIN_REORDER: u64 = 1_000_000;
+/// While nodes are sent to, they are looked at at least so often, in ns, if this node gets a core.
+const ASKED_EVERY: u64 = 10_000_000;
 /// Time for which a node held up others is forgiven in so many times as much.
 const FORGIVEN: u64 = 3;
 /// Heartbeats without an answer: some 2.3 s of them on a short path, longer on others.
@@ -529,6 +532,19 @@ mod tests {
             runs(word, |a, b| (a..b).for_each(|bit| built |= 1 << bit));
             assert_eq!(built, word);
         }
+    }
+
+    #[test]
+    fn time_for_which_others_are_held_up_adds_up_and_is_forgiven() {
+        let mut node = live(1);
+        assert_eq!(node.hold_up(true, 100 * MS), 0);
+        assert_eq!(node.hold_up(true, 104 * MS), 4 * MS);
+        assert_eq!(node.hold_up(false, 107 * MS), 7 * MS);
+        assert_eq!(node.hold_up(true, 110 * MS), 6 * MS);
+        // The publisher itself did nothing for a while.
+        assert_eq!(node.hold_up(true, 210 * MS), 16 * MS);
+        assert_eq!(node.hold_up(false, 215 * MS), 21 * MS);
+        assert_eq!(node.hold_up(false, 217 * MS), 21 * MS - 2 * MS / FORGIVEN);
     }
 
     #[test]

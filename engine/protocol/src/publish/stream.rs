@@ -162,11 +162,17 @@ impl Stream {
 
     /// Whether more is sealed that the node was not yet sent than shall wait for it.
     pub(crate) fn is_backlogged(&self, node: &Node) -> bool {
+        self.has_backlog(node, 1)
+    }
+
+    /// Whether as much waits for the node as may, divided by `by`.
+    pub(crate) fn has_backlog(&self, node: &Node, by: u32) -> bool {
         let bytes = match self.entry(node.next) {
             Some(first) => self.logged.wrapping_sub(first.before),
             None => 0,
         };
-        self.head() - node.next >= limits::STREAM_BACKLOG || bytes >= limits::STREAM_BACKLOG_BYTES
+        self.head() - node.next >= limits::STREAM_BACKLOG / u64::from(by)
+            || bytes >= limits::STREAM_BACKLOG_BYTES / by
     }
 
     /// Whether too many datagrams of large messages wait.

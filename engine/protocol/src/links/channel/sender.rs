@@ -155,6 +155,11 @@ impl Sender {
         self.queued
     }
 
+    /// Bytes that all of it takes on the path, at most.
+    pub(crate) fn queued_on_path(&self) -> u64 {
+        self.queued as u64 + OVERHEAD * (self.chunks.len() as u64 + 1)
+    }
+
     /// Bytes of digests that fit the queue.
     pub(crate) fn room(&self) -> usize {
         self.size.queue.saturating_sub(self.queued)
