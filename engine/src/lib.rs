@@ -109,4 +109,7 @@ pub use tidings_protocol::{
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]
-pub use tidings_wire::{Boot, KeyRecord, Keyring, NodeId, OverlayId, Suite, digest::MemberState};
+pub use tidings_wire::{
+    Boot, KeyRecord, Keyring, NodeId, OverlayId, Suite,
+    digest::{MemberState, Payload},
+};

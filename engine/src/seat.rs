@@ -42,7 +42,8 @@ impl Seat<'_> {
     }
 
     /// Accepts several messages of one publisher, as [`Seat::publish`] would each: `publish` is given what takes them. Where no
-    /// subscription is local, what fits into a datagram costs less so. As in `publish`, deliveries and events of this very
+    /// subscription is local, what fits into a datagram costs less so, and least where messages are written straight into it
+    /// ([`Batch::publish_with`]). As in `publish`, deliveries and events of this very
     /// session may be told meanwhile: hold no borrow of what they need.
     pub fn publish_batch<R>(
         &mut self,

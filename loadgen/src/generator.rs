@@ -29,6 +29,10 @@ pub struct Generator {
     topic: usize,
     word: u64,
     due: u64,
+    /// The due time that it carries.
+    stamped: u64,
+    /// At this time the next message is due as the last one was.
+    holds_at: u64,
     last_made: bool,
     lag: Times,
 }
@@ -66,6 +70,8 @@ impl Generator {
             topic: 0,
             word: stamp::word(first_stream, 0),
             due: 0,
+            stamped: 0,
+            holds_at: 0,
             last_made: false,
             lag: Times::new(),
         }
@@ -82,23 +88,46 @@ impl Generator {
         if self.last_made {
             return Next::Over;
         }
+        if self.holds_at == now {
+            return Next::Message { topic: self.topic };
+        }
         let (due, counts, last) = match self.schedule.due(self.count, now) {
             Due::Now { at, counts } => (at, counts, false),
             Due::At(at) => return Next::At(at),
             // After the last that counts goes one that says so.
             Due::Never => (0, false, true),
         };
-        let stamped = if counts { due } else { 0 };
-        stamp::write(self.word, last, stamped, &mut self.payload);
+        self.stamped = if counts { due } else { 0 };
         self.due = due;
         self.last_made = last;
+        if self.schedule.is_flat_out() && !last {
+            self.holds_at = now;
+        }
         Next::Message { topic: self.topic }
     }
 
     /// The message that was last given by [`Generator::next`].
     #[inline]
-    pub fn payload(&self) -> &[u8] {
-        &self.payload[..self.len]
+    pub fn payload(&mut self) -> &[u8] {
+        let payload = &mut self.payload[..self.len];
+        stamp::write(self.word, self.last_made, self.stamped, payload);
+        payload
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.len
+    }
+
+    /// Writes that message part by part. To systems that take it so this is faster than [`Generator::payload`]: there the stamp,
+    /// just written in words, is copied by wider loads, which wait until it has left the processor's store buffer.
+    #[inline]
+    pub fn write(&self, mut put: impl FnMut(&[u8])) {
+        let stamp = stamp::bytes(self.word, self.last_made, self.stamped);
+        let stamped = stamp::stamped(self.len);
+        put(&stamp[..stamped]);
+        put(&self.payload[stamped..self.len]);
     }
 
     /// That message was accepted at `now`.
@@ -166,8 +195,12 @@ mod tests {
         let mut made = Vec::new();
         while made.len() < count {
             assert!(matches!(generator.next(2), Next::Message { .. }));
-            let stamp = Stamp::read(generator.payload()).unwrap();
-            made.push((stamp.stream, stamp.number, generator.payload().len()));
+            let mut place = Vec::new();
+            generator.write(|part| place.extend_from_slice(part));
+            assert_eq!(place.len(), generator.bytes());
+            assert_eq!(place, generator.payload());
+            let stamp = Stamp::read(&place).unwrap();
+            made.push((stamp.stream, stamp.number, place.len()));
             generator.taken(2);
         }
         assert_eq!(generator.news(), count as u64);

@@ -56,6 +56,11 @@ impl Schedule {
         self.is_closed
     }
 
+    /// Whether messages are due whenever there is room for them.
+    pub(crate) fn is_flat_out(&self) -> bool {
+        self.rate.is_none()
+    }
+
     /// When the first message is due.
     pub fn start(&self) -> u64 {
         self.start

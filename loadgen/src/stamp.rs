@@ -40,10 +40,28 @@ pub(crate) fn unword(word: u64) -> (usize, u64) {
 /// Word, with the mark if it is the last, and due time into a payload.
 #[inline]
 pub(crate) fn write(word: u64, last: bool, due: u64, payload: &mut [u8]) {
+    let stamp = bytes(word, last, due);
+    let len = stamped(payload.len());
+    payload[..len].copy_from_slice(&stamp[..len]);
+}
+
+/// The bytes of word, with the mark if it is the last, and due time.
+#[inline]
+pub(crate) fn bytes(word: u64, last: bool, due: u64) -> [u8; STAMP_DUE_BYTES] {
     let word = if last { word | LAST } else { word };
-    payload[..STAMP_BYTES].copy_from_slice(&word.to_le_bytes());
-    if let Some(room) = payload.get_mut(STAMP_BYTES..STAMP_DUE_BYTES) {
-        room.copy_from_slice(&due.to_le_bytes());
+    let mut bytes = [0; STAMP_DUE_BYTES];
+    bytes[..STAMP_BYTES].copy_from_slice(&word.to_le_bytes());
+    bytes[STAMP_BYTES..].copy_from_slice(&due.to_le_bytes());
+    bytes
+}
+
+/// How many of [`bytes`] stand in a payload of this length.
+#[inline]
+pub(crate) fn stamped(payload: usize) -> usize {
+    if payload < STAMP_DUE_BYTES {
+        STAMP_BYTES
+    } else {
+        STAMP_DUE_BYTES
     }
 }
 

@@ -466,14 +466,18 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_following_message_is_encoded_as_a_writer_does(handle: u32, payload in vec(any::<u8>(), 0..200)) {
+    fn a_following_message_is_encoded_as_a_writer_does(handle: u32, payload in vec(any::<u8>(), 0..200), parted: usize) {
         let message = Message { head: Head::default(), handle: handle.into() };
         let mut body = [0xff; 256];
         let mut writer = Writer::new(&mut body);
         prop_assert!(writer.put_tail(&message, &[&payload]));
         let len = writer.len();
         let mut other = vec![0xff; len.next_multiple_of(8)];
-        Message::encode_following(handle, &payload, &mut other);
+        let mut place = Message::encode_following(handle, payload.len(), &mut other);
+        let (first, second) = payload.split_at(parted % (payload.len() + 1));
+        place.put(first);
+        prop_assert_eq!(place.left(), second.len());
+        place.put(second);
         prop_assert_eq!(&body[..len], &other[..len]);
         prop_assert!(other[len..].iter().all(|byte| *byte == 0));
     }

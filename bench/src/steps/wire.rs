@@ -223,7 +223,8 @@ impl Step for Encode {
         let place = 8 + self.payload.len().next_multiple_of(8);
         for _ in 0..DATAGRAMS {
             for place in black_box(&mut self.body).chunks_exact_mut(place) {
-                Message::encode_following(HANDLE, black_box(&self.payload), place);
+                let payload = black_box(&*self.payload);
+                Message::encode_following(HANDLE, payload.len(), place).put(payload);
             }
         }
     }

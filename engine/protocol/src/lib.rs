@@ -35,4 +35,4 @@ pub use members::MemberCounters;
 pub use publish::PublishCounters;
 pub use receive::ReceiveCounters;
 pub use receive::run::Run;
-pub use tidings_wire::digest::MemberState;
+pub use tidings_wire::digest::{MemberState, Payload};

@@ -564,8 +564,20 @@ impl Net {
                 }
             } else {
                 let mut batch = core.batch(now, handle, seen);
-                for payload in payloads {
-                    if !enter(batch.publish(payload), payload) {
+                for (at, payload) in payloads.enumerate() {
+                    // By either way, the second without writing the zeros at the end.
+                    let accepted = if at % 2 == 0 {
+                        batch.publish(payload)
+                    } else {
+                        let end = payload.iter().rposition(|byte| *byte != 0);
+                        let (first, rest) = payload[..end.map_or(0, |at| at + 1)]
+                            .split_at(end.map_or(0, |at| at / 2));
+                        batch.publish_with(payload.len(), |place| {
+                            place.put(first);
+                            place.put(rest);
+                        })
+                    };
+                    if !enter(accepted, payload) {
                         break;
                     }
                 }

@@ -1,8 +1,13 @@
 //! Several messages of one publisher: for as many as fit into a datagram everything is looked up once.
 
 use super::*;
+use tidings_wire::digest::Payload;
+
 use crate::event::{Accepted, PublishError};
 use crate::publish::following::Following;
+
+/// A draft as large as this keeps its memory.
+const DRAFT_KEPT: usize = 64 << 10;
 
 /// Messages of one publisher, taken one after the other: see [`Core::batch`].
 pub struct Batch<'a> {
@@ -18,16 +23,66 @@ impl Batch<'_> {
     /// Takes a message, as [`Core::publish`] does.
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<Accepted, PublishError> {
-        if let Some(following) = &mut self.following
-            && let Some(accepted) = self.core.publish.put_following(following, payload)
-        {
-            self.accepted += 1;
+        if let Some((mut place, accepted)) = self.follow(payload.len()) {
+            place.put(payload);
             return Ok(accepted);
         }
         self.publish_next(payload)
     }
 
+    /// Takes a message of `bytes` bytes that `write` writes, part by part, straight to where it is sent from; what it leaves out is
+    /// zero. It may be called though the message is refused then.
+    #[inline]
+    pub fn publish_with(
+        &mut self,
+        bytes: usize,
+        write: impl FnOnce(&mut Payload<'_>),
+    ) -> Result<Accepted, PublishError> {
+        // Only the first message of a datagram is written elsewhere and copied.
+        let mut draft = Vec::new();
+        let (mut place, accepted) = match self.follow(bytes) {
+            Some((place, accepted)) => (place, Some(accepted)),
+            None => {
+                draft = self.take_draft(bytes)?;
+                (Payload::new(&mut draft), None)
+            }
+        };
+        write(&mut place);
+        place.finish();
+        match accepted {
+            Some(accepted) => Ok(accepted),
+            None => self.publish_draft(draft),
+        }
+    }
+
+    // A place behind the last message.
+    #[inline]
+    fn follow(&mut self, bytes: usize) -> Option<(Payload<'_>, Accepted)> {
+        self.following.as_mut()?.put(bytes)
+    }
+
+    fn take_draft(&mut self, bytes: usize) -> Result<Vec<u8>, PublishError> {
+        let limit = self.core.publish.max_message();
+        if bytes > limit {
+            return Err(PublishError::TooLarge { limit });
+        }
+        let mut draft = std::mem::take(&mut self.core.draft);
+        draft.clear();
+        draft.resize(bytes, 0);
+        Ok(draft)
+    }
+
+    #[inline(never)] // or what every message needs is not inlined
+    fn publish_draft(&mut self, draft: Vec<u8>) -> Result<Accepted, PublishError> {
+        let accepted = self.publish_next(&draft);
+        if draft.len() <= DRAFT_KEPT {
+            self.core.draft = draft;
+        }
+        accepted
+    }
+
     // The message goes the whole way, and those behind it follow it.
+    #[inline(never)]
     fn publish_next(&mut self, payload: &[u8]) -> Result<Accepted, PublishError> {
         self.enter();
         let accepted = self
@@ -41,12 +96,14 @@ impl Batch<'_> {
 
     /// How many it has taken.
     pub fn accepted(&self) -> u64 {
-        self.accepted
+        let following = self.following.as_ref().map_or(0, Following::count);
+        self.accepted + u64::from(following)
     }
 
     fn enter(&mut self) {
         if let Some(following) = self.following.take() {
-            self.core.publish.enter(&following, self.now);
+            self.accepted += u64::from(following.count());
+            self.core.publish.enter(following, self.now);
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Core {
     // The generation that the owner was told to persist.
     told_generation: Option<u64>,
     refusals: Refusals,
+    // A message that could not be written straight to where it goes.
+    draft: Vec<u8>,
 }
 
 impl Core {
@@ -129,6 +131,7 @@ impl Core {
             farewell: None,
             told_generation: config_generation,
             refusals: Refusals::default(),
+            draft: Vec::new(),
         }
     }
 

@@ -24,11 +24,16 @@ impl Publish {
                 limit: self.max_message,
             });
         }
-        if let Some(mut following) = self.following(number, tables.epoch())
-            && let Some(accepted) = self.put_following(&mut following, payload)
-        {
-            self.enter(&following, now);
-            return Ok(accepted);
+        if let Some(mut following) = self.following(number, tables.epoch()) {
+            let place = following.put(payload.len());
+            let accepted = place.map(|(mut place, accepted)| {
+                place.put(payload);
+                accepted
+            });
+            self.enter(following, now);
+            if let Some(accepted) = accepted {
+                return Ok(accepted);
+            }
         }
         self.publish_anew(number, payload, tables, sealing, receive, now, out)
     }

@@ -248,6 +248,11 @@ impl Publish {
         })
     }
 
+    /// Largest message in bytes.
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
     /// The bytes of a run that [`Publish::flush`] planned.
     pub(crate) fn run_bytes(&self, run: &stream::StoreRun) -> &[u8] {
         self.store.run(run.place, run.bytes)

@@ -29,8 +29,8 @@ const MESSAGE: usize = size_of::<Message>();
 const SEQ: usize = size_of::<u64>();
 
 /// Bytes of a MESSAGE record, padding included.
-pub(crate) fn message_len(payload: &[u8], stated: bool) -> usize {
-    (MESSAGE + if stated { SEQ } else { 0 } + payload.len()).next_multiple_of(8)
+pub(crate) fn message_len(bytes: usize, stated: bool) -> usize {
+    (MESSAGE + if stated { SEQ } else { 0 } + bytes + 7) & !7
 }
 
 /// Largest payload that is sent whole in datagrams of `size` bytes.
@@ -48,7 +48,7 @@ impl Record<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Record::Define { topic, .. } => (size_of::<Define>() + topic.len()).next_multiple_of(8),
-            Record::Message { seq, payload, .. } => message_len(payload, seq.is_some()),
+            Record::Message { seq, payload, .. } => message_len(payload.len(), seq.is_some()),
             Record::Fragment { part, .. } => {
                 (size_of::<Fragment>() + part.len()).next_multiple_of(8)
             }

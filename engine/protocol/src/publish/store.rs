@@ -176,6 +176,17 @@ impl Store {
         &mut self.chunk_mut(place.chunk).bytes[place.range()]
     }
 
+    /// The bytes of a chunk that is written to, until [`Store::give_back`]: it has none meanwhile.
+    #[inline]
+    pub(crate) fn lend(&mut self, ix: ChunkIx) -> Box<[u8]> {
+        std::mem::take(&mut self.chunk_mut(ix).bytes)
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&mut self, ix: ChunkIx, bytes: Box<[u8]>) {
+        self.chunk_mut(ix).bytes = bytes;
+    }
+
     /// A run of `bytes` bytes from `place` on: several adjoining datagrams.
     pub(crate) fn run(&self, place: Place, bytes: usize) -> &[u8] {
         &self.chunk(place.chunk).bytes[place.offset as usize..place.offset as usize + bytes]

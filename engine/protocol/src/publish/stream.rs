@@ -231,7 +231,7 @@ impl Stream {
                 seq: from,
                 topic,
             };
-            let with = record.len() + record::message_len(append.payload, true);
+            let with = record.len() + record::message_len(append.payload.len(), true);
             if self.open.is_some_and(|o| o.used + with > o.room) {
                 // The definition and what it defines stay together.
                 self.close(store, true);
@@ -265,9 +265,9 @@ impl Stream {
     }
 
     /// Messages were put there, up to `end`: of `last` publisher, whose next number that is.
-    pub(crate) fn extend(&mut self, end: Place, last: (u32, u64), owed: u32, now: u64) {
+    pub(crate) fn extend(&mut self, end: usize, last: (u32, u64), owed: u32, now: u64) {
         if let Some(open) = &mut self.open {
-            open.used = usize::from(end.offset) - open.offset;
+            open.used = end - open.offset;
             open.owed += owed;
             open.last = Some(last);
             self.used_at = now;
@@ -302,7 +302,8 @@ impl Stream {
         } = append;
         let next = (handle, seq + 1);
         if self.open.is_some_and(|o| {
-            o.last == Some((handle, seq)) && o.used + record::message_len(payload, false) <= o.room
+            o.last == Some((handle, seq))
+                && o.used + record::message_len(payload.len(), false) <= o.room
         }) {
             return self.put(
                 store,

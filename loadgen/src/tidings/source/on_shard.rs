@@ -114,11 +114,15 @@ impl Publishing {
         // Batches are of one publisher, which here is one topic.
         let (verdict, owed) = if handles.len() == 1 {
             seat.publish_batch(first, |batch| {
-                self.fill(generator, |_, payload| batch.publish(payload))
+                self.fill(generator, |_, generator| {
+                    batch.publish_with(generator.bytes(), |place| {
+                        generator.write(|part| place.put(part))
+                    })
+                })
             })
         } else {
-            self.fill(generator, |topic, payload| {
-                seat.publish(handles[topic], payload)
+            self.fill(generator, |topic, generator| {
+                seat.publish(handles[topic], generator.payload())
             })
         };
         // Told once for all of them: an atomic addition costs as much as publishing.
@@ -134,7 +138,7 @@ impl Publishing {
     fn fill(
         &self,
         generator: &mut Generator,
-        mut publish: impl FnMut(usize, &[u8]) -> Result<Accepted, PublishError>,
+        mut publish: impl FnMut(usize, &mut Generator) -> Result<Accepted, PublishError>,
     ) -> (Verdict, u64) {
         let now = clock::now();
         self.next.set(Some(now));
@@ -151,7 +155,7 @@ impl Publishing {
                     break;
                 }
             };
-            match publish(topic, generator.payload()) {
+            match publish(topic, generator) {
                 Ok(accepted) => {
                     generator.taken(now);
                     owed += u64::from(accepted.owed);

@@ -20,16 +20,16 @@ impl Message {
     /// one above that record's, or what its DEFINE says comes next.
     pub const SEQ: u8 = 1;
 
-    /// Encodes a message without a number of its own into `place`, which is as long as fixed part, payload and padding to the
-    /// next multiple of 8.
+    /// Encodes a message without a number of its own, of `bytes` bytes, into `place`, which is as long as fixed part, payload
+    /// and padding to the next multiple of 8. The payload is the caller's to write.
     ///
     /// # Panics
     /// If it is not, or if the digest would be too long to state its length.
     #[inline]
-    pub fn encode_following(handle: u32, payload: &[u8], place: &mut [u8]) {
-        let len = size_of::<Self>() + payload.len();
+    pub fn encode_following(handle: u32, bytes: usize, place: &mut [u8]) -> Payload<'_> {
+        let len = size_of::<Self>() + bytes;
         assert!(
-            place.len() == len.next_multiple_of(8) && len <= MAX_DIGEST,
+            place.len() == (len + 7) & !7 && len <= MAX_DIGEST,
             "a place of its length"
         );
         let head = Head {
@@ -45,11 +45,47 @@ impl Message {
             }
             .as_bytes(),
         );
-        let (body, padding) = rest.split_at_mut(payload.len());
-        copy(body, payload);
+        let (payload, padding) = rest.split_at_mut(bytes);
         // A call of no length would be one all the same.
         if !padding.is_empty() {
             padding.fill(0);
+        }
+        Payload(payload)
+    }
+}
+
+/// Where a message's payload goes, written one part after the other.
+#[derive(Debug)]
+pub struct Payload<'a>(&'a mut [u8]);
+
+impl<'a> Payload<'a> {
+    /// A payload of the length of `place`.
+    pub fn new(place: &'a mut [u8]) -> Self {
+        Self(place)
+    }
+
+    /// Bytes that are still to be written.
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Panics
+    /// If there are more than are [left](Self::left).
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let place = std::mem::take(&mut self.0);
+        let (next, rest) = place.split_at_mut(bytes.len());
+        copy(next, bytes);
+        self.0 = rest;
+    }
+
+    /// Nothing more is written: what is left becomes zero, for what lay there before is nobody's business.
+    #[inline]
+    pub fn finish(self) {
+        if !self.0.is_empty() {
+            self.0.fill(0);
         }
     }
 }

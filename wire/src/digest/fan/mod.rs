@@ -6,4 +6,4 @@ mod message;
 
 pub use define::{Define, DefineView};
 pub use fragment::{Fragment, FragmentView};
-pub use message::{Message, MessageView};
+pub use message::{Message, MessageView, Payload};
