@@ -1,6 +1,6 @@
 //! Every bound of this crate, with the sum that justifies it. Read by all modules; changes nothing at run time.
 
-pub use tidings_protocol::limits::DATAGRAM_MAX;
+pub use tidings_protocol::limits::{DATAGRAM_MAX, GSO_BYTES_MAX, GSO_SEGMENTS_MAX};
 
 /// Shards of one node. 16 sockets pairs and one hello socket stay far below a reuseport group's practical size, and the
 /// mesh of queues grows with the square: 16 x 15 rings.
@@ -41,10 +41,6 @@ pub const BUSY_NS: u64 = SECOND_NS;
 
 /// Messages of one `sendmmsg`.
 pub const SEND_BATCH_MAX: usize = 64;
-/// Segments of one GSO send. Kernels before 6.9 stop at 64.
-pub const GSO_SEGMENTS_MAX: usize = 64;
-/// Bytes of one GSO send: the largest IPv4 UDP payload is 65,507; some room is left for options.
-pub const GSO_BYTES_MAX: usize = 65_000;
 /// Routes on which segmentation offload is remembered as broken; the oldest gives way.
 pub const GSO_OFF_ROUTES_MAX: usize = 64;
 /// How long segmentation offload stays off on a route that refused it.

@@ -6,11 +6,11 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 use tidings_bench::cost::load::Load;
 use tidings_bench::cost::{Kernel, Model, Times, criterion};
-use tidings_bench::floor::gso::Gso;
+use tidings_bench::floor::gso::{Gso, RING};
 use tidings_bench::floor::options::Measure;
 use tidings_bench::floor::report::median;
 use tidings_bench::print::line;
-use tidings_bench::steps::SIZES;
+use tidings_bench::steps::{DATAGRAM, SIZES};
 
 /// What criterion is to time: all but hops and whole exchanges, which the model does not need.
 const STEPS: &str =
@@ -129,6 +129,8 @@ fn load(options: &Options, release: &Path, size: usize) -> Result<Load, String> 
     let output = Command::new(&program)
         .args(["throughput", "--attach", "on-shard", "--format", "json"])
         .args(["--size", &size.to_string()])
+        // As those that the steps work on.
+        .args(["--max-datagram", &DATAGRAM.to_string()])
         .args(["--seconds", &options.seconds.to_string()])
         .stderr(Stdio::inherit())
         .output();
@@ -145,6 +147,7 @@ fn floor(options: &Options, load: &Load) -> Result<Kernel, String> {
         datagram: load.datagram_bytes.round() as usize,
         segments: None,
         sends: 1,
+        ring: RING,
         measure: Measure::once(options.seconds),
     };
     gso.sends = gso.sends_of(load.datagrams_per_send);

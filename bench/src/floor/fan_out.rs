@@ -7,6 +7,7 @@ use std::net::{SocketAddrV4, UdpSocket};
 use clap::Args;
 use serde_json::json;
 
+use super::gso::RING;
 use super::meter::{self, Meter};
 use super::mmsg::{Incoming, Outgoing};
 use super::options::Measure;
@@ -33,6 +34,10 @@ pub struct FanOut {
     /// Datagrams of one run [default: what one send holds]
     #[arg(long)]
     segments: Option<usize>,
+    /// Bytes that are sent before the first are sent again, as a stream's are which keeps them until they are acknowledged.
+    /// 0 sends the same over and over, which stay in the processor's cache
+    #[arg(long, default_value_t = RING)]
+    ring: usize,
     #[command(flatten)]
     measure: Measure,
 }
@@ -55,6 +60,7 @@ impl FanOut {
             ("datagram", json!(self.datagram)),
             ("messages", json!(self.messages)),
             ("segments", json!(segments)),
+            ("ring", json!(self.ring)),
         ];
         super::rounds("fan-out", &self.measure, settings, || self.round(segments))
     }
@@ -99,11 +105,16 @@ impl FanOut {
         segments: usize,
         meter: &mut Meter<'_>,
     ) -> io::Result<()> {
-        let run = vec![1; segments * self.datagram];
-        let mut batch = Outgoing::to_each(&run, to);
-        let mut sent = 0;
+        let run = segments * self.datagram;
+        let ring = vec![1; self.ring.next_multiple_of(run).max(run)];
+        let mut batches: Vec<_> = ring
+            .chunks_exact(run)
+            .map(|run| Outgoing::to_each(run, to))
+            .collect();
+        let (mut sent, mut at) = (0, 0);
         while meter.go_on(sent) {
-            sent += (batch.send(socket)? * segments) as u64;
+            sent += (batches[at].send(socket)? * segments) as u64;
+            at = (at + 1) % batches.len();
         }
         Ok(())
     }

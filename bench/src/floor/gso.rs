@@ -16,6 +16,8 @@ use super::{Fault, socket};
 const SENDS: usize = 3;
 /// Runs that one recvmmsg takes at most.
 const RECEIVES: usize = 16;
+/// What a stream on loopback has under way.
+pub const RING: usize = 4 << 20;
 /// No call with more runs is worth it.
 const SENDS_MAX: usize = 64;
 
@@ -31,6 +33,10 @@ pub struct Gso {
     /// Runs of one sendmmsg
     #[arg(long, default_value_t = SENDS)]
     pub sends: usize,
+    /// Bytes that are sent before the first are sent again, as a stream's are which keeps them until they are acknowledged.
+    /// 0 sends the same over and over, which stay in the processor's cache
+    #[arg(long, default_value_t = RING)]
+    pub ring: usize,
     /// How long and where
     #[command(flatten)]
     pub measure: Measure,
@@ -54,6 +60,7 @@ impl Gso {
             ("datagram", json!(self.datagram)),
             ("segments", json!(segments)),
             ("sends", json!(self.sends)),
+            ("ring", json!(self.ring)),
         ];
         super::rounds("gso", &self.measure, settings, || {
             Ok(self.figures(self.round()?))
@@ -108,11 +115,15 @@ impl Gso {
     }
 
     fn send(&self, socket: &UdpSocket, segments: usize, meter: &mut Meter<'_>) -> io::Result<()> {
-        let run = vec![1; segments * self.datagram];
-        let mut batch = Outgoing::repeated(&run, self.sends);
-        let mut sent = 0;
+        let run = segments * self.datagram;
+        let call = run * self.sends;
+        let ring = vec![1; self.ring.next_multiple_of(call).max(call)];
+        let calls = ring.chunks_exact(call);
+        let mut calls: Vec<_> = calls.map(|bytes| Outgoing::runs(bytes, run)).collect();
+        let (mut sent, mut at) = (0, 0);
         while meter.go_on(sent) {
-            sent += (batch.send(socket)? * segments) as u64;
+            sent += (calls[at].send(socket)? * segments) as u64;
+            at = (at + 1) % calls.len();
         }
         Ok(())
     }

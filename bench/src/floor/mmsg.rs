@@ -33,20 +33,22 @@ pub struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// `bytes` as many times as there are `to`; each may be a run of datagrams if the socket segments.
     pub fn to_each(bytes: &'a [u8], to: &[SocketAddrV4]) -> Self {
-        Self::new(bytes, to.len(), to.iter().copied().map(raw).collect())
+        let names = to.iter().copied().map(raw).collect();
+        Self::new(to.iter().map(|_| bytes), names)
     }
 
-    /// `bytes`, `times` over, to the peer that the socket is connected to.
-    pub fn repeated(bytes: &'a [u8], times: usize) -> Self {
-        Self::new(bytes, times, Vec::new())
+    /// One part of `bytes`, of `run` bytes each, after the other to the peer that the socket is connected to.
+    pub fn runs(bytes: &'a [u8], run: usize) -> Self {
+        Self::new(bytes.chunks_exact(run), Vec::new())
     }
 
-    fn new(bytes: &'a [u8], times: usize, mut names: Vec<libc::sockaddr_in>) -> Self {
-        let vector = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
-        let mut vectors = vec![vector; times];
+    fn new(parts: impl Iterator<Item = &'a [u8]>, mut names: Vec<libc::sockaddr_in>) -> Self {
+        let mut vectors: Vec<_> = parts
+            .map(|bytes| libc::iovec {
+                iov_base: bytes.as_ptr().cast_mut().cast(),
+                iov_len: bytes.len(),
+            })
+            .collect();
         let mut headers: Vec<_> = vectors
             .iter_mut()
             .map(|vector| {

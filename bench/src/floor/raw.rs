@@ -63,8 +63,8 @@ impl Raw {
     }
 
     fn send(&self, socket: &UdpSocket, meter: &mut Meter<'_>) -> io::Result<()> {
-        let bytes = vec![1; self.size];
-        let mut batch = Outgoing::repeated(&bytes, self.batch);
+        let bytes = vec![1; self.size * self.batch];
+        let mut batch = Outgoing::runs(&bytes, self.size);
         let mut sent = 0;
         while meter.go_on(sent) {
             sent += batch.send(socket)? as u64;

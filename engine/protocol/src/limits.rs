@@ -72,6 +72,10 @@ pub const MAX_PUBLISHERS: usize = 1 << 21;
 pub const RESTING: usize = 1024;
 /// Changes of the own table that are kept for increments; older peers get the whole table.
 pub const TABLE_LOG: usize = 4096;
+/// Segments of one GSO send. Kernels before 6.9 stop at 64.
+pub const GSO_SEGMENTS_MAX: usize = 64;
+/// Bytes of one GSO send: what devices segment (65,535 B) less the longest headers, 45 datagrams of 1,448 B.
+pub const GSO_BYTES_MAX: usize = 65_400;
 /// Paths are probed for at most this many bytes of UDP payload, unless less is asked for: what loopback carries, in one chunk of the
 /// store and one send.
 pub const DATAGRAM_MAX: usize = 64_992;

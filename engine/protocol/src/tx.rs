@@ -8,12 +8,8 @@ use std::ops::Range;
 
 use tidings_wire::Class;
 
+use crate::limits::{GSO_BYTES_MAX, GSO_SEGMENTS_MAX};
 use crate::publish::stream::StoreRun;
-
-/// UDP_SEGMENT takes at most 64 segments.
-const SEGMENTS_MAX: u32 = 64;
-/// A segmented send must fit one UDP datagram's 65,507 bytes; a round figure below.
-const RUN_BYTES_MAX: usize = 65_000;
 
 /// A run of datagrams of one class to one address: all `segment` bytes long but for the last, which may be shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +84,8 @@ impl Tx {
             && (run.to, run.class) == (to, class)
             && used <= run.segment
             && range.end == start
-            && run.segments < SEGMENTS_MAX
-            && range.len() + used <= RUN_BYTES_MAX;
+            && run.segments < GSO_SEGMENTS_MAX as u32
+            && range.len() + used <= GSO_BYTES_MAX;
         if fits {
             range.end = start + used;
             run.segments += 1;

@@ -662,13 +662,17 @@ impl Stream {
             to: from + 1,
         };
         let mut last = first;
-        while run.to - from < datagrams.min(MAX_SEGMENTS) {
+        while run.to - from < datagrams.min(limits::GSO_SEGMENTS_MAX as u64) {
             let Some(next) = self.entry(run.to).map(|e| e.place) else {
                 break;
             };
             let len = usize::from(next.len);
             let total = run.bytes + len;
-            if !last.adjoins(next) || len > segment || total > MAX_RUN || total as u64 > bytes {
+            if !last.adjoins(next)
+                || len > segment
+                || total > limits::GSO_BYTES_MAX
+                || total as u64 > bytes
+            {
                 break;
             }
             (run.bytes, run.to, last) = (total, run.to + 1, next);
@@ -685,9 +689,6 @@ fn body(datagram: &[u8]) -> &[u8] {
     &datagram[FAN_HEADER..datagram.len() - TAG]
 }
 
-/// UDP_SEGMENT takes at most 64 segments and one datagram's 65,507 bytes.
-const MAX_SEGMENTS: u64 = 64;
-const MAX_RUN: usize = 65_000;
 /// A chunk with at most so many bytes held is worth emptying.
 const THIN: usize = limits::CHUNK / 6;
 /// A chunk with at least so much left is worth beginning a datagram in that may become larger.
