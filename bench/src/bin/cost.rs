@@ -6,8 +6,11 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 use tidings_bench::cost::load::Load;
 use tidings_bench::cost::{Kernel, Model, Times, criterion};
-use tidings_bench::floor::gso::{Gso, RING};
+use tidings_bench::floor::echo::{Echo, Waiting};
+use tidings_bench::floor::gso::RING;
 use tidings_bench::floor::options::Measure;
+use tidings_bench::floor::pipe::Pipe;
+use tidings_bench::floor::raw::Raw;
 use tidings_bench::floor::report::median;
 use tidings_bench::print::line;
 use tidings_bench::steps::{DATAGRAM, SIZES};
@@ -20,8 +23,8 @@ const STEPS: &str =
 #[command(
     version,
     about = "What a message costs by step, beside what a real run took",
-    after_help = "Times of the steps are criterion's, the kernel's part is that of `floor gso` with as many datagrams a call, and the \
-run is `tidings-loadgen throughput --attach on-shard`. Wants a release build of tidings-loadgen beside it, and cargo.\n\
+    after_help = "Times of the steps are criterion's, the kernel's part is that of `floor pipe` with as many datagrams a call, and the \
+run is `tidings-loadgen throughput --attach on-shard`. Wants a release build of tidings-loadgen beside it, cargo, and CPUs 0 and 1.\n\
 Exit codes: 0 the sum is within the limit for every size; 1 it is not; 2 something could not be measured."
 )]
 struct Options {
@@ -115,10 +118,14 @@ fn medians(rounds: Vec<Times>) -> Times {
 /// The run that took the median of CPU, with the medians of the kernel's part.
 fn middle(mut all: Vec<(Kernel, Load)>) -> (Kernel, Load) {
     let mut send: Vec<f64> = all.iter().map(|(kernel, _)| kernel.send_ns).collect();
+    let mut small: Vec<f64> = all.iter().map(|(kernel, _)| kernel.small_ns).collect();
+    let mut sleep: Vec<f64> = all.iter().map(|(kernel, _)| kernel.sleep_ns).collect();
     let mut recv: Vec<f64> = all.iter().map(|(kernel, _)| kernel.recv_ns).collect();
     let kernel = Kernel {
         send_ns: median(&mut send)[0],
         recv_ns: median(&mut recv)[0],
+        small_ns: median(&mut small)[0],
+        sleep_ns: median(&mut sleep)[0],
     };
     all.sort_by(|a, b| a.1.cpu_ns.total_cmp(&b.1.cpu_ns));
     (kernel, all.swap_remove(all.len() / 2).1)
@@ -131,6 +138,7 @@ fn load(options: &Options, release: &Path, size: usize) -> Result<Load, String> 
         .args(["--size", &size.to_string()])
         // As those that the steps work on.
         .args(["--max-datagram", &DATAGRAM.to_string()])
+        .args(["--pin", &PIN.map(|cpu| cpu.to_string()).join(",")])
         .args(["--seconds", &options.seconds.to_string()])
         .stderr(Stdio::inherit())
         .output();
@@ -141,20 +149,50 @@ fn load(options: &Options, release: &Path, size: usize) -> Result<Load, String> 
     Load::parse(&text).map_err(|error| format!("tidings-loadgen: {error}"))
 }
 
-/// The kernel's part at the run's datagrams, and as many of them in a call.
+/// The CPUs of both sides: what moving between CPUs costs is not modelled.
+const PIN: [usize; 2] = [0, 1];
+/// Of an acknowledgement with its report.
+const ACK_BYTES: usize = 100;
+
+/// The kernel's part at the run's datagrams, and as many of them in a call, with the work between calls that a stream has at least.
 fn floor(options: &Options, load: &Load) -> Result<Kernel, String> {
-    let mut gso = Gso {
-        datagram: load.datagram_bytes.round() as usize,
-        segments: None,
+    let measure = Measure::once(options.seconds, PIN.to_vec());
+    let mut pipe = Pipe {
+        size: load.size,
+        datagram: DATAGRAM,
         sends: 1,
         ring: RING,
-        measure: Measure::once(options.seconds),
+        measure: measure.clone(),
     };
-    gso.sends = gso.sends_of(load.datagrams_per_send);
-    let round = gso.round().map_err(|error| format!("floor gso: {error}"))?;
+    pipe.sends = pipe.sends_of(load.datagrams_per_send);
+    let round = pipe.round();
+    let large = round.map_err(|error| format!("floor pipe: {error}"))?;
+    let raw = Raw {
+        size: ACK_BYTES,
+        batch: 1,
+        measure: measure.clone(),
+    };
+    let small = raw.round().map_err(|error| format!("floor raw: {error}"))?;
+    let small_ns =
+        small.sent.cpu_ns(small.sent.count) + small.received.cpu_ns(small.received.count);
+    // There and back: two datagrams, two sleeps.
+    let echo = Echo {
+        size: ACK_BYTES,
+        sender: Waiting::Epoll,
+        receiver: Waiting::Epoll,
+        rate: None,
+        measure,
+    };
+    let figures = echo
+        .round()
+        .map_err(|error| format!("floor echo: {error}"))?;
+    let cpu = figures.iter().find(|(name, ..)| *name == "cpu_ns");
+    let echo_ns = cpu.map_or(0.0, |(.., ns)| *ns);
     Ok(Kernel {
-        send_ns: round.sent.cpu_ns(round.sent.count),
-        recv_ns: round.received.cpu_ns(round.received.count),
+        send_ns: large.send_ns,
+        recv_ns: large.recv_ns,
+        small_ns,
+        sleep_ns: (echo_ns / 2.0 - small_ns).max(0.0),
     })
 }
 

@@ -17,6 +17,10 @@ pub struct Load {
     pub datagram_bytes: f64,
     /// Datagrams in a call of the kernel, on average.
     pub datagrams_per_send: f64,
+    /// Datagrams that the subscriber sent for each of the publisher's.
+    pub acks_per_datagram: f64,
+    /// Times that one of the two shards slept, for each datagram.
+    pub sleeps_per_datagram: f64,
     /// The same CPU by process.
     pub cpu_by_side: Vec<(String, f64)>,
 }
@@ -37,6 +41,10 @@ impl Load {
         let messages = number("/window/messages")?;
         let accepted = number("/published/accepted")?;
         let datagrams = number("/counters/publisher/send_datagrams")?;
+        let parks = |side: &str| {
+            let parks = report.pointer(&format!("/counters/{side}/parks"));
+            parks.and_then(Value::as_f64).unwrap_or(0.0)
+        };
         let processes = report["processes"].as_array().into_iter().flatten();
         let side = |process: &Value| {
             let name = process["name"].as_str().unwrap_or_default().to_owned();
@@ -49,6 +57,8 @@ impl Load {
             messages_per_datagram: accepted / datagrams,
             datagram_bytes: number("/counters/publisher/send_bytes")? / datagrams,
             datagrams_per_send: datagrams / number("/counters/publisher/send_calls")?,
+            acks_per_datagram: number("/counters/subscriber/send_datagrams")? / datagrams,
+            sleeps_per_datagram: (parks("publisher") + parks("subscriber")) / datagrams,
             cpu_by_side: processes.map(side).collect(),
         })
     }
@@ -66,14 +76,22 @@ mod tests {
             "window": {"cpu_ns": 80.0, "rate": 2e7, "messages": 1000},
             "published": {"accepted": 1900},
             "processes": [{"name": "publisher", "cpu_ns": 45_000}, {"name": "subscriber", "cpu_ns": 35_000}],
-            "counters": {"publisher": {"send_datagrams": 100, "send_calls": 2, "send_bytes": 144_100}},
+            "counters": {
+                "publisher": {"send_datagrams": 100, "send_calls": 2, "send_bytes": 144_100, "parks": 1},
+                "subscriber": {"send_datagrams": 3, "parks": 4},
+            },
         });
         let load = Load::parse(&report.to_string()).expect("a good report");
         assert_eq!((load.size, load.messages_per_datagram), (64, 19.0));
         assert_eq!(
-            (load.datagrams_per_send, load.datagram_bytes),
-            (50.0, 1_441.0)
+            (
+                load.datagrams_per_send,
+                load.datagram_bytes,
+                load.acks_per_datagram
+            ),
+            (50.0, 1_441.0, 0.03)
         );
+        assert_eq!(load.sleeps_per_datagram, 0.05);
         assert_eq!(load.cpu_by_side[1], ("subscriber".to_owned(), 35.0));
         report["faults"] = json!(["1 messages lost"]);
         assert!(Load::parse(&report.to_string()).is_err());

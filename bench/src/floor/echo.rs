@@ -92,7 +92,8 @@ impl Echo {
         })
     }
 
-    fn round(&self) -> Result<Vec<Figure>, Fault> {
+    /// One round of the closed loop. The cost model takes from it what a sleep costs.
+    pub fn round(&self) -> Result<Vec<Figure>, Fault> {
         let (near, far) = socket::connected()?;
         let ((asked, times), (answered, ())) = meter::pair(
             &self.measure,

@@ -19,30 +19,29 @@ const RECEIVES: usize = 16;
 /// What a stream on loopback has under way.
 pub const RING: usize = 4 << 20;
 /// No call with more runs is worth it.
-const SENDS_MAX: usize = 64;
+pub(crate) const SENDS_MAX: usize = 64;
 
 /// Its command line.
 #[derive(Args, Clone, Debug)]
 pub struct Gso {
     /// Bytes of each datagram
     #[arg(long, default_value_t = 1_448)]
-    pub datagram: usize,
+    datagram: usize,
     /// Datagrams of one run [default: what one send holds]
     #[arg(long)]
-    pub segments: Option<usize>,
+    segments: Option<usize>,
     /// Runs of one sendmmsg
     #[arg(long, default_value_t = SENDS)]
-    pub sends: usize,
+    sends: usize,
     /// Bytes that are sent before the first are sent again, as a stream's are which keeps them until they are acknowledged.
     /// 0 sends the same over and over, which stay in the processor's cache
     #[arg(long, default_value_t = RING)]
-    pub ring: usize,
-    /// How long and where
+    ring: usize,
     #[command(flatten)]
-    pub measure: Measure,
+    measure: Measure,
 }
 
-/// What one round showed, in datagrams.
+/// What one round showed: datagrams.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
     /// The sender's lap.
@@ -65,12 +64,6 @@ impl Gso {
         super::rounds("gso", &self.measure, settings, || {
             Ok(self.figures(self.round()?))
         })
-    }
-
-    /// How many runs hold so many datagrams.
-    pub fn sends_of(&self, datagrams: f64) -> usize {
-        let segments = socket::segments(self.datagram, self.segments).unwrap_or(1);
-        ((datagrams / segments as f64).round() as usize).clamp(1, SENDS_MAX)
     }
 
     fn checked(&self) -> Result<usize, Fault> {
@@ -100,8 +93,7 @@ impl Gso {
         ]
     }
 
-    /// One round. The cost model takes it as the kernel's step.
-    pub fn round(&self) -> Result<Round, Fault> {
+    fn round(&self) -> Result<Round, Fault> {
         let segments = self.checked()?;
         let (tx, rx) = socket::connected()?;
         socket::segment(&tx, self.datagram)?;

@@ -30,13 +30,13 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// One round of so many seconds, not pinned.
-    pub fn once(seconds: f64) -> Self {
+    /// One round of so many seconds, pinned to these CPUs.
+    pub fn once(seconds: f64, pin: Vec<usize>) -> Self {
         Self {
             seconds,
             warmup: 0.3,
             rounds: 1,
-            pin: Vec::new(),
+            pin,
             json: false,
         }
     }

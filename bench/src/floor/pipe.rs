@@ -4,16 +4,19 @@
 
 use std::io;
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use clap::Args;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde_json::json;
 
-use super::meter::{self, Meter};
-use super::mmsg::is_nothing;
+use super::gso::SENDS_MAX;
+use super::meter::{self, Lap, Meter};
+use super::mmsg::{Outgoing, is_nothing};
 use super::options::Measure;
 use super::report::{Figure, Unit};
 use super::{Fault, socket};
+use crate::sys;
 
 /// As a FAN datagram of Tidings: header, tag and the head of each record.
 const HEADER: usize = 32;
@@ -29,12 +32,33 @@ const SINK_BYTES: usize = 1 << 20;
 pub struct Pipe {
     /// Bytes of each message
     #[arg(long, default_value_t = 64)]
-    size: usize,
+    pub size: usize,
     /// Bytes of each datagram, at most; to 65507 on loopback
     #[arg(long, default_value_t = 1_472)]
-    datagram: usize,
+    pub datagram: usize,
+    /// Runs of datagrams that are filled and sealed before one sendmmsg sends them
+    #[arg(long, default_value_t = 1)]
+    pub sends: usize,
+    /// Bytes that datagrams are laid into one after the other, as a stream's are which are kept until they are acknowledged.
+    /// 0 uses those of one call over and over, which stay in the processor's cache
+    #[arg(long, default_value_t = 0)]
+    pub ring: usize,
+    /// How long and where
     #[command(flatten)]
-    measure: Measure,
+    pub measure: Measure,
+}
+
+/// What one round showed, in messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// The sender's lap.
+    pub sent: Lap,
+    /// The receiver's.
+    pub received: Lap,
+    /// CPU of the sender's calls in ns a datagram.
+    pub send_ns: f64,
+    /// CPU of the receiver's.
+    pub recv_ns: f64,
 }
 
 /// Sizes that follow from the options.
@@ -76,26 +100,56 @@ impl Pipe {
     /// Runs it.
     pub fn run(&self) -> Result<(), Fault> {
         self.measure.check()?;
-        let shape = Shape::new(self)?;
+        let shape = self.checked()?;
         let settings = vec![
             ("size", json!(shape.payload)),
             ("records", json!(shape.records)),
             ("datagram", json!(shape.datagram)),
             ("segments", json!(shape.segments)),
+            ("sends", json!(self.sends)),
+            ("ring", json!(self.ring)),
         ];
-        super::rounds("pipe", &self.measure, settings, || self.round(shape))
+        super::rounds("pipe", &self.measure, settings, || {
+            Ok(self.figures(shape, self.round()?))
+        })
     }
 
-    fn round(&self, shape: Shape) -> Result<Vec<Figure>, Fault> {
+    fn checked(&self) -> Result<Shape, Fault> {
+        if !(1..=SENDS_MAX).contains(&self.sends) {
+            return Err(format!("--sends {}: give 1 to {SENDS_MAX}", self.sends).into());
+        }
+        Shape::new(self)
+    }
+
+    /// How many runs hold so many datagrams.
+    pub fn sends_of(&self, datagrams: f64) -> usize {
+        let segments = socket::segments(self.datagram, None).unwrap_or(1);
+        ((datagrams / segments as f64).round() as usize).clamp(1, SENDS_MAX)
+    }
+
+    /// One round. The cost model takes what its calls took as the kernel's step.
+    pub fn round(&self) -> Result<Round, Fault> {
+        let shape = self.checked()?;
         let (tx, rx) = socket::connected()?;
         socket::segment(&tx, shape.datagram)?;
         socket::coalesce(&rx)?;
-        let ((sent, ()), (received, ())) = meter::pair(
+        let ((sent, sending), (received, receiving)) = meter::pair(
             &self.measure,
-            |meter| send(&tx, shape, meter),
+            |meter| self.send(&tx, shape, meter),
             |meter| receive(&rx, shape, meter),
         )?;
-        Ok(vec![
+        let datagrams = |lap: Lap| lap.count as f64 / shape.records as f64;
+        Ok(Round {
+            sent,
+            received,
+            send_ns: sending.as_nanos() as f64 / datagrams(sent).max(1.0),
+            recv_ns: receiving.as_nanos() as f64 / datagrams(received).max(1.0),
+        })
+    }
+
+    fn figures(&self, shape: Shape, round: Round) -> Vec<Figure> {
+        let Round { sent, received, .. } = round;
+        vec![
             ("rate", Unit::Millions, received.rate()),
             ("sent_rate", Unit::Millions, sent.rate()),
             (
@@ -110,7 +164,39 @@ impl Pipe {
                 Unit::Ns,
                 sent.cpu_ns(received.count) + received.cpu_ns(received.count),
             ),
-        ])
+            ("datagram_send_call_ns", Unit::Ns, round.send_ns),
+            ("datagram_recv_call_ns", Unit::Ns, round.recv_ns),
+        ]
+    }
+
+    /// Answers the CPU time of its calls while it was measured.
+    fn send(
+        &self,
+        socket: &UdpSocket,
+        shape: Shape,
+        meter: &mut Meter<'_>,
+    ) -> io::Result<Duration> {
+        let (key, payload) = (key(), vec![3; shape.payload]);
+        let run = shape.segments * shape.datagram;
+        let call = run * self.sends;
+        let mut ring = vec![0; self.ring.next_multiple_of(call).max(call)];
+        let (mut counter, mut sent, mut at) = (0, 0, 0);
+        let mut calls = Duration::ZERO;
+        while meter.go_on(sent) {
+            let runs = &mut ring[at..at + call];
+            for datagram in runs.chunks_exact_mut(shape.datagram) {
+                fill(datagram, shape, &key, &payload, counter);
+                counter += 1;
+            }
+            let before = sys::thread_cpu_time();
+            let went = Outgoing::runs(runs, run).send(socket)?;
+            if meter.is_measuring() {
+                calls += sys::thread_cpu_time().saturating_sub(before);
+            }
+            sent += (went * shape.segments * shape.records) as u64;
+            at = (at + call) % ring.len();
+        }
+        Ok(calls)
     }
 }
 
@@ -139,21 +225,6 @@ fn fill(datagram: &mut [u8], shape: Shape, key: &LessSafeKey, payload: &[u8], co
     tag.copy_from_slice(sealed.as_ref());
 }
 
-fn send(socket: &UdpSocket, shape: Shape, meter: &mut Meter<'_>) -> io::Result<()> {
-    let (key, payload) = (key(), vec![3; shape.payload]);
-    let mut run = vec![0; shape.segments * shape.datagram];
-    let (mut counter, mut sent) = (0, 0);
-    while meter.go_on(sent) {
-        for datagram in run.chunks_exact_mut(shape.datagram) {
-            fill(datagram, shape, &key, &payload, counter);
-            counter += 1;
-        }
-        socket.send(&run)?;
-        sent += (shape.segments * shape.records) as u64;
-    }
-    Ok(())
-}
-
 /// Opens one datagram and copies its records out; answers how many.
 fn take(
     datagram: &mut [u8],
@@ -179,13 +250,20 @@ fn take(
     count
 }
 
-fn receive(socket: &UdpSocket, shape: Shape, meter: &mut Meter<'_>) -> io::Result<()> {
+/// Answers the CPU time of its calls while it was measured.
+fn receive(socket: &UdpSocket, shape: Shape, meter: &mut Meter<'_>) -> io::Result<Duration> {
     let key = key();
     let mut run = vec![0; socket::SLOT_BYTES];
     let (mut sink, mut at) = (vec![0; SINK_BYTES], 0);
     let mut received = 0;
+    let mut calls = Duration::ZERO;
     while meter.go_on(received) {
-        let len = match socket.recv(&mut run) {
+        let before = sys::thread_cpu_time();
+        let came = socket.recv(&mut run);
+        if meter.is_measuring() {
+            calls += sys::thread_cpu_time().saturating_sub(before);
+        }
+        let len = match came {
             Ok(len) => len,
             Err(error) if is_nothing(&error) => continue,
             Err(error) => return Err(error),
@@ -196,7 +274,7 @@ fn receive(socket: &UdpSocket, shape: Shape, meter: &mut Meter<'_>) -> io::Resul
             .sum::<u64>();
     }
     std::hint::black_box(&sink);
-    Ok(())
+    Ok(calls)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use clap::Args;
 use serde_json::json;
 
+use super::gso::Round;
 use super::meter::{self, Meter};
 use super::mmsg::{Incoming, Outgoing};
 use super::options::Measure;
@@ -22,12 +23,13 @@ const BATCH_MAX: usize = 1_024;
 pub struct Raw {
     /// Bytes of each message, which is a datagram
     #[arg(long, default_value_t = 64)]
-    size: usize,
+    pub size: usize,
     /// Messages of one sendmmsg and one recvmmsg
     #[arg(long, default_value_t = BATCH)]
-    batch: usize,
+    pub batch: usize,
+    /// How long and where
     #[command(flatten)]
-    measure: Measure,
+    pub measure: Measure,
 }
 
 impl Raw {
@@ -39,17 +41,24 @@ impl Raw {
             return Err(format!("--batch {}: give 1 to {BATCH_MAX}", self.batch).into());
         }
         let settings = vec![("size", json!(self.size)), ("batch", json!(self.batch))];
-        super::rounds("raw", &self.measure, settings, || self.round())
+        super::rounds("raw", &self.measure, settings, || {
+            Ok(Self::figures(self.round()?))
+        })
     }
 
-    fn round(&self) -> Result<Vec<Figure>, Fault> {
+    /// One round. The cost model takes it as the kernel's part of an acknowledgement.
+    pub fn round(&self) -> Result<Round, Fault> {
         let (tx, rx) = socket::connected()?;
         let ((sent, ()), (received, ())) = meter::pair(
             &self.measure,
             |meter| self.send(&tx, meter),
             |meter| self.receive(&rx, meter),
         )?;
-        Ok(vec![
+        Ok(Round { sent, received })
+    }
+
+    fn figures(Round { sent, received }: Round) -> Vec<Figure> {
+        vec![
             ("rate", Unit::Millions, received.rate()),
             ("sent_rate", Unit::Millions, sent.rate()),
             ("send_cpu_ns", Unit::Ns, sent.cpu_ns(sent.count)),
@@ -59,7 +68,7 @@ impl Raw {
                 Unit::Ns,
                 sent.cpu_ns(received.count) + received.cpu_ns(received.count),
             ),
-        ])
+        ]
     }
 
     fn send(&self, socket: &UdpSocket, meter: &mut Meter<'_>) -> io::Result<()> {
