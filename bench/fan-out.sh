@@ -10,7 +10,7 @@ seconds=${1:-3} rounds=${2:-3}
 command -v perf > /dev/null || { echo "fan-out.sh: perf is missing; install it (Debian: linux-perf)" >&2; exit 2; }
 cargo build --release --quiet --manifest-path "$root/Cargo.toml" -p tidings-bench -p tidings-loadgen --bins
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+trap 'kill "${run:-}" 2> /dev/null || true; rm -rf "$out"' EXIT
 
 printf '%-10s %10s %14s %14s %8s %16s\n' datagram 'M msg/s' 'CPU ns/msg' 'in sendmmsg' ratio 'floor ns/msg'
 for ((round = 0; round < rounds; round++)); do
@@ -18,11 +18,12 @@ for ((round = 0; round < rounds; round++)); do
         # The publisher is alone on CPU 0.
         "$bin/tidings-loadgen" fan-out --attach on-shard --subscribers 8 --size 64 --pin 0,1 --max-datagram "$datagram" \
             --seconds "$seconds" --format json > "$out/run" 2> "$out/run.err" &
+        run=$!
         sleep 1.5
         perf record -q -a -C 0 -g -e cpu-clock -F 4000 -o "$out/perf" -- sleep "$((seconds - 1))" 2> "$out/perf.err" ||
             { cat "$out/perf.err" >&2; exit 1; }
-        wait $! || { cat "$out/run.err" >&2; exit 1; }
-        "$bin/floor" fan-out --datagram "$datagram" --messages $((datagram / 72)) --pin 0,1 --seconds "$seconds" --json > "$out/floor"
+        wait "$run" || { cat "$out/run.err" >&2; exit 1; }
+        "$bin/floor" fan-out --datagram "$datagram" --messages $(((datagram - 48) / 72)) --pin 0,1 --seconds "$seconds" --json > "$out/floor"
         perf script -i "$out/perf" -F comm,ip,sym 2> /dev/null | python3 -c '
 import json, sys
 out, datagram = sys.argv[1:]

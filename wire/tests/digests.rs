@@ -464,6 +464,16 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+#[test]
+fn what_is_not_written_of_a_payload_is_zero() {
+    let mut place = [0xff; 24];
+    let mut payload = Message::encode_following(7, 10, &mut place);
+    payload.put(&[1, 2]);
+    payload.put(&[3]);
+    payload.finish();
+    assert_eq!(place[8..], [1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 proptest! {
     #[test]
     fn a_following_message_is_encoded_as_a_writer_does(handle: u32, payload in vec(any::<u8>(), 0..200), parted: usize) {

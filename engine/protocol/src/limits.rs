@@ -72,6 +72,9 @@ pub const MAX_PUBLISHERS: usize = 1 << 21;
 pub const RESTING: usize = 1024;
 /// Changes of the own table that are kept for increments; older peers get the whole table.
 pub const TABLE_LOG: usize = 4096;
+/// A message that could not be written where it goes leaves its memory to the next, if it is no longer than this: a datagram of the
+/// longest. Longer ones are rare, and each overlay would keep the memory of one.
+pub const DRAFT: usize = 64 << 10;
 /// Segments of one GSO send. Kernels before 6.9 stop at 64.
 pub const GSO_SEGMENTS_MAX: usize = 64;
 /// Bytes of one GSO send: what devices segment (65,535 B) less the longest headers, 45 datagrams of 1,448 B.
@@ -89,6 +92,8 @@ pub const SYNC_WAIT: u64 = 5_000_000_000;
 pub const SLOW_DETACH: u64 = 5_000_000_000;
 
 const _: () = assert!(MAX_MESSAGE_CAP as u64 * 2 <= CREDIT);
+// As many datagrams as a chunk holds go in one send, of the size that Ethernet carries too.
+const _: () = assert!(GSO_BYTES_MAX / 1448 == CHUNK / 1448);
 const _: () = assert!(STREAM_BACKLOG_BYTES as u64 * 2 <= CREDIT && DATAGRAM_MAX <= CHUNK);
 const _: () = assert!(STREAM_BACKLOG_BYTES as usize * 8 <= RETAIN_DEFAULT);
 const _: () = assert!(MAX_MESSAGE_CAP * 2 <= REASSEMBLY);

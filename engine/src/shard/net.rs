@@ -113,7 +113,7 @@ impl Net {
                     self.errors |= input == Input::Control;
                     return (any, true);
                 }
-                Received::Batch { more } => {
+                Received::Batch { full } => {
                     any = true;
                     let taken = receiver.take(|from, datagram| yard.dispatch(now, from, datagram));
                     let counters = &mut yard.counters;
@@ -122,7 +122,7 @@ impl Net {
                     counters.recv_datagrams += taken.datagrams as u64;
                     counters.recv_bytes += taken.bytes as u64;
                     counters.recv_cut += taken.refused as u64;
-                    if !more {
+                    if !full {
                         return (true, false);
                     }
                     // The next batch might find no room.

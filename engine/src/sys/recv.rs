@@ -19,9 +19,9 @@ struct Control([u8; 64]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Nothing,
-    /// Messages wait in the pool for [`Receiver::take`]; `more`: the socket may hold more.
+    /// Messages wait in the pool for [`Receiver::take`]; `full`: the socket may hold more.
     Batch {
-        more: bool,
+        full: bool,
     },
     /// The socket has an error to tell; its error queue wants to be drained.
     Error,
@@ -51,9 +51,6 @@ pub(crate) struct Receiver {
     controls: Vec<Control>,
     /// Messages in the pool that nobody took yet.
     filled: usize,
-    /// Whether the last call found one message at most. The next asks for one only, which is there sooner: after each message the
-    /// kernel looks for another, and that takes as long as handing one over.
-    quiet: bool,
     /// Whether the last batch asks for more slots.
     wants_more: bool,
     /// The fullest batch since the pool last relaxed.
@@ -73,7 +70,6 @@ impl Receiver {
             names: vec![RawAddr::EMPTY; slots_max],
             controls: vec![Control([0; 64]); slots_max],
             filled: 0,
-            quiet: true,
             wants_more: false,
             fullest: 0,
         };
@@ -134,34 +130,33 @@ impl Receiver {
             header.msg_hdr.msg_namelen = RAW_ADDR_LEN;
             header.msg_hdr.msg_controllen = size_of::<Control>();
         }
-        let asked = if self.quiet { 1 } else { self.slots };
         // SAFETY: every header points to a vector, a name and a control area of the stated lengths in vectors of this
         // struct, which are neither moved nor resized before the next call to `resize` rewrites all pointers.
         let n = unsafe {
             libc::recvmmsg(
                 socket.raw(),
                 self.headers.as_mut_ptr(),
-                asked as libc::c_uint,
+                self.slots as libc::c_uint,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
         };
         self.wants_more = false;
         let Ok(n) = usize::try_from(n) else {
-            self.quiet = true;
             return match io::Error::last_os_error().kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Received::Nothing,
                 _ => Received::Error,
             };
         };
         self.filled = n;
-        self.quiet = n < asked.min(2);
         self.wants_more = n == self.slots;
         self.fullest = self.fullest.max(n);
         if n == 0 {
             Received::Nothing
         } else {
-            Received::Batch { more: n == asked }
+            Received::Batch {
+                full: n == self.slots,
+            }
         }
     }
 
@@ -250,7 +245,7 @@ mod tests {
         assert_eq!((sent.calls, sent.datagrams, sent.bytes), (1, 6, 5_250));
 
         let mut receiver = Receiver::new(SLOT_BYTES_GRO, 2, 4);
-        assert_eq!(receiver.recv(&rx), Received::Batch { more: true });
+        assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
         let mut lens = Vec::new();
         let taken = receiver.take(|from, datagram| {
             assert_eq!(from, tx.local_addr().unwrap());
@@ -280,7 +275,7 @@ mod tests {
         sender.send(
             &tx,
             0,
-            (0..15).map(|_| Datagrams {
+            (0..14).map(|_| Datagrams {
                 to,
                 class: Class::Fan,
                 segment: 100,
@@ -291,46 +286,12 @@ mod tests {
         while let Received::Batch { .. } = receiver.recv(&rx) {
             batches.push(receiver.take(|_, _| ()).datagrams);
         }
-        assert_eq!(
-            batches,
-            [1, 2, 4, 8],
-            "one is asked for where nothing is known"
-        );
+        assert_eq!(batches, [2, 4, 8]);
         assert!(receiver.relax(), "full a moment ago: it stays");
         assert_eq!(receiver.slots(), 8);
         assert!(receiver.relax());
         assert_eq!(receiver.slots(), 4);
         assert!(!receiver.relax(), "at its smallest");
-    }
-
-    #[test]
-    fn after_a_quiet_call_one_message_is_asked_for_and_then_all() {
-        let (tx, rx) = (socket(), socket());
-        let to = rx.local_addr().unwrap();
-        let mut receiver = Receiver::new(SLOT_BYTES_HELLO, 4, 4);
-        let mut sender = Sender::new();
-        let mut taken_of = |count: usize| {
-            let runs = (0..count).map(|_| Datagrams {
-                to,
-                class: Class::Fan,
-                segment: 10,
-                bytes: &[7; 10],
-            });
-            sender.send(&tx, 0, runs);
-            let mut calls = Vec::new();
-            while let Received::Batch { more } = receiver.recv(&rx) {
-                calls.push((receiver.take(|_, _| ()).datagrams, more));
-                if !more {
-                    break;
-                }
-            }
-            calls
-        };
-        assert_eq!(taken_of(1), [(1, true)]);
-        assert_eq!(taken_of(3), [(1, true), (2, false)]);
-        assert_eq!(taken_of(3), [(3, false)], "it was not quiet");
-        assert_eq!(taken_of(1), [(1, false)], "all were asked for");
-        assert_eq!(taken_of(1), [(1, true)], "it was");
     }
 
     #[test]
@@ -348,7 +309,7 @@ mod tests {
                 bytes: &long,
             }],
         );
-        assert_eq!(receiver.recv(&rx), Received::Batch { more: true });
+        assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
         let taken = receiver.take(|_, _| panic!("a cut datagram was handed out"));
         assert_eq!((taken.datagrams, taken.refused), (0, 1));
     }

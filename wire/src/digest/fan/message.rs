@@ -75,6 +75,7 @@ impl<'a> Payload<'a> {
     /// If there are more than are [left](Self::left).
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.0.len(), "a payload of its length");
         let place = std::mem::take(&mut self.0);
         let (next, rest) = place.split_at_mut(bytes.len());
         copy(next, bytes);
