@@ -141,8 +141,8 @@ fn a_fan_out_reaches_its_receivers() {
 fn what_makes_no_sense_is_refused_with_its_value_and_a_remedy() {
     for (arguments, told) in [
         (
-            "gso --datagram 1448 --segments 45",
-            "--segments 45: of 1448 B one send holds 1 to 44",
+            "gso --datagram 1448 --segments 46",
+            "--segments 46: of 1448 B one send holds 1 to 45",
         ),
         (
             "pipe --size 2000 --datagram 1448",
