@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # What a publisher with eight subscriber nodes spends on a delivered message, and how much of it in sendmmsg: the same sealed bytes, the
-# same receivers. Beside it `floor fan-out`, whose receivers read at once. Needs perf, and root or kernel.perf_event_paranoid <= 0.
+# same receivers. Beside it `floor fan-out`, whose receivers read at once. Needs perf, python3, and root or kernel.perf_event_paranoid <= 0.
 # usage: bench/fan-out.sh [SECONDS] [ROUNDS]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=${CARGO_TARGET_DIR:-$root/target}/release
 seconds=${1:-3} rounds=${2:-3}
 [ "$seconds" -ge 2 ] || { echo "fan-out.sh: $seconds seconds are too few; give 2 or more" >&2; exit 2; }
+command -v python3 > /dev/null || { echo "fan-out.sh: python3 is missing; install it" >&2; exit 2; }
 command -v perf > /dev/null || { echo "fan-out.sh: perf is missing; install it (Debian: linux-perf)" >&2; exit 2; }
 cargo build --release --quiet --manifest-path "$root/Cargo.toml" -p tidings-bench -p tidings-loadgen --bins
 out=$(mktemp -d)

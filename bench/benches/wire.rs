@@ -6,8 +6,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tidings_wire::{Boot, FanRx, FanTx, KeyRecord, Keyring, NodeId, OverlayId, Suite};
 
 const SIZES: [usize; 4] = [64, 256, 1_200, 8_192];
-const SUITES: [(Suite, &str); 3] = [
+const SUITES: [(Suite, &str); 4] = [
     (Suite::Aes128Gcm, "aes-128-gcm"),
+    (Suite::Aes192Gcm, "aes-192-gcm"),
     (Suite::Aes256Gcm, "aes-256-gcm"),
     (Suite::ChaCha20Poly1305, "chacha20-poly1305"),
 ];

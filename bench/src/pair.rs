@@ -100,7 +100,7 @@ impl Pair {
             config.addresses = vec![addr];
             config.seeds = seeds;
             config.datagram_size = datagram_size;
-            config.datagram_max = datagram_size;
+            config.policy.max_datagram = datagram_size;
             config.rcvbuf = 4 << 20;
             let ring = Keyring::new(
                 OverlayId::from_name("bench"),

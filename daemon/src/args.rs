@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod ops;
+
+pub use ops::*;
+
 const ABOUT: &str =
     "Tidings: who is there, and news delivered. One small daemon per host, no broker.";
 const AFTER: &str = "\
@@ -32,22 +36,52 @@ pub enum Verb {
     Keygen(KeygenArgs),
     /// Check a configuration file and everything that it names, without starting anything.
     Validate(ValidateArgs),
+    /// Show what a node runs with, and where it comes from.
+    Config(ConfigArgs),
+    /// Check this host and a configuration: what is wrong, and what to do about it.
+    Doctor(DoctorArgs),
     /// Show the members of an overlay.
     Members(MembersArgs),
-    /// Show the overlays that the node runs.
-    Overlays(ReadArgs),
+    /// Show the overlays that the node runs; make, change and remove them while it does.
+    Overlays(OverlaysArgs),
+    /// Make, show, rotate and remove the tokens that manage an overlay over HTTP.
+    Tokens(TokensArgs),
+    /// Show who has subscribed to what: clients of this node, and other nodes.
+    Subscriptions(NamedOverlayArgs),
+    /// Add, show, rotate and remove clients that attach by name and secret.
+    Clients(ClientsArgs),
+    /// Show and change the keys of an overlay while it runs, or rotate them.
+    Keys(KeysArgs),
+    /// Have the node read its configuration again, as SIGHUP does, and tell what holds.
+    Reload(ManageReadArgs),
     /// Show counters and gauges.
     Stats(ReadArgs),
+    /// Show what goes on at the node: overlays, members, rates.
+    Top(TopArgs),
+    /// Check whether members, or addresses, answer from here, and what the way there carries.
+    Reach(ReachArgs),
+    /// Show the round trips between this node and the members of an overlay.
+    Rtt(RttArgs),
+    /// Show who would get a message on a topic, and by which way.
+    Trace(TraceArgs),
+    /// Collect what is needed to find out what is wrong with a node, without secrets.
+    Debug(DebugArgs),
     /// Leave gracefully: one overlay, or all, which stops the daemon.
     Leave(LeaveArgs),
+    /// Take the node out of service: deliver what is owed, leave and stop.
+    Drain(DrainArgs),
     /// Publish messages on a topic.
     Pub(PubArgs),
     /// Subscribe to topics and write what comes.
     Sub(SubArgs),
+    /// Write the completions of a shell to standard output.
+    Completions(CompletionsArgs),
+    /// Write the manual pages, one for each verb.
+    Man(ManArgs),
 }
 
 /// Flags of `run`. They win over the configuration file.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
@@ -79,6 +113,9 @@ pub struct RunArgs {
     /// Socket for local clients.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
+    /// Address and port of the management service, or `off` [default: 127.0.0.1 and the port above that of --bind].
+    #[arg(long, value_name = "ADDR|off")]
+    pub http: Option<String>,
 }
 
 /// Flags of `keygen`.
@@ -86,11 +123,14 @@ pub struct RunArgs {
 pub struct KeygenArgs {
     /// File to make, mode 0600; an existing one is left alone. `-` writes to standard output.
     pub file: PathBuf,
-    /// Cipher of everything under this key.
-    #[arg(long, value_enum, default_value_t = SuiteName::Aes256Gcm)]
-    pub suite: SuiteName,
+    /// Cipher of everything under this key [default: aes-256-gcm].
+    #[arg(long, value_enum)]
+    pub suite: Option<SuiteName>,
+    /// Slot of the key, 0 to 7: for a rotation one that is free on every member.
+    #[arg(long, value_name = "SLOT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..8))]
+    pub slot: u8,
     /// Make the secret of the client NAME instead, and print its entry for the daemon's client file.
-    #[arg(long, value_name = "NAME", conflicts_with = "suite")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["suite", "slot"])]
     pub client: Option<String>,
 }
 
@@ -100,6 +140,9 @@ pub enum SuiteName {
     /// AES-128-GCM.
     #[value(name = "aes-128-gcm")]
     Aes128Gcm,
+    /// AES-192-GCM.
+    #[value(name = "aes-192-gcm")]
+    Aes192Gcm,
     /// AES-256-GCM.
     #[value(name = "aes-256-gcm")]
     Aes256Gcm,
@@ -113,6 +156,46 @@ pub enum SuiteName {
 pub struct ValidateArgs {
     /// Configuration file.
     pub file: PathBuf,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Verbs of `config`.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ConfigVerb,
+}
+
+/// Verbs of `config`.
+#[derive(Subcommand, Debug)]
+pub enum ConfigVerb {
+    /// Show values and where they come from: a flag, the environment, a change while the node ran, the file, the default.
+    Show(ShowArgs),
+}
+
+/// Flags of `config show`: those of the node, and its own.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// The node.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Show the defaults, too.
+    #[arg(long)]
+    pub effective: bool,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Flags of `doctor`: those of the node that is to run, and its own.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// The node.
+    #[command(flatten)]
+    pub run: RunArgs,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -225,6 +308,32 @@ pub struct SubArgs {
     /// How to attach.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// Flags of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: ShellName,
+}
+
+/// Shells with completions.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShellName {
+    /// For `/usr/share/bash-completion/completions/tidings`.
+    Bash,
+    /// For `_tidings` in a folder of `$fpath`.
+    Zsh,
+    /// For `~/.config/fish/completions/tidings.fish`.
+    Fish,
+}
+
+/// Flags of `man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Folder to write them to; made if it is missing.
+    pub dir: PathBuf,
 }
 
 /// Output of verbs that read.

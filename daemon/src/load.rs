@@ -1,22 +1,38 @@
-//! Everything that a node needs before it starts: file and flags made settings, keyrings and the client file read.
-//! Nothing is started, and only `run` lets a missing generated key be made.
+//! Everything that a node needs before it starts: flags laid over what was changed while it ran, that over the file, all
+//! made settings; keyrings and the client file read. Nothing is started, and only `run` lets a missing generated key be made.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidings_wire::{Keyring, OverlayId, Suite};
 
 use crate::args::RunArgs;
 use crate::config::clients::{ClientGrant, read_clients};
 use crate::config::{
-    self, Given, Key, Origin, OverlaySettings, Problem, Problems, Raw, RawOverlay, Settings,
+    self, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw, RawOverlay,
+    Settings,
 };
 use crate::files;
+use crate::http;
 use crate::paths::DEMO_OVERLAY;
+use crate::state::{State, StateFile};
 use crate::verbs::keygen::new_keyring;
+
+/// What file and flags say: the base of what was changed while the node ran.
+#[derive(Clone)]
+pub struct Base {
+    args: RunArgs,
+    raw: Raw,
+    problems: Problems,
+    folder: PathBuf,
+}
 
 /// What a node runs with.
 pub struct Loaded {
+    /// What it was made of.
+    pub base: Base,
+    /// What was changed while it ran.
+    pub state: State,
     /// Checked settings.
     pub settings: Settings,
     /// The keyring of each overlay, in their order. `None`: generated, and not there yet.
@@ -25,25 +41,121 @@ pub struct Loaded {
     pub clients: Vec<ClientGrant>,
 }
 
-/// Reads everything that the flags and the configuration file name.
+impl Base {
+    /// Reads the configuration file and lays the flags over it.
+    pub fn read(args: &RunArgs) -> Result<Self, Problems> {
+        let (mut raw, problems) = match &args.config {
+            Some(path) => read_file(path)?,
+            None => (Raw::default(), Problems::default()),
+        };
+        overlay_flags(&mut raw, args)?;
+        node_flags(&mut raw, args);
+        let folder = args.config.as_deref().and_then(Path::parent);
+        Ok(Self {
+            args: args.clone(),
+            raw,
+            problems,
+            folder: folder.unwrap_or(Path::new("")).to_owned(),
+        })
+    }
+
+    /// The same, read anew.
+    pub fn again(&self) -> Result<Self, Problems> {
+        Self::read(&self.args)
+    }
+
+    /// Where the node's state is.
+    pub fn data_dir(&self) -> PathBuf {
+        config::data_dir(&self.raw, &self.folder)
+    }
+
+    /// Whether file or flags name this overlay.
+    pub fn names(&self, overlay: &str) -> bool {
+        self.overlay(overlay).is_some()
+    }
+
+    fn overlay(&self, name: &str) -> Option<&RawOverlay> {
+        let is_it = |raw: &&RawOverlay| {
+            raw.name
+                .as_ref()
+                .is_some_and(|given| given.value.trim() == name)
+        };
+        self.raw.overlays.iter().find(is_it)
+    }
+
+    /// The first of these options of an overlay that a flag fixes, with the flag.
+    pub fn fixed<'a>(
+        &self,
+        overlay: &str,
+        options: impl IntoIterator<Item = &'a str>,
+    ) -> Option<(&'a str, String)> {
+        let join = self.overlay(overlay)?.join.as_ref()?;
+        let fixed = options
+            .into_iter()
+            .find(|option| *option == "join" && join.origin.is_flag());
+        fixed.map(|option| (option, join.origin.key.clone()))
+    }
+
+    /// With what was changed while the node ran laid between file and flags.
+    pub fn with(&self, state: &State) -> Result<Raw, Problems> {
+        let mut raw = self.raw.clone();
+        for (name, kept) in &state.overlays {
+            let over = config::options(config::CHANGED, &kept.options)?;
+            let named = |raw: &&mut RawOverlay| {
+                raw.name
+                    .as_ref()
+                    .is_some_and(|given| given.value.trim() == *name)
+            };
+            match raw.overlays.iter_mut().find(named) {
+                Some(overlay) => overlay.lay(over),
+                // Of those of the file that are gone from it nothing is left to change.
+                None if !kept.created => {}
+                None => raw.overlays.push(RawOverlay {
+                    is_kept: true,
+                    name: Some(Given {
+                        value: name.clone(),
+                        origin: Origin {
+                            source: config::CHANGED.into(),
+                            line: 0,
+                            key: "overlay.name".to_owned(),
+                        },
+                    }),
+                    ..over
+                }),
+            }
+        }
+        Ok(raw)
+    }
+
+    /// The settings with what was changed while the node ran.
+    pub fn settings(&self, state: &State) -> Result<Settings, Problems> {
+        config::check(self.with(state)?, self.problems.clone(), &self.folder)
+    }
+}
+
+/// Reads everything that the flags, the configuration file and the node's state name.
 pub fn load(args: &RunArgs) -> Result<Loaded, Problems> {
-    let (mut raw, problems) = match &args.config {
-        Some(path) => read_file(path)?,
-        None => (Raw::default(), Problems::default()),
-    };
-    overlay_flags(&mut raw, args)?;
-    node_flags(&mut raw, args);
-    let base = args
-        .config
-        .as_deref()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new(""));
-    let settings = config::check(raw, problems, base)?;
+    let base = Base::read(args)?;
+    let file = StateFile::open(&base.data_dir()).map_err(|error| {
+        let folder = base.data_dir().display().to_string();
+        Problems::one(
+            &folder,
+            "state of the node",
+            error.to_string(),
+            &error.remedy(),
+        )
+    })?;
+    load_with(base, file.read(State::clone))
+}
+
+/// The same with a state that was read.
+pub fn load_with(base: Base, state: State) -> Result<Loaded, Problems> {
+    let settings = base.settings(&state)?;
     let mut problems = Problems::default();
     let keyrings = settings
         .overlays
         .iter()
-        .map(|overlay| keyring(overlay, &mut problems))
+        .map(|overlay| keyring(overlay, &state, &mut problems))
         .collect();
     let clients = match &settings.clients_file {
         None => Vec::new(),
@@ -52,7 +164,11 @@ pub fn load(args: &RunArgs) -> Result<Loaded, Problems> {
             Vec::new()
         }),
     };
+    certificate(&settings, &mut problems);
+    influx(&settings, &mut problems);
     problems.or(Loaded {
+        base,
+        state,
         settings,
         keyrings,
         clients,
@@ -87,6 +203,7 @@ fn node_flags(raw: &mut Raw, args: &RunArgs) {
         .shards
         .map(|shards| Given::flag("--shards", shards))
         .or(node.shards.take());
+    raw.http.bind = text("--http", &args.http).or(raw.http.bind.take());
     raw.client.socket = text("--socket", &args.socket).or(raw.client.socket.take());
     if !args.advertise.is_empty() {
         node.advertise = Some(Given::flag("--advertise", args.advertise.clone()));
@@ -94,10 +211,10 @@ fn node_flags(raw: &mut Raw, args: &RunArgs) {
 }
 
 /// Lays `--overlay`, `--key-file` and `--join` over the overlays of the file: `--overlay` names the one that the
-/// others are about, else there must be only one. A node without any runs the demo overlay.
+/// others are about, else there must be only one. A node that is not told of any runs the demo overlay.
 fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
     let named = |overlay: &RawOverlay| overlay.name.as_ref().map(|name| name.value.clone());
-    if raw.overlays.is_empty()
+    if raw.overlays.is_empty() && !raw.no_overlay
         || args.overlay.as_ref().is_some_and(|name| {
             !raw.overlays
                 .iter()
@@ -144,14 +261,46 @@ fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
     Ok(())
 }
 
-fn keyring(overlay: &OverlaySettings, problems: &mut Problems) -> Option<Keyring> {
-    let path = overlay.key.path();
-    if matches!(overlay.key, Key::Generated(_)) && !path.exists() {
-        return None;
+/// Looks at the certificate of the management service, if the configuration names one.
+fn certificate(settings: &Settings, problems: &mut Problems) {
+    let HttpTls::Files { cert, key } = &settings.http.tls else {
+        return;
+    };
+    if let Err(error) = http::read_certificate(cert, key) {
+        problems.0.push(Problem {
+            origin: Origin {
+                source: error.path.display().to_string().as_str().into(),
+                line: 0,
+                key: "certificate of http".to_owned(),
+            },
+            value: String::new(),
+            wrong: error.wrong,
+            remedy: error.remedy,
+        });
     }
+}
+
+/// Looks at the secret and the authorities of where statistics are sent, if they are.
+fn influx(settings: &Settings, problems: &mut Problems) {
+    let checked = settings.influx.as_ref().map(http::check_influx);
+    if let Some(Err(error)) = checked {
+        problems.0.push(Problem {
+            origin: Origin {
+                source: error.path.display().to_string().as_str().into(),
+                line: 0,
+                key: "file of influxdb".to_owned(),
+            },
+            value: String::new(),
+            wrong: error.wrong,
+            remedy: error.remedy,
+        });
+    }
+}
+
+fn keyring(overlay: &OverlaySettings, state: &State, problems: &mut Problems) -> Option<Keyring> {
     let problem = |wrong: String, remedy: String| Problem {
         origin: Origin {
-            source: path.display().to_string().as_str().into(),
+            source: overlay.key.to_string().as_str().into(),
             line: 0,
             key: format!("key of overlay {:?}", overlay.name),
         },
@@ -159,6 +308,20 @@ fn keyring(overlay: &OverlaySettings, problems: &mut Problems) -> Option<Keyring
         wrong,
         remedy,
     };
+    let Some(path) = overlay.key.path() else {
+        let kept = state.overlays.get(&overlay.name);
+        let text = kept.and_then(|kept| kept.keyring.as_deref()).unwrap_or("");
+        return match Keyring::parse(text, OverlayId::from_name(&overlay.name)) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                let remedy = "bring state.json back from a backup, or remove the overlay from it";
+                problems.push(problem(error.to_string(), remedy.to_owned()))
+            }
+        };
+    };
+    if matches!(overlay.key, Key::Generated(_)) && !path.exists() {
+        return None;
+    }
     let text = match files::read_secret(path) {
         Ok(text) => text,
         Err(error) => return problems.push(problem(error.to_string(), error.remedy(path))),
@@ -175,7 +338,7 @@ fn keyring(overlay: &OverlaySettings, problems: &mut Problems) -> Option<Keyring
 
 /// Makes the key of an overlay that generates its own.
 pub fn generate_key(overlay: &OverlaySettings, path: &Path) -> std::io::Result<Keyring> {
-    let text = new_keyring(Suite::Aes256Gcm)?;
+    let text = new_keyring(Suite::Aes256Gcm, 0)?;
     files::write_new_secret(path, &text)?;
     Keyring::parse(&text, OverlayId::from_name(&overlay.name)).map_err(std::io::Error::other)
 }

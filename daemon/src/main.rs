@@ -7,11 +7,14 @@ use clap::Parser;
 
 mod args;
 mod config;
+mod doctor;
 mod files;
+mod http;
 mod load;
 mod node;
 mod output;
 mod paths;
+mod state;
 mod verbs;
 
 use args::Verb;
@@ -31,6 +34,8 @@ extern "C" fn first() {
 }
 
 fn main() -> ExitCode {
+    // Verbs hold secrets, too: of clients, tokens that were just made.
+    node::hide_memory();
     let cli = args::Cli::parse();
     let verb = cli.verb.unwrap_or(Verb::Run(cli.run));
     if !matches!(verb, Verb::Run(_)) {
@@ -40,12 +45,27 @@ fn main() -> ExitCode {
         Verb::Run(args) => verbs::run::run(args),
         Verb::Keygen(args) => verbs::keygen::keygen(args),
         Verb::Validate(args) => verbs::validate::validate(args),
+        Verb::Config(args) => verbs::config::config(args),
+        Verb::Doctor(args) => verbs::doctor::doctor(args),
         Verb::Members(args) => verbs::members::members(args),
-        Verb::Overlays(args) => verbs::read::overlays(args),
+        Verb::Overlays(args) => verbs::overlays::overlays(args),
+        Verb::Tokens(args) => verbs::tokens::tokens(args),
+        Verb::Clients(args) => verbs::clients::clients(args),
+        Verb::Subscriptions(args) => verbs::subscriptions::subscriptions(args),
+        Verb::Keys(args) => verbs::keys::keys(args),
+        Verb::Reload(args) => verbs::reload::reload(args),
         Verb::Stats(args) => verbs::read::stats(args),
+        Verb::Top(args) => verbs::top::top(args),
+        Verb::Reach(args) => verbs::reach::reach(args),
+        Verb::Rtt(args) => verbs::rtt::rtt(args),
+        Verb::Trace(args) => verbs::trace::trace(args),
+        Verb::Debug(args) => verbs::debug::debug(args),
         Verb::Leave(args) => verbs::read::leave(args),
+        Verb::Drain(args) => verbs::drain::drain(args),
         Verb::Pub(args) => verbs::publish::publish(args),
         Verb::Sub(args) => verbs::subscribe::subscribe(args),
+        Verb::Completions(args) => verbs::manual::completions(args),
+        Verb::Man(args) => verbs::manual::man(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

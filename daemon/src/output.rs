@@ -26,6 +26,17 @@ impl Failure {
         Self::Failed(text.to_string())
     }
 
+    /// What the user is told.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Failed(text) => format!("error: {text}"),
+            Self::Usage(text) => text.clone(),
+            Self::NoSubscriber => "no subscriber".to_owned(),
+            Self::Pipe => String::new(),
+            Self::Twin(dir) => twin(dir),
+        }
+    }
+
     /// A failure of writing to standard output.
     pub fn output(error: io::Error) -> Self {
         match error.kind() {
@@ -36,14 +47,14 @@ impl Failure {
 
     /// Tells the user and gives the exit code.
     pub fn report(&self) -> ExitCode {
-        let (text, code) = match self {
-            Self::Failed(text) => (format!("error: {text}"), 1),
-            Self::Usage(text) => (text.clone(), 2),
-            Self::NoSubscriber => ("no subscriber".to_owned(), 3),
+        let code = match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoSubscriber => 3,
             Self::Pipe => return ExitCode::SUCCESS,
-            Self::Twin(dir) => (twin(dir), 78),
+            Self::Twin(_) => 78,
         };
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", self.text());
         ExitCode::from(code)
     }
 }

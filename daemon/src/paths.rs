@@ -1,12 +1,14 @@
 //! Where things are by default: state, the socket, the name of this host. Read from the environment, once per use.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Overlay of a node that was told of none.
 pub const DEMO_OVERLAY: &str = "demo";
 /// Environment variable that names the daemon's socket.
 pub const SOCKET_VARIABLE: &str = "TIDINGS_SOCKET";
+/// Longest path of a Unix socket: `sun_path` less its terminating zero.
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// Where a node keeps its state: `$XDG_DATA_HOME/tidings`, else `~/.local/share/tidings`, else a folder of this user
 /// in `/var/tmp`.
@@ -20,8 +22,8 @@ pub fn data_dir() -> PathBuf {
 /// The daemon's socket: `$TIDINGS_SOCKET`, else in `$XDG_RUNTIME_DIR`, else in `/run/user/UID` if it exists, else in a
 /// folder of this user in `/tmp`.
 pub fn socket() -> PathBuf {
-    if let Some(path) = env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()) {
-        return PathBuf::from(path);
+    if let Some(path) = socket_of_environment() {
+        return path;
     }
     let run = PathBuf::from(format!("/run/user/{}", uid()));
     let dir = absolute("XDG_RUNTIME_DIR")
@@ -29,6 +31,26 @@ pub fn socket() -> PathBuf {
         .or_else(|| run.is_dir().then(|| run.join("tidings")))
         .unwrap_or_else(|| PathBuf::from(format!("/tmp/tidings-{}", uid())));
     dir.join("tidings.sock")
+}
+
+/// The management service's socket, unless the configuration says otherwise: `tidings.sock` has `tidings.http.sock` beside it.
+/// Where that would be longer than a path may be, the last letters go.
+pub fn management_socket(clients: &Path) -> PathBuf {
+    let path = clients.with_extension("http.sock");
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return clients.with_file_name("h");
+    }
+    path
+}
+
+/// Whether the environment says which socket.
+pub fn socket_is_of_environment() -> bool {
+    socket_of_environment().is_some()
+}
+
+fn socket_of_environment() -> Option<PathBuf> {
+    let path = env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 /// The effective user id.

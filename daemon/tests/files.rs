@@ -71,6 +71,36 @@ fn keygen_writes_private_keys_that_validate_takes() {
 }
 
 #[test]
+fn keygen_makes_a_key_of_every_cipher_that_its_help_names() {
+    let home = tempfile::tempdir().unwrap();
+    let help = stdout(&run(home.path(), &["keygen", "--help"]));
+    let file = home.path().join("tidings.toml");
+    for suite in [
+        "aes-128-gcm",
+        "aes-192-gcm",
+        "aes-256-gcm",
+        "chacha20-poly1305",
+    ] {
+        assert!(help.contains(&format!("{suite}:")), "{help}");
+        let key = home.path().join(suite);
+        let made = run(
+            home.path(),
+            &["keygen", "--suite", suite, key.to_str().unwrap()],
+        );
+        assert!(made.status.success(), "{}", stderr(&made));
+        let text = fs::read_to_string(&key).unwrap();
+        assert!(text.contains(&format!("\n0 {suite} primary ")));
+        fs::write(
+            &file,
+            format!("[[overlay]]\nname = \"news\"\nkey_file = \"{suite}\"\n"),
+        )
+        .unwrap();
+        let valid = run(home.path(), &["validate", file.to_str().unwrap()]);
+        assert!(valid.status.success(), "{}", stderr(&valid));
+    }
+}
+
+#[test]
 fn a_second_node_in_one_data_directory_names_the_first() {
     let node = Node::start(&["--bind", "127.0.0.1:0"]);
     let socket = node.path().join("other.sock");

@@ -228,3 +228,28 @@ fn a_daemon_that_crashes_leaves_no_core_dump_with_its_keys() {
     let end = node.ended().unwrap();
     assert_eq!((end.signal(), end.core_dumped()), (Some(6), false));
 }
+
+#[test]
+fn a_verb_that_crashes_leaves_no_core_dump_with_its_secret() {
+    let node = Node::start(&["run", "--bind", "127.0.0.1:0"]);
+    let mut other = may_dump(node.path(), &["sh", "-c", "kill -ABRT $$"]);
+    if !other.status().unwrap().core_dumped() {
+        eprintln!("SKIPPED: this system writes no core dumps at all");
+        return;
+    }
+    let verb = [env!("CARGO_BIN_EXE_tidings"), "sub", "demo", "t"];
+    let mut child = may_dump(node.path(), &verb)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Held until the end: a verb whose words nobody reads ends by itself.
+    let mut words = child.stderr.take().unwrap();
+    let mut said = [0; 10];
+    words.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"subscribed", "it holds its secret by now");
+    let args = ["-ABRT".to_owned(), child.id().to_string()];
+    assert!(Command::new("kill").args(args).status().unwrap().success());
+    let end = child.wait().unwrap();
+    drop(words);
+    assert_eq!((end.signal(), end.core_dumped()), (Some(6), false));
+}

@@ -46,7 +46,7 @@ impl PublisherHop {
             node: NodeId([1; 16]),
             boot: Boot([2; 16]),
             shard: 0,
-            message_bytes_max: ring_bytes / 2,
+            message_bytes_max: std::sync::atomic::AtomicUsize::new(ring_bytes / 2),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
         };

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tidings_protocol::Profile;
 use tidings_wire::OverlayId;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
@@ -28,7 +27,6 @@ pub struct EngineBuilder {
     pub(crate) rack: String,
     pub(crate) metadata: Vec<u8>,
     pub(crate) app_version: u32,
-    pub(crate) profile: Profile,
     pub(crate) tuning: Tuning,
     pub(crate) shards: Option<usize>,
     pub(crate) cpus: Vec<usize>,
@@ -50,7 +48,6 @@ impl Default for EngineBuilder {
             rack: String::new(),
             metadata: Vec::new(),
             app_version: 0,
-            profile: Profile::LAN,
             tuning: Tuning::default(),
             shards: None,
             cpus: Vec::new(),
@@ -103,12 +100,6 @@ impl EngineBuilder {
     /// Version of the application in the member record.
     pub fn app_version(mut self, version: u32) -> Self {
         self.app_version = version;
-        self
-    }
-
-    /// Timing of failure detection.
-    pub fn profile(mut self, profile: Profile) -> Self {
-        self.profile = profile;
         self
     }
 

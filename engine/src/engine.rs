@@ -4,21 +4,21 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tidings_protocol::{Core, CoreConfig, Member};
-use tidings_wire::{Boot, NodeId, OverlayId};
+use tidings_protocol::{Core, CoreConfig, KeyUse, Member, Policy, Subscription, Trace};
+use tidings_wire::{Boot, Keyring, NodeId, OverlayId, Suite};
 
 use crate::builder::EngineBuilder;
 use crate::entropy;
 use crate::error::{EngineError, StartError};
 use crate::join::Seed;
 use crate::keeper;
-use crate::limits::{COMMAND_WAIT, LEAVE_NS, RESOLVE_FIRST, SECOND_NS};
+use crate::limits::{COMMAND_WAIT, LEAVE_NS, RESOLVE_FIRST, SECOND_NS, SUBSCRIPTIONS_MAX};
 use crate::overlay_config::{OverlayConfig, OverlayEntry};
 use crate::placement::{Map, Place, Placement};
 use crate::queue::mesh::mesh;
@@ -239,7 +239,7 @@ impl Engine {
             node: inner.node,
             boot: inner.boot,
             shard: place.shard,
-            message_bytes_max: config.max_message,
+            message_bytes_max: AtomicUsize::new(config.policy.bounded().max_message),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
         });
@@ -273,6 +273,52 @@ impl Engine {
         self.inner.remove_overlay(id, true)
     }
 
+    /// Forgets what is kept on disk of an overlay that does not run: its generation, and where its members were.
+    pub fn forget_overlay(&self, id: OverlayId) -> Result<(), EngineError> {
+        let overlays = self.inner.overlays();
+        if overlays.running.contains_key(&id) {
+            return Err(EngineError::Exists);
+        }
+        Ok(self.inner.storage.forget(id)?)
+    }
+
+    /// The overlays of which something is kept on disk, whether they run or not.
+    pub fn kept_overlays(&self) -> Result<Vec<OverlayId>, EngineError> {
+        Ok(self.inner.storage.overlays()?)
+    }
+
+    /// The cipher that an overlay seals with now.
+    pub fn suite(&self, id: OverlayId) -> Result<Suite, EngineError> {
+        let suite = self.inner.ask(id, |_, overlay| overlay.core.suite())?;
+        suite.ok_or(EngineError::Unknown)
+    }
+
+    /// The keyring that an overlay runs with; no key is copied.
+    pub fn keyring(&self, id: OverlayId) -> Result<Keyring, EngineError> {
+        self.inner
+            .ask(id, |_, overlay| overlay.core.keyring().share())
+    }
+
+    /// Which keys an overlay has, and which of them something depends on.
+    pub fn key_use(&self, id: OverlayId) -> Result<KeyUse, EngineError> {
+        self.inner.ask(id, |now, overlay| overlay.core.key_use(now))
+    }
+
+    /// Replaces the keyring of an overlay while it runs. Links change over to its primary key within a minute, without losing
+    /// what was accepted; what is derived from a record that it lacks ends at once. Members that do not hold the primary key
+    /// are talked with under another that both have; members without any in common are lost. So: install on all, then
+    /// use on all, then remove, and look at [`Engine::members`] and [`Engine::key_use`] in between. The keyring of another overlay
+    /// is `EngineError::Unknown`.
+    pub fn set_keyring(&self, id: OverlayId, keyring: Keyring) -> Result<(), EngineError> {
+        match self
+            .inner
+            .ask(id, move |now, overlay| overlay.set_keyring(now, keyring))?
+        {
+            true => Ok(()),
+            false => Err(EngineError::Unknown),
+        }
+    }
+
     /// The overlays that run.
     pub fn overlays(&self) -> Vec<OverlayEntry> {
         let overlays = self.inner.overlays();
@@ -291,6 +337,20 @@ impl Engine {
         self.inner.ask(id, |_, overlay| overlay.members())
     }
 
+    /// Subscriptions that are known: this node's, then those of the others, by node and number. Those behind `after`, and at
+    /// most `most` and [`SUBSCRIPTIONS_MAX`](crate::limits::SUBSCRIPTIONS_MAX): a shard tells no more in a turn.
+    pub fn subscriptions(
+        &self,
+        id: OverlayId,
+        after: Option<(NodeId, u32)>,
+        most: usize,
+    ) -> Result<Vec<Subscription>, EngineError> {
+        let most = most.min(SUBSCRIPTIONS_MAX);
+        self.inner.ask(id, move |_, overlay| {
+            overlay.core.subscriptions(after, most)
+        })
+    }
+
     /// Whether the subscriptions of every member held alive are known.
     pub fn is_synced(&self, id: OverlayId) -> Result<bool, EngineError> {
         self.inner.ask(id, |_, overlay| overlay.is_synced())
@@ -304,6 +364,47 @@ impl Engine {
             .shared
             .routes
             .read(|routes| routes.owed(topic)))
+    }
+
+    /// Who would get a message on `topic` if it were published here now, and how.
+    pub fn trace(&self, id: OverlayId, topic: &str) -> Result<Trace, EngineError> {
+        let topic = topic.to_owned();
+        self.inner
+            .ask(id, move |_, overlay| overlay.core.trace(&topic))
+    }
+
+    /// Replaces what may change of an overlay while it runs. It holds when this returns, for members, paths, subscriptions and
+    /// messages that are there, too. Publishers that are open take no message that their rings do not hold, and clients'
+    /// publishers keep to the largest message that they were told when they opened.
+    pub fn set_policy(&self, id: OverlayId, policy: Policy) -> Result<(), EngineError> {
+        let running = self.inner.running(id)?;
+        self.inner
+            .ask(id, move |now, overlay| overlay.set_policy(now, policy))?;
+        let largest = policy.bounded().max_message;
+        let shared = &running.shared;
+        shared.message_bytes_max.store(largest, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What an overlay's policy is now.
+    pub fn policy(&self, id: OverlayId) -> Result<Policy, EngineError> {
+        self.inner
+            .ask(id, |_, overlay| overlay.core.config().policy)
+    }
+
+    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do.
+    pub fn set_join(&self, id: OverlayId, join: &[Seed]) -> Result<(), EngineError> {
+        let seeds: Arc<[Seed]> = join.into();
+        let resolved = resolver::first(&self.inner.resolver, &seeds, RESOLVE_FIRST);
+        {
+            let mut overlays = self.inner.overlays();
+            let running = overlays.running.get_mut(&id).ok_or(EngineError::Unknown)?;
+            running.seeds = seeds;
+        }
+        self.inner.set_seeds(id, resolved)?;
+        // A resolver that is gone means that the node ends.
+        let _ = self.inner.resolver.send(resolver::Message::Started(id));
+        Ok(())
     }
 
     /// Replaces this node's tags in an overlay.
@@ -443,17 +544,14 @@ impl Inner {
     fn core_config(&self, config: &OverlayConfig, place: Place) -> CoreConfig {
         let mut core = CoreConfig::new(self.node, self.boot, &self.builder.name);
         core.rack.clone_from(&self.builder.rack);
-        core.metadata.clone_from(&self.builder.metadata);
+        let metadata = config.metadata.as_ref();
+        core.metadata
+            .clone_from(metadata.unwrap_or(&self.builder.metadata));
         core.app_version = self.builder.app_version;
         core.addresses.clone_from(&self.advertise);
         core.boot_tag = self.boot.tag12();
         core.steer = place.steer;
-        core.profile = config.profile.unwrap_or(self.builder.profile);
-        core.max_message = config.max_message;
-        core.datagram_max = config.max_datagram;
-        core.retain = config.retain;
-        core.park_max = config.park_max;
-        core.client_grace = config.client_grace;
+        core.policy = config.policy;
         core
     }
 
@@ -483,10 +581,15 @@ impl Inner {
     /// Ends an overlay here, with a farewell to the others or without a word.
     pub(crate) fn remove_overlay(&self, id: OverlayId, farewell: bool) -> Result<(), EngineError> {
         let running = self.running(id)?;
+        let shared = Arc::clone(&running.shared);
         self.leave(&[running], farewell);
         let mut overlays = self.overlays();
-        overlays.running.remove(&id);
-        self.displace(&mut overlays, id);
+        let there = overlays.running.get(&id);
+        // Somebody else may have removed it meanwhile, and another of its name may run.
+        if there.is_some_and(|now| Arc::ptr_eq(&now.shared, &shared)) {
+            overlays.running.remove(&id);
+            self.displace(&mut overlays, id);
+        }
         Ok(())
     }
 

@@ -93,6 +93,12 @@ impl Keeper {
                 // nothing.
                 let _ = self.inner.remove_overlay(id, false);
             }
+            Notice::Foreign {
+                reason: "open_slot",
+                from,
+            } => {
+                tracing::warn!(overlay, %from, "somebody speaks to this node under a key of the overlay that it does not have: one of the two missed a rotation. Install the key that is missing, as `tidings keys status` shows");
+            }
             Notice::Foreign { reason, from } => {
                 tracing::warn!(overlay, %from, reason, "somebody with another key or overlay speaks to this node");
             }

@@ -22,6 +22,8 @@ mod gaps;
 #[cfg(not(loom))]
 pub mod gateway;
 #[cfg(not(loom))]
+pub mod host;
+#[cfg(not(loom))]
 mod join;
 #[cfg(not(loom))]
 mod keeper;
@@ -76,6 +78,7 @@ mod wait;
 
 #[cfg(not(loom))]
 pub use sys::memory;
+pub use tidings_protocol::latency;
 
 #[cfg(not(loom))]
 pub use crate::{
@@ -103,9 +106,10 @@ pub use crate::{
 /// What applications meet of the protocol.
 #[cfg(not(loom))]
 pub use tidings_protocol::{
-    Accepted, AckMode, Batch, CommandError, Delivery, Event, Member, MemberCounters, Outcome,
-    PeerCounters, PeerStats, PresenceKind, Profile, PublishCounters, PublishError, PublisherId,
-    ReceiveCounters, Redelivery, Refusals, Run, SlowPolicy, SubSpec, Taken,
+    Accepted, AckMode, Batch, CommandError, Delivery, Event, KeyUse, Member, MemberCounters,
+    Outcome, PeerCounters, PeerStats, Policy, PresenceKind, Profile, PublishCounters, PublishError,
+    PublisherId, ReceiveCounters, Redelivery, Refusals, Run, SlowPolicy, Standing, SubSpec,
+    Subscription, Taken, Trace, TraceNode, TraceWay,
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]

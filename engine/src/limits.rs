@@ -191,3 +191,6 @@ const _: () = assert!(PORTS_MAX <= 1 << 16);
 const _: () = assert!(POLL_HISTORY <= 32 && BLOCKS << 8 == 1 << 20);
 // The worst steering program: a leaf of 3 instructions for each steer value, an inner node of 2 between them, 16 around.
 const _: () = assert!(3 * STEERS + 2 * (STEERS - 1) + 16 <= BPF_INSTRUCTIONS_MAX);
+
+/// Subscriptions that are told at a time: some 300 bytes each, 0.3 ms of a shard.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000;

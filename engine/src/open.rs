@@ -38,7 +38,7 @@ impl Engine {
         let running = self.inner.running(overlay)?;
         let (tx, consumer) = ring(ring_bytes(
             options.ring_bytes,
-            running.shared.message_bytes_max,
+            running.shared.message_bytes_max(),
         ));
         let (outcome_tx, outcomes) = ring(OUTCOME_RING_BYTES);
         let shared = Arc::new(PublisherShared::new());
@@ -86,7 +86,7 @@ impl Engine {
         let shared = Arc::new(SubscriberShared::new());
         let (messages, ring_end) = ring(ring_bytes(
             options.ring_bytes,
-            running.shared.message_bytes_max,
+            running.shared.message_bytes_max(),
         ));
         let (acks, acks_end) = ring(ACK_RING_BYTES);
         let wish = Wish {
@@ -125,6 +125,17 @@ impl Engine {
             door,
             port,
         }))
+    }
+
+    /// Ends subscriptions of this node, named ones included: nothing is kept for their clients, and what they had not
+    /// acknowledged fails. Those that ended by themselves are no error.
+    pub fn unsubscribe(&self, overlay: OverlayId, subs: &[u32]) -> Result<(), EngineError> {
+        let subs = subs.to_vec();
+        self.inner.ask(overlay, move |now, overlay| {
+            for sub in subs {
+                overlay.unsubscribe(now, sub);
+            }
+        })
     }
 
     /// Watches presence: a snapshot first, then every change.

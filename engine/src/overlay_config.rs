@@ -1,6 +1,6 @@
 //! What an overlay is told when it is added to a running node.
 
-use tidings_protocol::{Profile, limits};
+use tidings_protocol::Policy;
 use tidings_wire::{Keyring, OverlayId};
 
 use crate::join::Seed;
@@ -13,19 +13,10 @@ pub struct OverlayConfig {
     pub keyring: Keyring,
     /// Where to join.
     pub join: Vec<Seed>,
-    /// Largest message in bytes.
-    pub max_message: usize,
-    /// Largest UDP payload in bytes that paths are probed for, up to 64,992; one that does not carry so much is used for what it
-    /// carries. 1,200 or less: no probes.
-    pub max_datagram: usize,
-    /// Bound of the message store in bytes.
-    pub retain: usize,
-    /// How long an indefinite message waits for a dead node, in ns.
-    pub park_max: u64,
-    /// How long a named client's subscriptions outlive it, in ns.
-    pub client_grace: u64,
-    /// Timing of failure detection, if other than the node's.
-    pub profile: Option<Profile>,
+    /// What may change while it runs: see [`Engine::set_policy`](crate::Engine::set_policy).
+    pub policy: Policy,
+    /// This node's tags in it; `None`: the node's.
+    pub metadata: Option<Vec<u8>>,
     /// The shard to run on; by default the one with the fewest overlays.
     pub shard: Option<usize>,
 }
@@ -37,12 +28,8 @@ impl OverlayConfig {
             name: name.to_owned(),
             keyring,
             join: Vec::new(),
-            max_message: limits::MAX_MESSAGE_DEFAULT,
-            max_datagram: limits::DATAGRAM_MAX,
-            retain: limits::RETAIN_DEFAULT,
-            park_max: 24 * 3_600 * crate::limits::SECOND_NS,
-            client_grace: 600 * crate::limits::SECOND_NS,
-            profile: None,
+            policy: Policy::default(),
+            metadata: None,
             shard: None,
         }
     }

@@ -40,6 +40,11 @@ impl Presence {
         &self.snapshot
     }
 
+    /// Whether the overlay was removed or the node stopped. Another overlay of the same name is not what is watched here.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed() || self.ring.is_closed()
+    }
+
     /// The next change, if there is one.
     pub fn try_next(&mut self) -> Option<PresenceEvent> {
         let (_, record) = self.ring.peek()?;
@@ -60,7 +65,8 @@ impl Presence {
         })
     }
 
-    /// The next change, for any async runtime, or for a thread that watches several overlays.
+    /// The next change, for any async runtime, or for a thread that watches several overlays. Woken by the overlay's end, too,
+    /// which [`Self::is_closed`] tells.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<PresenceEvent> {
         if let Some(event) = self.try_next() {
             return Poll::Ready(event);

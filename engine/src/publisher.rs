@@ -155,6 +155,8 @@ pub struct Publisher {
     routes_version: u64,
     owed: u32,
     ring: Producer,
+    /// The largest message that is sure to fit the ring.
+    holds: usize,
     outcomes: Consumer,
     shared: Arc<PublisherShared>,
     overlay: Arc<OverlayShared>,
@@ -184,6 +186,7 @@ impl Publisher {
             next_seq: 0,
             routes_version: 0,
             owed: 0,
+            holds: parts.ring.record_bytes_max() - crate::record::HEAD_BYTES_MAX,
             ring: parts.ring,
             outcomes: parts.outcomes,
             shared: parts.shared,
@@ -208,7 +211,7 @@ impl Publisher {
 
     /// Copies `payload` once into the ring and returns its number; never waits for the shard.
     pub fn publish(&mut self, payload: &[u8]) -> Result<Published, PublishRefusal> {
-        let limit = self.overlay.message_bytes_max;
+        let limit = self.overlay.message_bytes_max().min(self.holds);
         if payload.len() > limit {
             return Err(PublishRefusal::TooLarge { limit });
         }

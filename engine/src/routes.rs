@@ -1,7 +1,7 @@
 //! The immutable routing table of one overlay: which patterns are subscribed, by how many. The owner shard replaces it
 //! whole when subscriptions change; publishers and sessions in any thread read it without a lock.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tidings_wire::{Boot, NodeId, OverlayId, Pattern};
 
@@ -40,10 +40,17 @@ pub(crate) struct OverlayShared {
     pub(crate) node: NodeId,
     pub(crate) boot: Boot,
     pub(crate) shard: usize,
-    pub(crate) message_bytes_max: usize,
+    pub(crate) message_bytes_max: AtomicUsize,
     pub(crate) routes: Rcu<Routes>,
     /// The overlay was removed or the node stops: queues of its publishers and subscribers are dead.
     pub(crate) closed: AtomicBool,
+}
+
+impl OverlayShared {
+    /// Largest message in bytes, now.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Seat<'_> {
     /// Ends a subscription of this session: publishers are told that it is gone.
     pub fn unsubscribe(&mut self, sub: u32) {
         if self.has(sub) {
-            self.overlay.unsubscribe(sub);
+            self.overlay.unsubscribe(self.now, sub);
         }
     }
 
@@ -150,6 +150,6 @@ impl Seat<'_> {
 
     /// Largest message in bytes.
     pub fn message_bytes_max(&self) -> usize {
-        self.overlay.shared.message_bytes_max
+        self.overlay.shared.message_bytes_max()
     }
 }

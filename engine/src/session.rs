@@ -38,6 +38,12 @@ pub trait Session {
     /// The descriptor to wait for, if any. It stays the same for the session's life.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Whether it is a client's connection, which is counted. Handlers have no descriptor; one that has, for its own thread to wake
+    /// it by, says no.
+    fn is_client(&self) -> bool {
+        self.fd().is_some()
+    }
+
     /// The descriptor is readable, or a pause is over.
     fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict;
 

@@ -1,5 +1,6 @@
 //! What a node can tell about itself at one moment.
 
+use tidings_protocol::latency::Latency;
 use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
 use tidings_wire::OverlayId;
 
@@ -54,6 +55,8 @@ pub struct OverlayStats {
     pub ports: usize,
     /// Bytes kept for messages: accepted ones in the store; held back or partly received ones.
     pub bytes: (usize, usize),
+    /// The most bytes that the store may take.
+    pub store_limit: usize,
     /// Streams: to publish, open here for receiving.
     pub streams: (usize, usize),
     /// Subscriptions of this node, and the version of their table.
@@ -62,6 +65,8 @@ pub struct OverlayStats {
     pub membership: MemberCounters,
     /// The publishing side.
     pub publish: PublishCounters,
+    /// How old delivered messages were when their acknowledgements came.
+    pub latency: Box<Latency>,
     /// The receiving side.
     pub receive: ReceiveCounters,
     /// Datagrams refused, by reason.
@@ -80,6 +85,7 @@ impl OverlayStats {
             synced: overlay.is_synced(),
             ports: overlay.port_count(),
             bytes: overlay.core.memory(),
+            store_limit: overlay.core.store_limit(),
             streams: overlay.core.stream_counts(),
             subscriptions: {
                 let (version, count) = overlay.core.table();
@@ -87,6 +93,7 @@ impl OverlayStats {
             },
             membership: overlay.core.member_counters(),
             publish: overlay.core.publish_counters(),
+            latency: Box::new(overlay.core.latency().clone()),
             receive: overlay.core.receive_counters(),
             refusals: overlay.core.refusals().clone(),
             peers: overlay.core.peers(),

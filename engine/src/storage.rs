@@ -157,6 +157,36 @@ impl Storage {
         replace(&path, text.as_bytes())
     }
 
+    /// Removes all that is kept of an overlay.
+    pub(crate) fn forget(&self, overlay: OverlayId) -> Result<(), StorageError> {
+        let Some(dir) = &self.dir else {
+            return Ok(());
+        };
+        let dir = dir.join("overlays").join(overlay.to_string());
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&dir, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The overlays of which something is kept.
+    pub(crate) fn overlays(&self) -> Result<Vec<OverlayId>, StorageError> {
+        let Some(dir) = self.dir.as_ref().map(|dir| dir.join("overlays")) else {
+            return Ok(Vec::new());
+        };
+        let mut kept = Vec::new();
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+            other => other.map_err(|error| at(&dir, error))?,
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| at(&dir, error))?.file_name();
+            // What else somebody put there is theirs.
+            kept.extend(name.to_str().and_then(OverlayId::from_hex));
+        }
+        Ok(kept)
+    }
+
     fn file(&self, overlay: OverlayId, name: &str) -> Result<Option<PathBuf>, StorageError> {
         let Some(dir) = &self.dir else {
             return Ok(None);
@@ -340,6 +370,21 @@ mod tests {
             assert!(storage.peers(overlay)?.len() <= CACHED_PEERS_MAX);
             assert!(is_as_it_was(2));
         }
+    }
+
+    #[test]
+    fn a_forgotten_overlay_leaves_nothing_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(OverlayId::from_name);
+        let storage = Storage::open(dir.path()).unwrap();
+        assert!(storage.overlays().unwrap().is_empty());
+        storage.raise_generation(a).unwrap();
+        storage.raise_generation(b).unwrap();
+        fs::create_dir(dir.path().join("overlays").join("notes")).unwrap();
+        storage.forget(a).unwrap();
+        storage.forget(a).unwrap();
+        assert_eq!(storage.overlays().unwrap(), [b]);
+        assert_eq!(storage.raise_generation(b).unwrap(), Some(2));
     }
 
     #[test]

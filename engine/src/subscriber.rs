@@ -23,9 +23,12 @@ pub(crate) struct SubscriberShared {
     pub(crate) bell: Flag,
     /// Raised by the shard when the ring is short of room: it wants to hear when half of it is free.
     pub(crate) starved: Flag,
-    /// Tells of messages.
+    /// Tells of messages, and of the end.
     pub(crate) notify: Notify,
+    /// Tells of the end alone.
+    end: Notify,
     closed: AtomicBool,
+    superseded: AtomicBool,
 }
 
 impl SubscriberShared {
@@ -34,13 +37,26 @@ impl SubscriberShared {
             bell: Flag::new(true),
             starved: Flag::new(false),
             notify: Notify::new(),
+            end: Notify::new(),
             closed: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.notify.notify();
+        self.end.notify();
+    }
+
+    /// Another one has its subscription now.
+    pub(crate) fn supersede(&self) {
+        self.superseded.store(true, Ordering::Release);
+        self.close();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 }
 
@@ -55,8 +71,8 @@ pub struct SubscriberOptions {
     pub ordered: bool,
     /// What happens when the reader does not keep up.
     pub policy: SlowPolicy,
-    /// When publishers give up.
-    pub redelivery: Redelivery,
+    /// When publishers give up; `None`: as the overlay's policy says.
+    pub redelivery: Option<Redelivery>,
     /// Bytes of the ring of messages; at least twice the largest message. Touched only as it is used.
     pub ring_bytes: usize,
 }
@@ -68,7 +84,7 @@ impl Default for SubscriberOptions {
             ack: AckMode::Client,
             ordered: false,
             policy: SlowPolicy::Detach,
-            redelivery: Redelivery::default(),
+            redelivery: None,
             ring_bytes: crate::limits::RING_BYTES_DEFAULT,
         }
     }
@@ -229,9 +245,26 @@ impl Subscriber {
         }
     }
 
-    /// Whether the overlay was removed or the node stopped. What is in the ring can still be read.
+    /// Ready when nothing more comes ([`Self::is_closed`]), whatever is in the ring: for who leaves it there for now. Messages do
+    /// not wake.
+    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.shared.end.register(context.waker());
+        match self.is_closed() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether nothing more comes: the overlay was removed, the node stopped, or a newer subscriber has the subscription
+    /// ([`Self::is_superseded`]). What is in the ring can still be read.
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire) || self.ring.is_closed()
+        self.shared.is_closed() || self.ring.is_closed()
+    }
+
+    /// Whether a newer subscriber of the same name has one of its subscriptions: what this one was handed and did not
+    /// acknowledge comes again there.
+    pub fn is_superseded(&self) -> bool {
+        self.shared.superseded.load(Ordering::Acquire)
     }
 
     /// Goes past what was handed out; `true`: there is a record at the front.

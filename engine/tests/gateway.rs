@@ -62,7 +62,6 @@ impl Node {
             socket: folder.path().join("sock"),
             node_name: "node".into(),
             grants: Vec::new(),
-            redelivery: Default::default(),
             shard: None,
         };
         let gateway = Gateway::start(&engine, config, Box::new(Silent)).unwrap();
@@ -404,7 +403,7 @@ fn a_number_is_taken_whichever_overlay_has_it_and_free_when_it_ends() {
 
 #[test]
 fn a_publisher_whose_messages_wait_for_room_is_closed_once() {
-    let node = Node::with(|config| config.retain = 4 << 20);
+    let node = Node::with(|config| config.policy.retain = 4 << 20);
     let mut reader = node.client();
     reader.subscribe(1, "here", Policy::Block);
     let mut peer = node.client();

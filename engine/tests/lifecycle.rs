@@ -10,7 +10,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use common::{builder, config, pair, wait_for};
-use tidings_engine::{MemberState, Notice, PresenceKind, StartError, StorageError};
+use tidings_engine::{
+    EngineError, MemberState, Notice, PresenceKind, PublishRefusal, PublisherOptions, Seed,
+    StartError, StorageError,
+};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -60,6 +63,10 @@ fn presence_tells_of_those_who_come_and_leave() {
     let members = a.members(overlay).unwrap();
     let gone = members.iter().find(|member| member.node == node).unwrap();
     assert_eq!(gone.state, MemberState::Left);
+    assert!(!presence.is_closed());
+    a.remove_overlay(overlay).unwrap();
+    assert_eq!(a.add_overlay(config("presence", &[&b])).unwrap(), overlay);
+    assert!(presence.is_closed(), "it is another overlay");
 }
 
 #[test]
@@ -217,4 +224,65 @@ fn sleeps_that_another_thread_ends_are_counted() {
     let node = builder().shards(1).start().unwrap();
     let woken = || node.stats().unwrap().shards[0].counters.wakes_by_thread;
     wait_for("the shard is woken", || woken() > 0);
+}
+
+#[test]
+fn a_policy_changes_while_the_overlay_runs_and_open_publishers_keep_to_it() {
+    let (a, b, overlay) = pair("policy", builder);
+    wait_for("a sees b", || a.members(overlay).unwrap().len() == 2);
+    let mut publisher = a
+        .publisher(overlay, "t", PublisherOptions::default())
+        .unwrap();
+    let mut subscriber = b.subscribe(overlay, &["t"], Default::default()).unwrap();
+    let mut policy = a.policy(overlay).unwrap();
+    policy.max_message = 1_000;
+    a.set_policy(overlay, policy).unwrap();
+    assert_eq!(a.policy(overlay).unwrap(), policy);
+    let refused = publisher.publish(&[7; 1_001]);
+    assert_eq!(refused, Err(PublishRefusal::TooLarge { limit: 1_000 }));
+    policy.max_message = 4 << 20;
+    a.set_policy(overlay, policy).unwrap();
+    // More than a ring for messages of the limit of its time holds is for publishers that are opened from now on.
+    let Err(PublishRefusal::TooLarge { limit }) = publisher.publish(&vec![7; 4 << 20]) else {
+        panic!("it would wait for room for ever");
+    };
+    assert!(limit > 1 << 20);
+    publisher.publish_within(&vec![7; limit], WAIT).unwrap();
+    let received = subscriber.next_within(WAIT).expect("the message comes");
+    assert!(matches!(received, tidings_engine::Received::Message(m) if m.payload.len() == limit));
+    let unknown = tidings_engine::OverlayId::from_name("other");
+    assert!(matches!(
+        a.set_policy(unknown, policy),
+        Err(EngineError::Unknown)
+    ));
+}
+
+#[test]
+fn who_is_told_later_where_to_join_joins() {
+    let a = builder().name("a").start().unwrap();
+    let b = builder().name("b").start().unwrap();
+    let overlay = a.add_overlay(config("later", &[])).unwrap();
+    b.add_overlay(config("later", &[])).unwrap();
+    a.set_join(overlay, &[Seed::Address(b.local_addr())])
+        .unwrap();
+    wait_for("they meet", || {
+        [&a, &b]
+            .iter()
+            .all(|node| node.members(overlay).unwrap().len() == 2)
+    });
+}
+
+#[test]
+fn an_overlay_is_forgotten_when_it_does_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = builder().data_dir(dir.path()).start().unwrap();
+    let overlay = a.add_overlay(config("forgotten", &[])).unwrap();
+    assert!(matches!(
+        a.forget_overlay(overlay),
+        Err(EngineError::Exists)
+    ));
+    a.remove_overlay(overlay).unwrap();
+    assert_eq!(a.kept_overlays().unwrap(), [overlay]);
+    a.forget_overlay(overlay).unwrap();
+    assert!(a.kept_overlays().unwrap().is_empty());
 }

@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -196,7 +195,6 @@ fn clients_are_received_again_after_a_panic_of_the_control_thread() {
         socket: socket.clone(),
         node_name: "clumsy".to_owned(),
         grants: Vec::new(),
-        redelivery: HashMap::new(),
         shard: None,
     };
     let gateway = Gateway::start(&engine, config, Box::new(Clumsy(AtomicU32::new(0)))).unwrap();

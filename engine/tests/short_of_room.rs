@@ -38,7 +38,7 @@ fn read_all(mut subscriber: Subscriber) -> Subscriber {
 fn a_reader_that_takes_nothing_is_waited_for_but_not_long() {
     let (a, b) = (builder().start().unwrap(), builder().start().unwrap());
     let small = |mut config: tidings_engine::OverlayConfig| {
-        config.max_message = 16 << 10;
+        config.policy.max_message = 16 << 10;
         config
     };
     let overlay = a.add_overlay(small(config("short", &[]))).unwrap();

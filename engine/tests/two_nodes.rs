@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use common::{builder, config, pair, wait_for};
@@ -18,6 +21,16 @@ fn all() -> PublisherOptions {
     PublisherOptions {
         outcomes: OutcomeWish::All,
         ..PublisherOptions::default()
+    }
+}
+
+/// Whether somebody was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -115,6 +128,36 @@ fn a_local_subscriber_gets_its_copy_and_large_messages_pass() {
 }
 
 #[test]
+fn who_leaves_its_messages_unread_is_woken_by_its_end_alone() {
+    let (a, b, overlay) = pair("unread", builder);
+    let options = || SubscriberOptions {
+        client: "till".into(),
+        ..Default::default()
+    };
+    let mut older = b.subscribe(overlay, &["t"], options()).unwrap();
+    wait_owed(&a, overlay, "t", 1);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let context = &mut Context::from_waker(&waker);
+    assert!(older.poll_closed(context).is_pending());
+    let mut publisher = a.publisher(overlay, "t", all()).unwrap();
+    publisher.publish_within(b"x", WAIT).unwrap();
+    assert!(older.next_within(WAIT).is_some());
+    publisher.publish_within(b"x", WAIT).unwrap();
+    wait_for("a message unread", || {
+        older
+            .poll_ready(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    });
+    assert!(!woken.0.load(Ordering::Acquire));
+    let newer = b.subscribe(overlay, &["t"], options()).unwrap();
+    assert!(woken.0.load(Ordering::Acquire));
+    assert!(older.poll_closed(context).is_ready());
+    assert!(older.try_next().is_some(), "it can still be read");
+    drop(newer);
+}
+
+#[test]
 fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowledge() {
     let (a, b, overlay) = pair("names", builder);
     let options = || SubscriberOptions {
@@ -143,7 +186,9 @@ fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowled
         delivered += publisher.outcome_within(WAIT).unwrap().to - delivered;
     }
 
+    assert!(!older.is_superseded() && !older.is_closed());
     let mut newer = b.subscribe(overlay, &["t"], options()).unwrap();
+    assert!(older.is_superseded() && older.is_closed());
     let newers = take(&mut newer, 7);
     let again = olders[3..].iter().map(|got| (got.0, got.1, true));
     assert!(newers.iter().copied().eq(again));
@@ -164,6 +209,20 @@ fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowled
         assert_eq!((range.from, range.outcome), (delivered, Outcome::Delivered));
         delivered = range.to;
     }
+    // A name is owed what comes while nobody is there, until its subscription is ended.
+    let subs = newer.subs().to_vec();
+    assert!(!newer.is_superseded());
+    drop(newer);
+    publisher.publish_within(b"x", WAIT).unwrap();
+    assert_eq!(
+        publisher.outcome_within(WAIT / 20),
+        None,
+        "it may come back"
+    );
+    b.unsubscribe(overlay, &subs).unwrap();
+    let range = publisher.outcome_within(WAIT).unwrap();
+    assert_eq!((range.from, range.outcome), (11, Outcome::Unsubscribed));
+    b.unsubscribe(overlay, &subs).unwrap();
     a.shutdown();
     b.shutdown();
 }

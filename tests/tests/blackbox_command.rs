@@ -77,6 +77,10 @@ fn without_arguments_it_is_a_working_node_that_says_what_to_type_next() {
     let lab = Lab::builder().hosts(2).build().unwrap();
     let user = User::of(&lab, 1);
     let daemon = user.daemon(&[]);
+    // What to type next is said once all is up; clients are taken a moment before.
+    daemon
+        .wait_for("a second one stops at once", WITHIN)
+        .unwrap();
     let told = daemon.stdout() + &daemon.stderr();
     for next in ["tidings sub demo", "tidings pub demo", "--join"] {
         assert!(

@@ -131,8 +131,9 @@ fn a_killed_node_is_held_dead_and_a_returning_one_rejoins() {
     cluster.node(4).start();
     cluster.wait_whole(10 * SECOND);
     for watcher in &watchers {
+        // More than once where the machine is so busy that it is suspected again for a moment, and refutes that.
         eventually("member_rejoin is told", 5 * SECOND, || {
-            watcher.count("member_rejoin", "n4") == 1
+            watcher.count("member_rejoin", "n4") >= 1
         });
         assert_eq!(watcher.count("member_unreachable", "n4"), 1);
     }

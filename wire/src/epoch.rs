@@ -124,6 +124,11 @@ impl Opener {
         suite == self.keys.lineage().suite() && slot == self.keys.lineage().slot()
     }
 
+    /// Slot of the key record that it is derived from.
+    pub(crate) fn key_slot(&self) -> u8 {
+        self.keys.lineage().slot()
+    }
+
     /// Whether `counter` may be tried while the newest epoch is `newest`.
     pub(crate) fn admit(&self, counter: u64, newest: u32) -> Result<(), OpenError> {
         if self.forgeries >= FORGERY_END {

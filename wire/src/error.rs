@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::suite::Suite;
+
 macro_rules! labelled {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal, $text:literal;)* }) => {
         $(#[$meta])*
@@ -174,7 +176,7 @@ pub enum KeyringError {
         /// Line in the file.
         line: u32,
     },
-    /// `aes-192-gcm` (suite 4): reserved, not in this build.
+    /// `aes-192-gcm` (suite 4) in a build without the feature `aes-192`: reserved.
     Aes192 {
         /// Line in the file.
         line: u32,
@@ -229,10 +231,10 @@ impl fmt::Display for KeyringError {
                 )
             }
             Self::Slot { line } => write!(f, "line {line}: slots are 0 to 7"),
-            Self::Suite { line } => write!(
-                f,
-                "line {line}: unknown suite; known are aes-128-gcm, aes-256-gcm, chacha20-poly1305"
-            ),
+            Self::Suite { line } => {
+                let known = Suite::ALL.map(Suite::name).join(", ");
+                write!(f, "line {line}: unknown suite; known are {known}")
+            }
             Self::Aes192 { line } => write!(
                 f,
                 "line {line}: aes-192-gcm (suite 4) is reserved and not part of this build"

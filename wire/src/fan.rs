@@ -160,6 +160,11 @@ impl FanRx {
         })
     }
 
+    /// Slot of the key record that it is derived from.
+    pub fn key_slot(&self) -> u8 {
+        self.opener.key_slot()
+    }
+
     /// Checks header and window, then opens in place. Nothing is marked: see [`mark`](Self::mark).
     pub fn open<'a>(&mut self, datagram: &'a mut [u8]) -> Result<Opened<'a>, OpenError> {
         let header = match Header::parse(datagram)? {

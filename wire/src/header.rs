@@ -294,7 +294,8 @@ mod tests {
         };
         assert_eq!(refused(0, 0x24), HeaderError::Version);
         assert_eq!(refused(0, 0x15), HeaderError::Class);
-        assert_eq!(refused(1, 4), HeaderError::Suite);
+        assert_eq!(refused(1, 0), HeaderError::Suite);
+        assert_eq!(refused(1, 5), HeaderError::Suite);
         assert_eq!(refused(1, 0xe0), HeaderError::Suite);
         assert_eq!(refused(2, 8), HeaderError::Slot);
         assert_eq!(refused(31, 1), HeaderError::Reserved);

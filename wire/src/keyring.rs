@@ -172,6 +172,42 @@ impl Keyring {
             .fold(0, |bits, slot| bits | (1 << slot))
     }
 
+    /// Whether the record could be installed, or is there already.
+    pub fn takes(&self, record: &KeyRecord) -> bool {
+        match self.bound(record.slot) {
+            Some(bound) => bound.record.suite == record.suite && bound.record.key == record.key,
+            None => usize::from(record.slot) < MAX_KEY_SLOTS,
+        }
+    }
+
+    /// Its records; each is a copy of the secret.
+    pub fn into_records(self) -> Vec<KeyRecord> {
+        let records = self.bound.iter().flatten().map(|bound| &bound.record);
+        records
+            .map(|record| KeyRecord::new(record.slot, record.suite, record.key))
+            .collect()
+    }
+
+    /// Eight hex digits that tell a key of this overlay from another, and nothing of the key itself.
+    pub fn fingerprint(&self, slot: u8) -> Option<String> {
+        let mut print = [0; 4];
+        self.root(slot)?.expand("fingerprint", &[], &mut print);
+        Some(print.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether there is a record in the slot.
+    pub fn has(&self, slot: u8) -> bool {
+        self.bound(slot).is_some()
+    }
+
+    /// Slots whose record is not the same in `other`, or is in one of the two only; one bit each.
+    pub fn differing(&self, other: &Self) -> u8 {
+        let record = |ring: &Self, slot| ring.bound(slot).map(|b| (b.record.suite, b.record.key));
+        (0..8)
+            .filter(|slot| record(self, *slot) != record(other, *slot))
+            .fold(0, |bits, slot| bits | (1 << slot))
+    }
+
     /// The overlay that the records are bound to.
     pub fn overlay(&self) -> OverlayId {
         self.overlay
@@ -277,10 +313,6 @@ mod tests {
             KeyringError::Suite { line }
         );
         assert_eq!(
-            fault(&format!("1 aes-192-gcm primary {KEY}")),
-            KeyringError::Aes192 { line }
-        );
-        assert_eq!(
             fault("1 aes-256-gcm primary 00"),
             KeyringError::Key { line }
         );
@@ -297,11 +329,26 @@ mod tests {
     }
 
     #[test]
-    fn aes_192_is_named_as_reserved() {
+    fn every_suite_reads_back_and_an_unknown_one_is_told_which_there_are() {
+        let told = KeyringError::Suite { line: 2 }.to_string();
+        for suite in Suite::ALL {
+            let ring = parse(&format!("1 {suite} primary {KEY}")).unwrap();
+            assert_eq!(ring.suite(1), Some(suite));
+            assert!(ring.to_text().contains(&format!(" {suite} ")));
+            assert!(told.contains(suite.name()), "{told}");
+            assert_eq!(Suite::from_wire(suite as u8), Some(suite));
+        }
+    }
+
+    #[cfg(not(feature = "aes-192"))]
+    #[test]
+    fn aes_192_is_named_as_reserved_where_it_is_not_built() {
         let fault = parse(&format!("1 aes-192-gcm primary {KEY}"))
             .err()
             .unwrap();
+        assert_eq!(fault, KeyringError::Aes192 { line: 2 });
         assert!(fault.to_string().contains("reserved"));
+        assert_eq!(Suite::from_wire(4), None);
     }
 
     #[test]
@@ -312,8 +359,14 @@ mod tests {
         assert_eq!(ring.remove(0), Err(KeyringError::Primary));
         assert_eq!(ring.set_primary(5), Err(KeyringError::Missing));
         ring.set_primary(1).unwrap();
+        let before = ring.share();
         ring.remove(0).unwrap();
+        assert_eq!(ring.differing(&before), 0b1);
         assert_eq!(ring.remove(0), Err(KeyringError::Missing));
+        ring.install(KeyRecord::new(0, Suite::Aes256Gcm, [1; 32]))
+            .unwrap();
+        assert_eq!((ring.differing(&before), ring.differing(&ring)), (0b1, 0));
+        ring.remove(0).unwrap();
         assert_eq!((ring.primary_slot(), ring.slots()), (1, 0b10));
     }
 }

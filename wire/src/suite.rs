@@ -12,16 +12,25 @@ pub enum Suite {
     Aes256Gcm = 2,
     /// ChaCha20-Poly1305, for machines without AES instructions.
     ChaCha20Poly1305 = 3,
+    /// AES-192-GCM, in builds with the feature `aes-192`.
+    #[cfg(feature = "aes-192")]
+    Aes192Gcm = 4,
 }
 
-/// Number of AES-192-GCM: reserved, not in this build.
+/// Name of suite 4, which a build without the feature refuses by it.
 pub(crate) const AES_192_NAME: &str = "aes-192-gcm";
 
 impl Suite {
     /// Every suite of this build.
-    pub const ALL: [Self; 3] = [Self::Aes128Gcm, Self::Aes256Gcm, Self::ChaCha20Poly1305];
+    pub const ALL: [Self; 3 + cfg!(feature = "aes-192") as usize] = [
+        Self::Aes128Gcm,
+        Self::Aes256Gcm,
+        Self::ChaCha20Poly1305,
+        #[cfg(feature = "aes-192")]
+        Self::Aes192Gcm,
+    ];
 
-    /// The suite with this number. 4 (AES-192-GCM) and 0xE0-0xFF (embedders) are reserved and unknown here.
+    /// The suite with this number. 0xE0-0xFF (embedders) are reserved and unknown here, as is 4 without its feature.
     pub fn from_wire(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| *suite as u8 == byte)
     }
@@ -37,6 +46,8 @@ impl Suite {
             Self::Aes128Gcm => "aes-128-gcm",
             Self::Aes256Gcm => "aes-256-gcm",
             Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            #[cfg(feature = "aes-192")]
+            Self::Aes192Gcm => AES_192_NAME,
         }
     }
 
@@ -44,6 +55,8 @@ impl Suite {
     pub fn key_len(self) -> usize {
         match self {
             Self::Aes128Gcm => 16,
+            #[cfg(feature = "aes-192")]
+            Self::Aes192Gcm => 24,
             Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
         }
     }

@@ -7,11 +7,11 @@ use clap::Parser;
 use tidings_bench::cost::load::Load;
 use tidings_bench::cost::{Kernel, Model, Times, criterion};
 use tidings_bench::floor::echo::{Echo, Waiting};
-use tidings_bench::floor::gso::RING;
 use tidings_bench::floor::options::Measure;
 use tidings_bench::floor::pipe::Pipe;
 use tidings_bench::floor::raw::Raw;
 use tidings_bench::floor::report::median;
+use tidings_bench::floor::socket::RING;
 use tidings_bench::print::line;
 use tidings_bench::steps::{DATAGRAM, SIZES};
 
@@ -162,6 +162,7 @@ fn floor(options: &Options, load: &Load) -> Result<Kernel, String> {
         datagram: DATAGRAM,
         sends: 1,
         ring: RING,
+        calls: true,
         measure: measure.clone(),
     };
     pipe.sends = pipe.sends_of(load.datagrams_per_send);

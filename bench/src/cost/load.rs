@@ -13,8 +13,6 @@ pub struct Load {
     pub rate: f64,
     /// Messages in a datagram, on average.
     pub messages_per_datagram: f64,
-    /// Bytes of a datagram, on average.
-    pub datagram_bytes: f64,
     /// Datagrams in a call of the kernel, on average.
     pub datagrams_per_send: f64,
     /// Datagrams that the subscriber sent for each of the publisher's.
@@ -51,7 +49,6 @@ impl Load {
             cpu_ns: number("/window/cpu_ns")?,
             rate: number("/window/rate")?,
             messages_per_datagram: accepted / datagrams,
-            datagram_bytes: number("/counters/publisher/send_bytes")? / datagrams,
             datagrams_per_send: datagrams / number("/counters/publisher/send_calls")?,
             acks_per_datagram: number("/counters/subscriber/send_datagrams")? / datagrams,
             sleeps_per_datagram: (number("/counters/publisher/parks")?
@@ -75,19 +72,15 @@ mod tests {
             "published": {"accepted": 1900},
             "processes": [{"name": "publisher", "cpu_ns": 45_000}, {"name": "subscriber", "cpu_ns": 35_000}],
             "counters": {
-                "publisher": {"send_datagrams": 100, "send_calls": 2, "send_bytes": 144_100, "parks": 1},
+                "publisher": {"send_datagrams": 100, "send_calls": 2, "parks": 1},
                 "subscriber": {"send_datagrams": 3, "parks": 4},
             },
         });
         let load = Load::parse(&report.to_string()).expect("a good report");
         assert_eq!((load.size, load.messages_per_datagram), (64, 19.0));
         assert_eq!(
-            (
-                load.datagrams_per_send,
-                load.datagram_bytes,
-                load.acks_per_datagram
-            ),
-            (50.0, 1_441.0, 0.03)
+            (load.datagrams_per_send, load.acks_per_datagram),
+            (50.0, 0.03)
         );
         assert_eq!(load.sleeps_per_datagram, 0.05);
         assert_eq!(load.cpu_by_side[1], ("subscriber".to_owned(), 35.0));

@@ -181,7 +181,6 @@ mod tests {
             cpu_ns,
             rate: 1e6,
             messages_per_datagram: 10.0,
-            datagram_bytes: 1_441.0,
             datagrams_per_send: 100.0,
             acks_per_datagram: 0.01,
             sleeps_per_datagram: 0.001,

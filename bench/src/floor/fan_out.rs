@@ -7,11 +7,11 @@ use std::net::{SocketAddrV4, UdpSocket};
 use clap::Args;
 use serde_json::json;
 
-use super::gso::RING;
 use super::meter::{self, Meter};
 use super::mmsg::{Incoming, Outgoing};
 use super::options::Measure;
 use super::report::{Figure, Unit};
+use super::socket::RING;
 use super::{Fault, socket};
 
 /// Runs that one recvmmsg takes at most.

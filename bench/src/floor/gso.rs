@@ -10,16 +10,13 @@ use super::meter::{self, Lap, Meter};
 use super::mmsg::{Incoming, Outgoing};
 use super::options::Measure;
 use super::report::{Figure, Unit};
+use super::socket::{RING, SENDS_MAX};
 use super::{Fault, socket};
 
 /// Runs of one sendmmsg: a shard sends two or three at full load.
 const SENDS: usize = 3;
 /// Runs that one recvmmsg takes at most.
 const RECEIVES: usize = 16;
-/// What a stream on loopback has under way.
-pub const RING: usize = 4 << 20;
-/// No call with more runs is worth it.
-pub(crate) const SENDS_MAX: usize = 64;
 
 /// Its command line.
 #[derive(Args, Clone, Debug)]

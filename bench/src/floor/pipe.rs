@@ -10,11 +10,11 @@ use clap::Args;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde_json::json;
 
-use super::gso::SENDS_MAX;
 use super::meter::{self, Lap, Meter};
 use super::mmsg::{Outgoing, is_nothing};
 use super::options::Measure;
 use super::report::{Figure, Unit};
+use super::socket::SENDS_MAX;
 use super::{Fault, socket};
 use crate::sys;
 
@@ -43,6 +43,9 @@ pub struct Pipe {
     /// 0 uses those of one call over and over, which stay in the processor's cache
     #[arg(long, default_value_t = 0)]
     pub ring: usize,
+    /// Tell the CPU time within calls of the kernel, too: asking for it takes some itself
+    #[arg(long)]
+    pub calls: bool,
     /// How long and where
     #[command(flatten)]
     pub measure: Measure,
@@ -136,7 +139,7 @@ impl Pipe {
         let ((sent, sending), (received, receiving)) = meter::pair(
             &self.measure,
             |meter| self.send(&tx, shape, meter),
-            |meter| receive(&rx, shape, meter),
+            |meter| self.receive(&rx, shape, meter),
         )?;
         let datagrams = |lap: Lap| lap.count as f64 / shape.records as f64;
         Ok(Round {
@@ -149,7 +152,7 @@ impl Pipe {
 
     fn figures(&self, shape: Shape, round: Round) -> Vec<Figure> {
         let Round { sent, received, .. } = round;
-        vec![
+        let mut figures = vec![
             ("rate", Unit::Millions, received.rate()),
             ("sent_rate", Unit::Millions, sent.rate()),
             (
@@ -164,9 +167,23 @@ impl Pipe {
                 Unit::Ns,
                 sent.cpu_ns(received.count) + received.cpu_ns(received.count),
             ),
-            ("datagram_send_call_ns", Unit::Ns, round.send_ns),
-            ("datagram_recv_call_ns", Unit::Ns, round.recv_ns),
-        ]
+        ];
+        if self.calls {
+            figures.push(("datagram_send_call_ns", Unit::Ns, round.send_ns));
+            figures.push(("datagram_recv_call_ns", Unit::Ns, round.recv_ns));
+        }
+        figures
+    }
+
+    /// Calls the kernel, and adds the CPU time to `spent` if it shall be told and counts.
+    fn call<T>(&self, meter: &Meter<'_>, spent: &mut Duration, call: impl FnOnce() -> T) -> T {
+        if !self.calls || !meter.is_measuring() {
+            return call();
+        }
+        let before = sys::thread_cpu_time();
+        let result = call();
+        *spent += sys::thread_cpu_time().saturating_sub(before);
+        result
     }
 
     /// Answers the CPU time of its calls while it was measured.
@@ -189,14 +206,37 @@ impl Pipe {
                 counter += 1;
             }
             let mut outgoing = Outgoing::runs(runs, run);
-            let before = sys::thread_cpu_time();
-            let went = outgoing.send(socket)?;
-            if meter.is_measuring() {
-                calls += sys::thread_cpu_time().saturating_sub(before);
-            }
+            let went = self.call(meter, &mut calls, || outgoing.send(socket))?;
             sent += (went * shape.segments * shape.records) as u64;
             at = (at + call) % ring.len();
         }
+        Ok(calls)
+    }
+
+    /// Answers the CPU time of its calls while it was measured.
+    fn receive(
+        &self,
+        socket: &UdpSocket,
+        shape: Shape,
+        meter: &mut Meter<'_>,
+    ) -> io::Result<Duration> {
+        let key = key();
+        let mut run = vec![0; socket::SLOT_BYTES];
+        let (mut sink, mut at) = (vec![0; SINK_BYTES], 0);
+        let mut received = 0;
+        let mut calls = Duration::ZERO;
+        while meter.go_on(received) {
+            let len = match self.call(meter, &mut calls, || socket.recv(&mut run)) {
+                Ok(len) => len,
+                Err(error) if is_nothing(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            let datagrams = run[..len].chunks_exact_mut(shape.datagram);
+            received += datagrams
+                .map(|datagram| take(datagram, shape, &key, &mut sink, &mut at))
+                .sum::<u64>();
+        }
+        std::hint::black_box(&sink);
         Ok(calls)
     }
 }
@@ -249,33 +289,6 @@ fn take(
         count += 1;
     }
     count
-}
-
-/// Answers the CPU time of its calls while it was measured.
-fn receive(socket: &UdpSocket, shape: Shape, meter: &mut Meter<'_>) -> io::Result<Duration> {
-    let key = key();
-    let mut run = vec![0; socket::SLOT_BYTES];
-    let (mut sink, mut at) = (vec![0; SINK_BYTES], 0);
-    let mut received = 0;
-    let mut calls = Duration::ZERO;
-    while meter.go_on(received) {
-        let before = sys::thread_cpu_time();
-        let came = socket.recv(&mut run);
-        if meter.is_measuring() {
-            calls += sys::thread_cpu_time().saturating_sub(before);
-        }
-        let len = match came {
-            Ok(len) => len,
-            Err(error) if is_nothing(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        let datagrams = run[..len].chunks_exact_mut(shape.datagram);
-        received += datagrams
-            .map(|datagram| take(datagram, shape, &key, &mut sink, &mut at))
-            .sum::<u64>();
-    }
-    std::hint::black_box(&sink);
-    Ok(calls)
 }
 
 #[cfg(test)]

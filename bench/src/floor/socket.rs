@@ -11,6 +11,10 @@ use crate::sys::set_option;
 pub const DATAGRAM_MAX: usize = 65_507;
 /// One send holds at most so many bytes and segments: as in the engine's limits.
 const RUN_BYTES: usize = 65_400;
+/// What a stream on loopback has under way.
+pub const RING: usize = 4 << 20;
+/// Runs of one call: more are not worth it.
+pub const SENDS_MAX: usize = 64;
 /// Segments of one send: kernels before 6.9 stop there.
 pub const SEGMENTS_MAX: usize = 64;
 /// Bytes that one receive may bring.

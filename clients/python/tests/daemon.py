@@ -66,7 +66,7 @@ class Daemon:
 
     def start(self) -> Daemon:
         """Starts it and waits until its socket takes connections."""
-        words = ["run", "--data-dir", str(self.folder), "--bind", f"127.0.0.1:{self.port}", "--name", self.name, "--shards", "1"]
+        words = ["run", "--data-dir", str(self.folder), "--bind", f"127.0.0.1:{self.port}", "--name", self.name, "--shards", "1", "--http", "off"]
         words += ["--overlay", OVERLAY, "--key-file", str(self.key), "--socket", self.socket]
         if self.join:
             words += ["--join", *(f"127.0.0.1:{port}" for port in self.join)]

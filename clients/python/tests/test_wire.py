@@ -128,13 +128,20 @@ class Keyrings(unittest.TestCase):
         self.assertEqual(Keyring.parse(keyring.format()), keyring)
         self.assertNotIn(KEY[:16], repr(keyring))
 
+    def test_every_suite_has_a_name(self) -> None:
+        names = {1: "aes-128-gcm", 2: "aes-256-gcm", 3: "chacha20-poly1305", 4: "aes-192-gcm"}
+        self.assertEqual({int(suite): suite.text for suite in Suite}, names)
+        for suite in Suite:
+            keyring = Keyring.parse(f"tidings-keyring 1\n0 {suite.text} primary {KEY}\n")
+            self.assertIs(keyring.primary.suite, suite)
+
     def test_what_is_refused(self) -> None:
         first = "tidings-keyring 1\n"
         good = f"0 aes-256-gcm primary {KEY}\n"
         for text in (
             "", "tidings-keyring 2\n" + good, " " + first + good, first, first + good + good,
             first + good + f"1 aes-256-gcm primary {KEY}", first + f"0 aes-256-gcm installed {KEY}",
-            first + f"8 aes-256-gcm primary {KEY}", first + f"00 aes-256-gcm primary {KEY}", first + f"0 aes-192-gcm primary {KEY}",
+            first + f"8 aes-256-gcm primary {KEY}", first + f"00 aes-256-gcm primary {KEY}", first + f"0 aes-512-gcm primary {KEY}",
             first + f"0 AES-256-GCM primary {KEY}", first + f"0 aes-256-gcm main {KEY}", first + f"0 aes-256-gcm primary {KEY[:-2]}",
             first + f"0 aes-256-gcm primary {KEY[:-1]}_", first + good + "x",
         ):  # fmt: skip
@@ -169,7 +176,7 @@ class Topics(unittest.TestCase):
 class Headers(unittest.TestCase):
     def test_what_is_refused_before_a_key_is_used(self) -> None:
         good = {record.name: record["header"] for record in vectors.load("headers.hex")}
-        changes = [("pair", 0, 0x22), ("pair", 0, 0x15), ("pair", 0, 0x10), ("pair", 1, 0), ("pair", 1, 4), ("pair", 1, 0xE0)]
+        changes = [("pair", 0, 0x22), ("pair", 0, 0x15), ("pair", 0, 0x10), ("pair", 1, 0), ("pair", 1, 5), ("pair", 1, 0xE0)]
         changes += [(name, 2, 0x08) for name in ("pair", "bulk", "fan")] + [("fan", at, 1) for at in range(25, 32)]
         changes += [("hello", 2, kind_slot) for kind_slot in (0x05, 0x55, 0x1D, 0x95)] + [("hello", 4, 0xC1)]
         for name, at, value in changes:
@@ -234,6 +241,20 @@ class Handshakes(unittest.TestCase):
         self.assertEqual(there.open(datagram).digests, (ping,))
         self.assertEqual(there.open(datagram).digests, (), "a duplicate's body is discarded")
         self.assertEqual(here.open(there.seal([pair.Ack(1)])).digests, (pair.Ack(1),))
+
+    def test_a_session_in_every_suite(self) -> None:
+        for suite in Suite:
+            keyring = Keyring.parse(f"tidings-keyring 1\n2 {suite.text} primary {KEY}\n")
+            responder = Responder(Node(), self.overlay, keyring)
+            initiator = Initiator(Node(), self.overlay, keyring, hs=1, rx_index=77)
+            h3 = initiator.take_h2(responder.answer(initiator.h1, self.source))
+            there, opened, _ = responder.take_h3(h3, self.source, rx_index=88)
+            here, _ = initiator.take_opened(opened)
+            datagram = here.seal([pair.Ack(1)])
+            self.assertEqual(datagram[1], suite)
+            self.assertEqual(there.open(datagram).digests, (pair.Ack(1),))
+            changed = datagram[:-1] + bytes([datagram[-1] ^ 1])
+            self.assertRaises(ProtocolError, there.open, changed)
 
     def test_a_repeated_h3_gives_the_same_session(self) -> None:
         initiator, responder = self.both()

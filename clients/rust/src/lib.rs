@@ -53,4 +53,4 @@ pub use tidings_wire::client::presence::Change;
 pub use tidings_wire::client::query::Topic as Question;
 pub use tidings_wire::client::{AckMode, ErrorCode, Order, Outcome, Policy, Records};
 pub use tidings_wire::{Boot, NodeId};
-pub use trust::{Distrust, check_folder};
+pub use trust::{Distrust, check_folder, check_listener};

@@ -108,7 +108,7 @@ pub fn check_folder(socket: &Path) -> Result<(), Distrust> {
 }
 
 /// Whether this user or root listens at the other end.
-pub(crate) fn check_listener(socket: &UnixStream) -> io::Result<Result<(), Distrust>> {
+pub fn check_listener(socket: &UnixStream) -> io::Result<Result<(), Distrust>> {
     let uid = socket_peercred(socket)?.uid.as_raw();
     Ok(if is_trusted(uid) {
         Ok(())

@@ -25,13 +25,13 @@ const MAX_SHARDS: i64 = 16;
 const MAX_OVERLAY_NAME: usize = 255;
 /// Most overlays of one node: a guess, far above what anybody ran.
 const MAX_OVERLAYS: usize = 256;
-/// Longest path of a Unix socket: `sun_path` less its terminating zero.
-const MAX_SOCKET_PATH: usize = 107;
 /// Default and hard limit of a message.
 const MAX_MESSAGE: (u64, u64) = (1 << 20, 4 << 20);
 /// Least and most of what paths are probed for, which is the default.
 const MAX_DATAGRAM: (u64, u64) = (MIN_DATAGRAM_SIZE as u64, DATAGRAM_MAX as u64);
-/// Default, least and most of an overlay's store; the least holds two of the largest messages and some small ones.
+/// Most addresses to join through: a handful is used, and a name may stand for many.
+const MAX_JOIN: usize = 64;
+/// Default, least and most of an overlay's store; whatever it is, it holds two of the largest messages.
 const RETAIN: (u64, u64, u64) = (64 << 20, 4 << 20, 64 << 30);
 
 /// Checks everything; `problems` are those that reading found, told together with these. `base` is the folder that relative paths of the file start from.
@@ -40,25 +40,56 @@ pub fn check(raw: Raw, problems: Problems, base: &Path) -> Result<Settings, Prob
     let node = check.node(raw.node);
     let shards = node.shards;
     let (socket, clients_file, client_grace, client_shard) = check.client(raw.client, shards);
-    let overlays = check.overlays(raw.overlays, &node.data_dir, shards);
+    let http = check.http(raw.http, &socket);
+    let defaults = Defaults {
+        data_dir: &node.data_dir,
+        shards,
+        client_grace,
+        profile: node.profile,
+    };
+    let overlays = check.overlays(raw.overlays, &defaults);
     let settings = Settings {
         node,
         socket,
         clients_file,
         client_grace,
         client_shard,
+        http,
+        influx: check.influx(raw.influx),
         overlays,
     };
     check.problems.or(settings)
 }
 
-struct Check<'a> {
+/// Where the state is that the configuration may be completed from.
+pub fn data_dir(raw: &Raw, base: &Path) -> PathBuf {
+    let given = raw.node.data_dir.as_ref();
+    given.map_or_else(paths::data_dir, |given| based(base, given))
+}
+
+/// Paths of the file start from its folder, those of flags from the present one.
+fn based(base: &Path, given: &Given<String>) -> PathBuf {
+    match given.origin.line {
+        0 => PathBuf::from(&given.value),
+        _ => base.join(&given.value),
+    }
+}
+
+/// What an overlay takes over from its node.
+struct Defaults<'a> {
+    data_dir: &'a Path,
+    shards: Option<usize>,
+    client_grace: Duration,
+    profile: Profile,
+}
+
+pub(super) struct Check<'a> {
     base: &'a Path,
-    problems: Problems,
+    pub(super) problems: Problems,
 }
 
 impl Check<'_> {
-    fn wrong<T, U>(
+    pub(super) fn wrong<T, U>(
         &mut self,
         given: &Given<T>,
         value: impl Display,
@@ -116,25 +147,9 @@ impl Check<'_> {
     ) -> (PathBuf, Option<PathBuf>, Duration, Option<usize>) {
         let socket = match raw.socket {
             None => paths::socket(),
-            Some(given) => {
-                let path = self.path(&given);
-                if path.as_os_str().len() > MAX_SOCKET_PATH {
-                    let wrong = format!(
-                        "is longer than the {MAX_SOCKET_PATH} bytes that a socket's path may have"
-                    );
-                    self.wrong::<_, ()>(
-                        &given,
-                        quoted(&given.value),
-                        &wrong,
-                        "choose a folder with a shorter path",
-                    );
-                }
-                path
-            }
+            Some(given) => self.socket(&given),
         };
-        let grace = raw.grace.and_then(|given| {
-            self.duration(&given, Duration::ZERO, Duration::from_secs(7 * 86_400))
-        });
+        let grace = raw.grace.and_then(|given| self.grace(&given));
         let shard = raw.shard.and_then(|given| self.shard(&given, shards));
         let clients_file = raw.clients_file.map(|given| self.path(&given));
         (
@@ -143,6 +158,24 @@ impl Check<'_> {
             grace.unwrap_or(Duration::from_secs(600)),
             shard,
         )
+    }
+
+    /// The path of a Unix socket.
+    pub(super) fn socket(&mut self, given: &Given<String>) -> PathBuf {
+        let path = self.path(given);
+        if path.as_os_str().len() > paths::MAX_SOCKET_PATH {
+            let wrong = format!(
+                "is longer than the {} bytes that a socket's path may have",
+                paths::MAX_SOCKET_PATH
+            );
+            self.wrong::<_, ()>(
+                given,
+                quoted(&given.value),
+                &wrong,
+                "choose a folder with a shorter path",
+            );
+        }
+        path
     }
 
     /// The number of a shard. If the number of shards is not said, the machine decides, and 0 is the only sure one.
@@ -160,12 +193,11 @@ impl Check<'_> {
         )
     }
 
-    fn overlays(
-        &mut self,
-        raw: Vec<RawOverlay>,
-        data_dir: &Path,
-        shards: Option<usize>,
-    ) -> Vec<OverlaySettings> {
+    fn grace(&mut self, given: &Given<String>) -> Option<Duration> {
+        self.duration(given, Duration::ZERO, Duration::from_secs(7 * 86_400))
+    }
+
+    fn overlays(&mut self, raw: Vec<RawOverlay>, defaults: &Defaults<'_>) -> Vec<OverlaySettings> {
         let given = raw.len();
         let mut names = BTreeSet::new();
         let mut overlays: Vec<OverlaySettings> = Vec::new();
@@ -183,7 +215,7 @@ impl Check<'_> {
                 }
                 break;
             }
-            overlays.extend(self.overlay(raw, data_dir, shards, &mut names));
+            overlays.extend(self.overlay(raw, defaults, &mut names));
         }
         overlays
     }
@@ -191,8 +223,7 @@ impl Check<'_> {
     fn overlay(
         &mut self,
         raw: RawOverlay,
-        data_dir: &Path,
-        shards: Option<usize>,
+        defaults: &Defaults<'_>,
         names: &mut BTreeSet<String>,
     ) -> Option<OverlaySettings> {
         let Some(name_given) = raw.name.clone() else {
@@ -223,7 +254,11 @@ impl Check<'_> {
             .and_then(|given| self.size(&given, MAX_DATAGRAM.0, MAX_DATAGRAM.1));
         let retain = raw
             .retain
-            .and_then(|given| self.size(&given, RETAIN.1, RETAIN.2));
+            .as_ref()
+            .and_then(|given| self.size(given, RETAIN.1, RETAIN.2));
+        if let (Some(given), Some(retain)) = (&raw.retain, retain) {
+            self.holds_two(given, retain, max_message.unwrap_or(MAX_MESSAGE.0));
+        }
         let (attempts, every) = match raw.redelivery {
             None => (0, Duration::from_secs(5)),
             Some(given) => (
@@ -252,10 +287,20 @@ impl Check<'_> {
                 Duration::from_secs(365 * 86_400),
             )
         });
-        let shard = raw.shard.and_then(|given| self.shard(&given, shards));
+        let grace = raw.client_grace.and_then(|given| self.grace(&given));
+        let profile = raw.profile.and_then(|given| self.profile(&given));
+        let shard = raw
+            .shard
+            .and_then(|given| self.shard(&given, defaults.shards));
+        let key = match raw.is_kept {
+            true => Key::Kept,
+            false => self.key(raw.key_file, &name_given, defaults.data_dir)?,
+        };
         Some(OverlaySettings {
             shard,
-            key: self.key(raw.key_file, &name_given, data_dir)?,
+            key,
+            client_grace: grace.unwrap_or(defaults.client_grace),
+            profile: profile.unwrap_or(defaults.profile),
             join: raw.join.map(|given| self.join(&given)).unwrap_or_default(),
             attempts,
             every,
@@ -265,6 +310,17 @@ impl Check<'_> {
             park_max: park_max.unwrap_or(Duration::from_secs(86_400)),
             name,
         })
+    }
+
+    fn holds_two(&mut self, given: &Given<String>, retain: u64, max_message: u64) {
+        if retain < 2 * max_message {
+            let wrong = format!(
+                "holds less than two messages of {}",
+                units::show_size(max_message)
+            );
+            let remedy = "raise it, or lower max_message";
+            self.wrong::<_, ()>(given, quoted(&given.value), &wrong, remedy);
+        }
     }
 
     fn key(
@@ -290,15 +346,11 @@ impl Check<'_> {
         }
     }
 
-    fn path(&mut self, given: &Given<String>) -> PathBuf {
+    pub(super) fn path(&mut self, given: &Given<String>) -> PathBuf {
         if given.value.is_empty() {
             self.wrong::<_, ()>(given, "\"\"", "is empty", "write a path");
         }
-        if given.origin.line == 0 {
-            PathBuf::from(&given.value)
-        } else {
-            self.base.join(&given.value)
-        }
+        based(self.base, given)
     }
 
     fn name(&mut self, given: Given<String>, max: usize) -> Option<String> {
@@ -371,6 +423,15 @@ impl Check<'_> {
 
     fn join(&mut self, given: &Given<Vec<String>>) -> Vec<Seed> {
         let mut seeds = Vec::new();
+        if given.value.len() > MAX_JOIN {
+            let wrong = format!(
+                "has {} addresses; at most {MAX_JOIN} are used",
+                given.value.len()
+            );
+            let remedy = "name a few members, or one name that resolves to all";
+            self.wrong::<_, ()>(given, "[...]", &wrong, remedy);
+            return seeds;
+        }
         for text in &given.value {
             match text.trim().parse() {
                 Ok(seed) => seeds.push(seed),
@@ -483,7 +544,7 @@ impl Check<'_> {
         Some(lines.into_bytes())
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         given: &Given<String>,
         min: Duration,
@@ -506,7 +567,7 @@ impl Check<'_> {
         )
     }
 
-    fn size(&mut self, given: &Given<String>, min: u64, max: u64) -> Option<u64> {
+    pub(super) fn size(&mut self, given: &Given<String>, min: u64, max: u64) -> Option<u64> {
         let Some(size) = units::size(&given.value) else {
             let remedy = format!("write {}", units::SIZE_FORMS);
             return self.wrong(given, quoted(&given.value), "is not a size", &remedy);
@@ -525,14 +586,14 @@ impl Check<'_> {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::read;
+    use crate::config::{HttpBind, HttpSettings, HttpTls, read};
 
     fn checked(text: &str) -> Result<Settings, Problems> {
         let (raw, problems) = read("tidings.toml", text);
@@ -562,6 +623,11 @@ mod tests {
             socket = "/run/tidings.sock"
             clients_file = "clients.toml"
             grace = "1m"
+            [http]
+            bind = "0.0.0.0:7501"
+            cert_file = "node.pem"
+            key_file = "node.key"
+            metrics_open = true
             [[overlay]]
             name = "prod"
             key_file = "prod.key"
@@ -585,6 +651,17 @@ mod tests {
         assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
         assert_eq!(settings.node.tuning, Tuning::Latency);
         assert_eq!(settings.node.metadata, b"zone=a\n");
+        let tls = HttpTls::Files {
+            cert: "/etc/tidings/node.pem".into(),
+            key: "/etc/tidings/node.key".into(),
+        };
+        let http = HttpSettings {
+            bind: HttpBind::At("0.0.0.0:7501".parse().unwrap()),
+            tls,
+            socket: "/run/tidings.http.sock".into(),
+            metrics_open: true,
+        };
+        assert_eq!(settings.http, http);
         let prod = &settings.overlays[0];
         assert_eq!(prod.key, Key::File("/etc/tidings/prod.key".into()));
         assert_eq!((prod.attempts, prod.every), (3, Duration::from_millis(200)));
@@ -709,7 +786,7 @@ mod tests {
         if let Err(problems) = checked(example) {
             panic!("{problems}");
         }
-        for section in ["[node]", "[client]", "[[overlay]]"] {
+        for section in ["[node]", "[client]", "[http]", "[[overlay]]"] {
             let text = problem(&format!("{section}\nqqqqqqqqqqqqqqqq = 1\n"));
             let (_, known) = text.split_once("known here: ").expect("the known keys");
             let keys = known.lines().next().expect("one line").split(", ");

@@ -12,7 +12,7 @@ use super::read::{Document, Section};
 use crate::files;
 
 /// One client of the file.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct ClientGrant {
     /// Its name.
     pub name: String,

@@ -4,17 +4,27 @@
 //! mistake is a [`Problem`] that names its place, its key, its value and the remedy; all of them are reported at once.
 
 mod check;
+mod check_http;
+mod check_influx;
 pub mod clients;
+mod layers;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod props;
 mod raw;
 mod read;
 mod settings;
+pub mod show;
 pub mod units;
 
-pub use check::check;
+pub use check::{check, data_dir};
+pub use layers::{CHANGED, merge, options};
 pub use problem::{Given, Origin, Problem, Problems};
 pub use raw::{Raw, RawOverlay};
 pub use read::read;
-pub use settings::{Key, NodeSettings, OverlaySettings, Poll, Profile, Settings};
+#[cfg(test)]
+pub use settings::HttpBind;
+pub use settings::{
+    HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings, OverlaySettings, Poll,
+    Profile, Settings,
+};

@@ -2,13 +2,16 @@
 //! what to write instead.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
+
+/// The source of flags.
+const FLAGS: &str = "command line";
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The file as the user named it, or "command line".
-    pub source: Rc<str>,
+    pub source: Arc<str>,
     /// Its line, from 1; 0 if there is none.
     pub line: usize,
     /// The key with its table, as `node.bind`, or the flag, as `--bind`.
@@ -19,10 +22,15 @@ impl Origin {
     /// A flag of the command line.
     pub fn flag(name: &str) -> Self {
         Self {
-            source: "command line".into(),
+            source: FLAGS.into(),
             line: 0,
             key: name.to_owned(),
         }
+    }
+
+    /// Whether it is one.
+    pub fn is_flag(&self) -> bool {
+        &*self.source == FLAGS
     }
 }
 
@@ -94,6 +102,20 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
+    /// One mistake in something that has no lines.
+    pub fn one(source: &str, key: &str, wrong: impl Into<String>, remedy: &str) -> Self {
+        Self(vec![Problem {
+            origin: Origin {
+                source: source.into(),
+                line: 0,
+                key: key.to_owned(),
+            },
+            value: String::new(),
+            wrong: wrong.into(),
+            remedy: remedy.to_owned(),
+        }])
+    }
+
     /// Adds one and gives the place of the value that is missing now.
     pub fn push<T>(&mut self, problem: Problem) -> Option<T> {
         self.0.push(problem);

@@ -9,8 +9,14 @@ pub struct Raw {
     pub node: RawNode,
     /// `[client]`.
     pub client: RawClient,
+    /// `[http]`.
+    pub http: RawHttp,
+    /// `[influxdb]`.
+    pub influx: RawInflux,
     /// `[[overlay]]`, in order.
     pub overlays: Vec<RawOverlay>,
+    /// It was said that there are none: `overlay = []`.
+    pub no_overlay: bool,
 }
 
 /// `[node]`.
@@ -51,11 +57,57 @@ pub struct RawClient {
     pub shard: Option<Given<i64>>,
 }
 
+/// `[http]`.
+#[derive(Clone, Debug, Default)]
+pub struct RawHttp {
+    /// Address and port, or "off".
+    pub bind: Option<Given<String>>,
+    /// "on" or "off".
+    pub tls: Option<Given<String>>,
+    /// Certificate and what leads to its issuer, PEM.
+    pub cert_file: Option<Given<String>>,
+    /// Its private key, PEM.
+    pub key_file: Option<Given<String>>,
+    /// Path of the Unix socket.
+    pub socket: Option<Given<String>>,
+    /// Whether this machine reads the metrics without a password.
+    pub metrics_open: Option<Given<bool>>,
+}
+
+/// `[influxdb]`.
+#[derive(Clone, Debug, Default)]
+pub struct RawInflux {
+    /// Where it begins; `None` if it is not there.
+    pub place: Option<Origin>,
+    /// Scheme, host, port and what is before all paths.
+    pub url: Option<Given<String>>,
+    /// Database of version 1.
+    pub database: Option<Given<String>>,
+    /// User of version 1.
+    pub user: Option<Given<String>>,
+    /// File with that user's password.
+    pub password_file: Option<Given<String>>,
+    /// Organisation of version 2.
+    pub org: Option<Given<String>>,
+    /// Bucket of version 2.
+    pub bucket: Option<Given<String>>,
+    /// File with the token of version 2.
+    pub token_file: Option<Given<String>>,
+    /// Time between two snapshots.
+    pub every: Option<Given<String>>,
+    /// Room for points that wait.
+    pub queue: Option<Given<String>>,
+    /// Authorities to trust, PEM.
+    pub ca_file: Option<Given<String>>,
+}
+
 /// One `[[overlay]]`.
 #[derive(Clone, Debug, Default)]
 pub struct RawOverlay {
     /// Where it begins; `None` if only flags speak of it.
     pub place: Option<Origin>,
+    /// It was made while the node ran, and its keyring is kept in the node's state.
+    pub is_kept: bool,
     /// Its name.
     pub name: Option<Given<String>>,
     /// Its keyring.
@@ -72,6 +124,10 @@ pub struct RawOverlay {
     pub retain: Option<Given<String>>,
     /// How long messages wait for a dead node.
     pub park_max: Option<Given<String>>,
+    /// How long a named client's subscriptions outlive it.
+    pub client_grace: Option<Given<String>>,
+    /// Timing of failure detection.
+    pub profile: Option<Given<String>>,
     /// The shard to run on.
     pub shard: Option<Given<i64>>,
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Given, Origin, Problem, Problems};
-use super::raw::{Raw, RawClient, RawNode, RawOverlay, RawRedelivery};
+use super::raw::{Raw, RawClient, RawHttp, RawInflux, RawNode, RawOverlay, RawRedelivery};
 
 /// Reads the text of a configuration file: what could be read, and what is wrong with the rest. `source` is its name for
 /// messages.
@@ -44,6 +44,35 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
         };
         client.finish();
     }
+    if let Some(mut http) = root.table("http") {
+        raw.http = RawHttp {
+            bind: http.text("bind"),
+            tls: http.text("tls"),
+            cert_file: http.text("cert_file"),
+            key_file: http.text("key_file"),
+            socket: http.text("socket"),
+            metrics_open: http.flag("metrics_open"),
+        };
+        http.finish();
+    }
+    let place = root.origin_of("influxdb");
+    if let Some(mut influx) = root.table("influxdb") {
+        raw.influx = RawInflux {
+            place: Some(place),
+            url: influx.text("url"),
+            database: influx.text("database"),
+            user: influx.text("user"),
+            password_file: influx.text("password_file"),
+            org: influx.text("org"),
+            bucket: influx.text("bucket"),
+            token_file: influx.text("token_file"),
+            every: influx.text("every"),
+            queue: influx.text("queue"),
+            ca_file: influx.text("ca_file"),
+        };
+        influx.finish();
+    }
+    raw.no_overlay = root.is_empty_list("overlay");
     let mut tables = root.tables("overlay");
     while let Some(mut overlay) = tables.next() {
         raw.overlays.push(read_overlay(&mut overlay));
@@ -54,17 +83,26 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
 }
 
 fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
-    let mut raw = RawOverlay {
+    RawOverlay {
         place: Some(overlay.origin()),
         name: overlay.text("name"),
         key_file: overlay.text("key_file"),
+        ..read_options(overlay)
+    }
+}
+
+/// What of an overlay can be set while it runs.
+pub(super) fn read_options(overlay: &mut Section<'_>) -> RawOverlay {
+    let mut raw = RawOverlay {
         join: overlay.texts("join"),
-        redelivery: None,
         max_message: overlay.text("max_message"),
         max_datagram: overlay.text("max_datagram"),
         retain: overlay.text("retain"),
         park_max: overlay.text("park_max"),
+        client_grace: overlay.text("client_grace"),
+        profile: overlay.text("profile"),
         shard: overlay.integer("shard"),
+        ..RawOverlay::default()
     };
     let origin = overlay.origin_of("redelivery");
     if let Some(mut redelivery) = overlay.table("redelivery") {
@@ -80,8 +118,10 @@ fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
 
 /// A TOML text and what its errors are reported under.
 pub(super) struct Document<'a> {
-    source: Rc<str>,
+    source: Arc<str>,
     text: &'a str,
+    /// Lines of the text mean something to who wrote it.
+    has_lines: bool,
 }
 
 impl<'a> Document<'a> {
@@ -89,6 +129,15 @@ impl<'a> Document<'a> {
         Self {
             source: source.into(),
             text,
+            has_lines: true,
+        }
+    }
+
+    /// The same for a text that was made of something else.
+    pub(super) fn without_lines(source: &str, text: &'a str) -> Self {
+        Self {
+            has_lines: false,
+            ..Self::new(source, text)
         }
     }
 
@@ -129,7 +178,7 @@ impl<'a> Document<'a> {
             + 1;
         Origin {
             source: self.source.clone(),
-            line,
+            line: if self.has_lines { line } else { 0 },
             key: key.to_owned(),
         }
     }
@@ -256,6 +305,18 @@ impl<'s> Section<'s> {
         }
     }
 
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<Given<bool>> {
+        let (value, origin) = self.find(key)?;
+        match value.as_bool() {
+            Some(value) => Some(Given { value, origin }),
+            None => {
+                self.wrong_type(origin, value, "true or false", &format!("{key} = true"));
+                None
+            }
+        }
+    }
+
     /// A table of texts.
     pub(super) fn pairs(&mut self, key: &'static str) -> Option<Given<Vec<(String, String)>>> {
         let (value, origin) = self.find(key)?;
@@ -307,6 +368,15 @@ impl<'s> Section<'s> {
                 None
             }
         }
+    }
+
+    /// Whether the key is a list without anything in it.
+    fn is_empty_list(&self, key: &str) -> bool {
+        let array = self
+            .table
+            .get(key)
+            .and_then(|value| value.get_ref().as_array());
+        array.is_some_and(|items| items.is_empty())
     }
 
     /// An array of tables, one after the other.

@@ -15,11 +15,15 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Names, secrets and rights of clients.
     pub clients_file: Option<PathBuf>,
-    /// How long a named client's subscriptions outlive it.
+    /// How long a named client's subscriptions outlive it, in overlays that do not say so themselves.
     pub client_grace: Duration,
     /// The shard that serves all clients; `None`: that of the first overlay that each uses.
     pub client_shard: Option<usize>,
-    /// Overlays to run, at least one.
+    /// The management service.
+    pub http: HttpSettings,
+    /// Where statistics are sent; `None`: nowhere.
+    pub influx: Option<InfluxSettings>,
+    /// Overlays to run.
     pub overlays: Vec<OverlaySettings>,
 }
 
@@ -48,6 +52,106 @@ pub struct NodeSettings {
     pub metadata: Vec<u8>,
 }
 
+/// The management service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where it listens besides its Unix socket.
+    pub bind: HttpBind,
+    /// How connections are sealed there.
+    pub tls: HttpTls,
+    /// Path of its Unix socket, without TLS.
+    pub socket: PathBuf,
+    /// Whether this machine reads the metrics without a password.
+    pub metrics_open: bool,
+}
+
+/// Where the management service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpBind {
+    /// 127.0.0.1 and the port above that of the node.
+    Default,
+    /// There.
+    At(SocketAddr),
+    /// At its Unix socket only.
+    Off,
+}
+
+/// TLS of the management service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpTls {
+    /// Under a certificate that the node makes for itself.
+    SelfMade,
+    /// Under this certificate.
+    Files {
+        /// PEM, with what leads to its issuer.
+        cert: PathBuf,
+        /// PEM.
+        key: PathBuf,
+    },
+    /// Without: nothing but this machine can reach it.
+    Off,
+}
+
+/// InfluxDB, or what is written to like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InfluxSettings {
+    /// Whether by TLS.
+    pub is_sealed: bool,
+    /// Host and port as they were written.
+    pub authority: String,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// What comes before all paths: nothing, or beginning with a slash.
+    pub prefix: String,
+    /// Where in it.
+    pub target: InfluxTarget,
+    /// Time between two snapshots.
+    pub every: Duration,
+    /// Bytes of points that may wait.
+    pub queue: usize,
+    /// Authorities to trust; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where in InfluxDB, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InfluxTarget {
+    /// Version 1.
+    V1 {
+        /// Its database.
+        database: String,
+        /// A user and the file of the password.
+        login: Option<(String, PathBuf)>,
+    },
+    /// Version 2.
+    V2 {
+        /// The organisation.
+        org: String,
+        /// Its bucket.
+        bucket: String,
+        /// The file of the token.
+        token_file: PathBuf,
+    },
+}
+
+impl HttpBind {
+    /// The address to bind for a node that was to have `wanted` as its UDP address, and has `port`. A node that takes any
+    /// free port has its management at any free port, too, so that nodes never meet; there is none above the last one.
+    pub fn address(self, wanted: SocketAddr, port: u16) -> Option<SocketAddr> {
+        let above = match wanted.port() {
+            0 => 0,
+            _ => port.checked_add(1).unwrap_or(0),
+        };
+        match self {
+            Self::Default => Some(SocketAddr::from(([127, 0, 0, 1], above))),
+            Self::At(address) => Some(address),
+            Self::Off => None,
+        }
+    }
+}
+
 /// Polling of the sockets before a shard parks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poll {
@@ -72,6 +176,17 @@ pub enum Profile {
     Local,
 }
 
+impl Profile {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Lan => "lan",
+            Profile::Wan => "wan",
+            Profile::Local => "local",
+        }
+    }
+}
+
 /// Where an overlay's keyring is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -79,19 +194,31 @@ pub enum Key {
     File(PathBuf),
     /// In this file, which is made with a fresh key if it is missing.
     Generated(PathBuf),
+    /// In the node's state: the overlay was made while it ran.
+    Kept,
 }
 
 impl Key {
-    /// The file.
-    pub fn path(&self) -> &PathBuf {
+    /// The file, if it is in one of its own.
+    pub fn path(&self) -> Option<&PathBuf> {
         match self {
-            Key::File(path) | Key::Generated(path) => path,
+            Key::File(path) | Key::Generated(path) => Some(path),
+            Key::Kept => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path() {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("in the node's state"),
         }
     }
 }
 
 /// One overlay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlaySettings {
     /// Its name.
     pub name: String,
@@ -111,6 +238,10 @@ pub struct OverlaySettings {
     pub retain: usize,
     /// How long messages wait for a dead node.
     pub park_max: Duration,
+    /// How long a named client's subscriptions outlive it.
+    pub client_grace: Duration,
+    /// Timing of failure detection.
+    pub profile: Profile,
     /// The shard to run on; `None`: the one with the fewest overlays.
     pub shard: Option<usize>,
 }

@@ -2,15 +2,16 @@
 
 use std::env;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tidings_engine::Engine;
 
-use crate::config::Settings;
+use crate::config::{HttpTls, Settings};
 use crate::paths;
 
-/// The lines to print.
-pub fn banner(engine: &Engine, settings: &Settings) -> String {
+/// The lines to print. `http` is where management is reached besides its Unix socket.
+pub fn banner(engine: &Engine, settings: &Settings, http: Option<SocketAddr>) -> String {
     let node = engine.node().to_string();
     let mut text = format!(
         "tidings {} - node {} ({}), pid {}\n",
@@ -32,6 +33,7 @@ pub fn banner(engine: &Engine, settings: &Settings) -> String {
         list(&advertised)
     );
     let _ = writeln!(text, "  clients   {}", settings.socket.display());
+    let _ = writeln!(text, "  manage    {}", management(settings, http));
     let _ = writeln!(text, "  state     {}", settings.node.data_dir.display());
     for overlay in &settings.overlays {
         let join = if overlay.join.is_empty() {
@@ -42,8 +44,7 @@ pub fn banner(engine: &Engine, settings: &Settings) -> String {
         let _ = writeln!(
             text,
             "  overlay   {}, key {}{join}",
-            overlay.name,
-            overlay.key.path().display()
+            overlay.name, overlay.key
         );
     }
     text.push_str(&next_commands(
@@ -51,6 +52,18 @@ pub fn banner(engine: &Engine, settings: &Settings) -> String {
         advertised.first().map(String::as_str),
     ));
     text
+}
+
+fn management(settings: &Settings, http: Option<SocketAddr>) -> String {
+    let socket = settings.http.socket.display();
+    let scheme = match settings.http.tls {
+        HttpTls::Off => "http",
+        HttpTls::SelfMade | HttpTls::Files { .. } => "https",
+    };
+    match http {
+        Some(address) => format!("{scheme}://{address}, {socket}"),
+        None => socket.to_string(),
+    }
 }
 
 fn list(addresses: &[String]) -> String {
@@ -77,8 +90,7 @@ fn next_commands(settings: &Settings, address: Option<&str>) -> String {
     let mut text = format!(
         "\nTry in another terminal:\n  {program} sub {name} 'hello.*'{socket}\n  {program} pub {name} hello.world 'Good news!'{socket}\n  {program} members {name}{socket}\n"
     );
-    if let Some(address) = address {
-        let key = overlay.key.path();
+    if let (Some(address), Some(key)) = (address, overlay.key.path()) {
         let file = key.file_name().map_or_else(
             || "overlay.key".to_owned(),
             |name| name.to_string_lossy().into_owned(),

@@ -12,17 +12,35 @@ use tidings_engine::{Engine, OverlayEntry, Presence, PresenceEvent, PresenceKind
 const LATE: Duration = Duration::from_millis(100);
 
 /// The thread that tells, asleep until something changes.
+#[derive(Clone)]
 pub struct Telling {
-    stopping: Arc<AtomicBool>,
+    signs: Arc<Signs>,
     /// None if it could not be started.
     thread: Option<Thread>,
 }
 
+#[derive(Default)]
+struct Signs {
+    stopping: AtomicBool,
+    /// Overlays came or went.
+    stale: AtomicBool,
+}
+
 impl Telling {
     /// What happens from now on is not told.
-    pub fn stop(self) {
-        self.stopping.store(true, Ordering::Release);
-        if let Some(thread) = self.thread {
+    pub fn stop(&self) {
+        self.signs.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// To be called when overlays came or went.
+    pub fn refresh(&self) {
+        self.signs.stale.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
             thread.unpark();
         }
     }
@@ -39,25 +57,25 @@ impl Wake for Unpark {
 
 /// Tells the changes of every overlay until stopped.
 pub fn tell(engine: &Arc<Engine>) -> Telling {
-    let stopping = Arc::new(AtomicBool::new(false));
-    let watches = engine.overlays().into_iter().filter_map(|entry| {
-        let presence = engine.presence(entry.id).ok()?;
-        Some((entry, presence))
-    });
-    let mut watches: Vec<_> = watches.collect();
-    let (engine, over) = (Arc::downgrade(engine), Arc::clone(&stopping));
+    let signs = Arc::new(Signs::default());
+    let mut watches = Vec::new();
+    watch(engine, &mut watches);
+    let (engine, seen) = (Arc::downgrade(engine), Arc::clone(&signs));
     let told = thread::Builder::new()
         .name("tidings-roster".to_owned())
         .spawn(move || {
             let waker = Waker::from(Arc::new(Unpark(thread::current())));
-            while !over.load(Ordering::Acquire) {
-                for (entry, presence) in &mut watches {
-                    let events = take(presence, &waker);
-                    let Some(engine) = engine.upgrade() else {
-                        return;
-                    };
-                    changes(&engine, entry, events);
+            while !seen.stopping.load(Ordering::Acquire) {
+                let Some(engine) = engine.upgrade() else {
+                    return;
+                };
+                if seen.stale.swap(false, Ordering::AcqRel) {
+                    watch(&engine, &mut watches);
                 }
+                for (entry, presence) in &mut watches {
+                    changes(&engine, entry, take(presence, &waker));
+                }
+                drop(engine);
                 // Whoever wakes it between the look and this does not wake it for nothing: the next park returns at once.
                 thread::park();
                 thread::sleep(LATE);
@@ -70,7 +88,20 @@ pub fn tell(engine: &Arc<Engine>) -> Telling {
             None
         }
     };
-    Telling { stopping, thread }
+    Telling { signs, thread }
+}
+
+/// Watches the overlays that run: those that were watched go on where they were.
+fn watch(engine: &Engine, watches: &mut Vec<(OverlayEntry, Presence)>) {
+    let entries = engine.overlays();
+    watches.retain(|(watched, _)| entries.contains(watched));
+    for entry in entries {
+        if watches.iter().all(|(watched, _)| *watched != entry)
+            && let Ok(presence) = engine.presence(entry.id)
+        {
+            watches.push((entry, presence));
+        }
+    }
 }
 
 /// All changes so far; `waker` is woken by the next.

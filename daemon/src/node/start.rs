@@ -1,28 +1,32 @@
 //! From checked settings to a running node, and from a signal to a left one.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
-    Engine, EngineBuilder, Keyring, Notice, OverlayConfig, Poll, Profile, Redelivery, StartError,
-    StorageError, Suite, Tuning, memory,
+    Engine, EngineBuilder, Notice, Poll, StartError, StorageError, Tuning, memory,
 };
-use tidings_wire::Pattern;
 
 use super::banner::banner;
-use super::control::{Facts, NodeControl};
-use super::signals::{self, Stop};
+use super::clients::{self, Clients};
+use super::control::NodeControl;
+use super::drain::{DRAIN_TIME, Drain};
+use super::dump::{self, Depth};
+use super::notify::{self, Notify};
+use super::overlays::{Overlays, forget_others, start};
+use super::signals::{self, Giver, Order, Stop, Taker};
+use super::view::Facts;
 use super::{log, roster};
-use crate::config::clients::ClientGrant;
-use crate::config::{self, Key, NodeSettings, OverlaySettings, Settings};
-use crate::load::{Loaded, generate_key};
+use crate::config::{self, NodeSettings, Settings};
+use crate::http::{self, Service};
+use crate::load::{Loaded, load_with};
 use crate::output::Failure;
+use crate::state::StateFile;
 
 /// A node has started and joined by then: what only that needs of the program need not stay in memory.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -33,26 +37,86 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
     log::start();
     raise_file_limit();
-    let (stop, stopped) = signals::listen().map_err(Failure::new)?;
+    let (stop, orders) = signals::listen().map_err(Failure::new)?;
+    check_folder(&loaded.settings.socket)?;
+    let engine = Arc::new(start_engine(&loaded.settings.node, stop.clone())?);
+    let (state, loaded) = read_again(loaded)?;
     let Loaded {
+        base,
         settings,
         keyrings,
-        clients,
+        clients: given,
+        ..
     } = loaded;
-    check_folder(&settings.socket)?;
-    let engine = Arc::new(start_engine(&settings.node, stop.clone())?);
-    let mut suites = Vec::new();
+    let sockets = http::bind(&settings, engine.local_addr().port())?;
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
-        let suite = start_overlay(&engine, &settings, overlay, keyring)?;
-        suites.push((overlay.name.clone(), suite));
+        start(&engine, overlay, keyring, &settings.node.metadata)
+            .map_err(|what| Failure::Failed(format!("overlay {:?}: {what}", overlay.name)))?;
     }
-    let gateway = open_door(&engine, &settings, clients, suites, stop)?;
+    forget_others(&engine, &settings.overlays);
+    let facts = Arc::new(Facts {
+        name: settings.node.name.clone(),
+        socket: settings.socket.clone(),
+        data_dir: settings.node.data_dir.clone(),
+        since: Instant::now(),
+    });
+    let grants = state.read(|state| clients::grants(&given, state));
+    let drain = Arc::new(Drain::new(Arc::downgrade(&engine), stop.clone()));
+    let gateway = open_door(&engine, &settings, grants, Arc::clone(&facts), stop)?;
+    let gateway = Arc::new(gateway);
     let telling = roster::tell(&engine);
+    let on_change = {
+        let (gateway, telling) = (Arc::downgrade(&gateway), telling.clone());
+        Box::new(move || {
+            if let Some(gateway) = gateway.upgrade() {
+                gateway.refresh();
+            }
+            telling.refresh();
+        })
+    };
+    let clients = Clients::new(Arc::downgrade(&gateway), Arc::clone(&state), given);
+    let overlays = Overlays::new(
+        Arc::downgrade(&engine),
+        Arc::clone(&state),
+        (base, settings.clone()),
+        Arc::new(clients),
+        on_change,
+    );
+    let overlays = Arc::new(overlays);
+    let parts = http::Parts {
+        engine: Arc::downgrade(&engine),
+        certificate: sockets.certificate(&settings.http, &settings.node.data_dir),
+        facts,
+        state: Arc::clone(&state),
+        overlays,
+        drain: Arc::clone(&drain),
+        metrics_open: settings.http.metrics_open,
+        influx: settings.influx.clone(),
+    };
+    let service = Service::start(sockets, parts)?;
+    service.started();
+    let banner = banner(&engine, &settings, service.address());
     // Whoever started the node may have closed its standard output: it runs all the same.
-    let _ = writeln!(std::io::stdout(), "{}", banner(&engine, &settings));
-    let is_twin = wait(&stopped, settings.node.tuning);
+    let _ = writeln!(std::io::stdout(), "{banner}");
+    let notify = Arc::new(Notify::from_env());
+    notify.ready();
+    let watch = notify::watch(&notify, &engine);
+    let obeying = Obeying {
+        drain,
+        engine: &engine,
+        reload: || {
+            notify.reloading();
+            service.reload();
+            notify.ready();
+        },
+    };
+    let is_twin = obeying.wait(&orders, settings.node.tuning);
+    drop(watch);
+    notify.stopping();
+    service.stopping();
     telling.stop();
     drop(gateway);
+    drop(service);
     leave(engine);
     tracing::info!("left and stopped");
     if is_twin {
@@ -61,29 +125,72 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until the node is to stop; whether that is because another has its id.
-fn wait(stopped: &Receiver<Stop>, tuning: Tuning) -> bool {
-    let mut stop = stopped.recv_timeout(SETTLED);
-    if stop == Err(RecvTimeoutError::Timeout) {
-        if tuning != Tuning::Latency {
-            memory::let_go_of_program();
+/// The state as it is now that no other node has the directory: one that was just stopping may have changed it since it was read.
+fn read_again(loaded: Loaded) -> Result<(Arc<StateFile>, Loaded), Failure> {
+    let state = StateFile::open(&loaded.settings.node.data_dir)
+        .map_err(|error| Failure::Usage(format!("error: {error}\n  remedy: {}", error.remedy())))?;
+    let loaded = match state.read(|now| (*now != loaded.state).then(|| now.clone())) {
+        None => loaded,
+        Some(now) => {
+            load_with(loaded.base, now).map_err(|problems| Failure::Usage(problems.to_string()))?
         }
-        stop = stopped.recv().map_err(RecvTimeoutError::from);
+    };
+    Ok((Arc::new(state), loaded))
+}
+
+/// What orders are about.
+struct Obeying<'a, F> {
+    drain: Arc<Drain>,
+    engine: &'a Arc<Engine>,
+    reload: F,
+}
+
+impl<F: Fn()> Obeying<'_, F> {
+    fn drain(&self) {
+        if let Err(error) = self.drain.begin(DRAIN_TIME) {
+            tracing::warn!(%error, "the node cannot go out of service: no thread can be started");
+        }
     }
+
+    /// Obeys until the node is to stop; whether that is because another has its id.
+    fn wait(&self, orders: &Taker, tuning: Tuning) -> bool {
+        let mut settles = Some(Instant::now() + SETTLED);
+        loop {
+            match orders.next(settles) {
+                Err(RecvTimeoutError::Timeout) => {
+                    settles = None;
+                    if tuning != Tuning::Latency {
+                        memory::let_go_of_program();
+                    }
+                }
+                Ok(Order::Reload) => (self.reload)(),
+                Ok(Order::Dump) => dump::begin(self.engine, Depth::State),
+                Ok(Order::DumpThreads) => dump::begin(self.engine, Depth::Threads),
+                Ok(Order::Drain) => self.drain(),
+                Ok(Order::Stop(stop)) => return say_why(stop),
+                // The thread of the signals is gone, which it never is.
+                Err(RecvTimeoutError::Disconnected) => {
+                    tracing::warn!("signals can no longer be heard; leaving");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+fn say_why(stop: Stop) -> bool {
     match stop {
-        Ok(Stop::Command) => {
+        Stop::Command => {
             tracing::info!("leaving, as a client asked");
             std::thread::sleep(LAST_WORDS);
         }
-        Ok(Stop::Signal(signal)) => {
+        Stop::Signal(signal) => {
             tracing::info!(signal, "leaving; another signal stops at once");
         }
-        // The engine has said so.
-        Ok(Stop::Twin) => {}
-        // The thread of the signals is gone, which it never is.
-        Err(_) => tracing::warn!("signals can no longer be heard; leaving"),
+        // Who saw it come has said so.
+        Stop::Twin | Stop::Drained => {}
     }
-    stop == Ok(Stop::Twin)
+    stop == Stop::Twin
 }
 
 /// Leaves every overlay. The engine may still be looked at by a thread that is about to end.
@@ -110,7 +217,7 @@ fn raise_file_limit() {
     }
 }
 
-fn start_engine(node: &NodeSettings, stop: SyncSender<Stop>) -> Result<Engine, Failure> {
+fn start_engine(node: &NodeSettings, stop: Giver) -> Result<Engine, Failure> {
     let mut builder = Engine::builder()
         .data_dir(&node.data_dir)
         .bind(node.bind)
@@ -118,12 +225,10 @@ fn start_engine(node: &NodeSettings, stop: SyncSender<Stop>) -> Result<Engine, F
         .name(node.name.clone())
         .rack(node.rack.clone())
         .metadata(node.metadata.clone())
-        .profile(profile(node.profile))
         .tuning(node.tuning)
         .on_notice(move |_, notice| {
             if *notice == Notice::IdConflict {
-                // Whoever waits has gone: the node stops already.
-                let _ = stop.try_send(Stop::Twin);
+                stop.stop(Stop::Twin);
             }
         });
     builder = match node.tuning {
@@ -150,14 +255,6 @@ fn with_poll(builder: EngineBuilder, poll: config::Poll) -> EngineBuilder {
     }
 }
 
-fn profile(profile: config::Profile) -> Profile {
-    match profile {
-        config::Profile::Lan => Profile::LAN,
-        config::Profile::Wan => Profile::WAN,
-        config::Profile::Local => Profile::LOCAL,
-    }
-}
-
 fn explain(error: StartError, node: &NodeSettings) -> Failure {
     let remedy = match &error {
         StartError::Storage(StorageError::Held { .. }) => {
@@ -181,75 +278,18 @@ fn explain(error: StartError, node: &NodeSettings) -> Failure {
     Failure::Usage(format!("error: {error}\n  remedy: {remedy}"))
 }
 
-fn start_overlay(
-    engine: &Engine,
-    settings: &Settings,
-    overlay: &OverlaySettings,
-    keyring: Option<Keyring>,
-) -> Result<&'static str, Failure> {
-    let failed = |what: String| Failure::Failed(format!("overlay {:?}: {what}", overlay.name));
-    let keyring = match (keyring, &overlay.key) {
-        (Some(keyring), _) => keyring,
-        (None, Key::Generated(path) | Key::File(path)) => {
-            generate_key(overlay, path).map_err(|error| {
-                failed(format!(
-                    "its key cannot be made at {}: {error}",
-                    path.display()
-                ))
-            })?
-        }
-    };
-    let suite = keyring
-        .suite(keyring.primary_slot())
-        .map_or("", Suite::name);
-    let mut config = OverlayConfig::new(&overlay.name, keyring);
-    config.join.clone_from(&overlay.join);
-    config.max_message = overlay.max_message;
-    config.max_datagram = overlay.max_datagram;
-    config.retain = overlay.retain;
-    config.shard = overlay.shard;
-    config.park_max = nanos(overlay.park_max);
-    config.client_grace = nanos(settings.client_grace);
-    engine
-        .add_overlay(config)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(suite)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn open_door(
     engine: &Arc<Engine>,
     settings: &Settings,
-    clients: Vec<ClientGrant>,
-    suites: Vec<(String, &'static str)>,
-    stop: SyncSender<Stop>,
+    grants: Vec<Grant>,
+    facts: Arc<Facts>,
+    stop: Giver,
 ) -> Result<Gateway, Failure> {
-    let redelivery = settings.overlays.iter().map(|overlay| {
-        let every_ms = u32::try_from(overlay.every.as_millis()).unwrap_or(u32::MAX);
-        (
-            overlay.name.clone(),
-            Redelivery {
-                attempts: overlay.attempts,
-                every_ms,
-            },
-        )
-    });
     let config = GatewayConfig {
         socket: settings.socket.clone(),
         node_name: settings.node.name.clone(),
-        grants: clients.into_iter().map(grant).collect(),
-        redelivery: redelivery.collect::<HashMap<_, _>>(),
+        grants,
         shard: settings.client_shard,
-    };
-    let facts = Facts {
-        name: settings.node.name.clone(),
-        socket: settings.socket.clone(),
-        data_dir: settings.node.data_dir.clone(),
-        since: Instant::now(),
-        suites,
     };
     let control = NodeControl::new(engine, facts, stop);
     let gateway = Gateway::start(engine, config, Box::new(control)).map_err(|error| {
@@ -272,21 +312,4 @@ fn check_folder(socket: &Path) -> Result<(), Failure> {
             distrust.remedy()
         ))
     })
-}
-
-fn grant(client: ClientGrant) -> Grant {
-    // The client file was checked: what is no pattern is not in it.
-    let patterns = |texts: Vec<String>| {
-        texts
-            .iter()
-            .filter_map(|text| Pattern::parse(text).ok())
-            .collect()
-    };
-    Grant {
-        name: client.name,
-        secret: client.secret,
-        overlays: client.overlays,
-        publish: patterns(client.publish),
-        subscribe: patterns(client.subscribe),
-    }
 }

@@ -1,6 +1,6 @@
 //! `tidings keygen`: the key of an overlay, or the secret of a client.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use tidings_wire::client::key::SECRET_SIZE;
@@ -8,6 +8,7 @@ use tidings_wire::client::valid_client_name;
 use tidings_wire::{KeyRecord, Keyring, OverlayId, Suite};
 
 use crate::args::{KeygenArgs, SuiteName};
+use crate::doctor;
 use crate::files;
 use crate::output::{Failure, line};
 
@@ -15,10 +16,22 @@ use crate::output::{Failure, line};
 pub fn keygen(args: KeygenArgs) -> Result<(), Failure> {
     match &args.client {
         None => {
-            let text = new_keyring(suite(args.suite)).map_err(Failure::new)?;
+            let chosen = args.suite.map_or(Suite::Aes256Gcm, suite);
+            let text = new_keyring(chosen, args.slot).map_err(Failure::new)?;
             write(&args.file, &text)?;
+            if let Some(note) = note(args.suite, doctor::has_aes()) {
+                // The key is made, whether anybody reads the note or not.
+                let _ = writeln!(io::stderr(), "{note}");
+            }
             if args.file != Path::new("-") {
                 let file = args.file.display();
+                if args.slot > 0 {
+                    return line(format_args!(
+                        "{file} holds a new overlay key for slot {}. Copy it to every member, as a secret, and run there:\n\
+                         tidings keys rotate NAME {file}",
+                        args.slot
+                    ));
+                }
                 line(format_args!(
                     "{file} holds a new overlay key. Copy it to every member, as a secret:\n\
                      tidings run --overlay NAME --key-file {file} --join HOST"
@@ -28,6 +41,15 @@ pub fn keygen(args: KeygenArgs) -> Result<(), Failure> {
         }
         Some(name) => client_secret(name, &args.file),
     }
+}
+
+/// What to tell somebody who chose no cipher where the usual one is slow.
+fn note(chosen: Option<SuiteName>, has_aes: bool) -> Option<&'static str> {
+    let is_slow = chosen.is_none() && !has_aes;
+    is_slow.then_some(
+        "note: this processor has no instructions for AES: if the other members have none either, a key made with\n      \
+         --suite chacha20-poly1305 costs much less",
+    )
 }
 
 fn client_secret(name: &str, file: &Path) -> Result<(), Failure> {
@@ -70,18 +92,49 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-fn suite(name: SuiteName) -> Suite {
+/// The cipher of a name.
+pub fn suite(name: SuiteName) -> Suite {
     match name {
         SuiteName::Aes128Gcm => Suite::Aes128Gcm,
+        SuiteName::Aes192Gcm => Suite::Aes192Gcm,
         SuiteName::Aes256Gcm => Suite::Aes256Gcm,
         SuiteName::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
     }
 }
 
 /// The text of a keyring with one fresh key. The text does not depend on the overlay.
-pub fn new_keyring(suite: Suite) -> io::Result<String> {
+pub fn new_keyring(suite: Suite, slot: u8) -> io::Result<String> {
     let mut key = [0; 32];
     files::random(&mut key)?;
-    let ring = Keyring::new(OverlayId::ZERO, vec![KeyRecord::new(0, suite, key)], 0);
+    let ring = Keyring::new(
+        OverlayId::ZERO,
+        vec![KeyRecord::new(slot, suite, key)],
+        slot,
+    );
     Ok(ring.map_err(io::Error::other)?.to_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cipher_has_a_flag_of_its_name_and_makes_a_keyring_that_reads_back() {
+        use clap::ValueEnum;
+        assert_eq!(SuiteName::value_variants().len(), Suite::ALL.len());
+        for name in SuiteName::value_variants() {
+            let flag = name.to_possible_value().unwrap();
+            let text = new_keyring(suite(*name), 3).unwrap();
+            let ring = Keyring::parse(&text, OverlayId::ZERO).unwrap();
+            assert_eq!(ring.suite(3).map(Suite::name), Some(flag.get_name()));
+        }
+    }
+
+    #[test]
+    fn another_cipher_is_recommended_only_to_who_chose_none_where_aes_is_slow() {
+        let told = note(None, false).unwrap();
+        assert!(told.contains("--suite chacha20-poly1305"));
+        assert_eq!(note(None, true), None);
+        assert_eq!(note(Some(SuiteName::Aes256Gcm), false), None);
+    }
 }

@@ -1,11 +1,11 @@
-//! The verbs that only read: `overlays`, `stats`, and the one that commands: `leave`.
+//! Asking the daemon over the clients' socket: `stats` only reads, `leave` commands.
 
 use serde_json::Value;
 use tidings_client::Question;
 
 use super::attach::attach;
 use crate::args::{Format, LeaveArgs, ReadArgs};
-use crate::output::{Failure, Table, json, line};
+use crate::output::{Failure, json, line};
 
 /// Asks, and reads the answer.
 pub fn ask(
@@ -16,27 +16,6 @@ pub fn ask(
     let answer = client.ask(question, overlay).map_err(Failure::new)?;
     serde_json::from_str(&answer)
         .map_err(|error| Failure::Failed(format!("the daemon's answer is no JSON: {error}")))
-}
-
-/// `tidings overlays`.
-pub fn overlays(args: ReadArgs) -> Result<(), Failure> {
-    let answer = ask(&mut attach(&args.client)?, Question::Overlays, "")?;
-    if args.format == Format::Json {
-        return json(&answer);
-    }
-    let mut table = Table::new(&["OVERLAY", "MEMBERS", "SHARD", "SYNCED", "CIPHER", "ID"]);
-    for overlay in answer.as_array().into_iter().flatten() {
-        let cell = |key: &str| cell(overlay.get(key));
-        table.row([
-            cell("name"),
-            cell("alive"),
-            cell("shard"),
-            cell("synced"),
-            cell("suite"),
-            cell("id"),
-        ]);
-    }
-    line(table)
 }
 
 /// `tidings stats`.

@@ -7,7 +7,6 @@ use crate::output::Failure;
 
 /// Runs the verb. Nothing is started unless everything is right.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
-    node::hide_memory();
     let loaded = load(&args).map_err(|problems| Failure::Usage(problems.to_string()))?;
     node::run(loaded)
 }

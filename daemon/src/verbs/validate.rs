@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::{Format, RunArgs, ValidateArgs};
-use crate::config::{Key, Settings, units};
+use crate::config::{HttpTls, Key, Settings, units};
 use crate::load::{Loaded, load};
 use crate::output::{Failure, Table, json, line};
 
@@ -58,6 +58,7 @@ fn describe(loaded: &Loaded) -> String {
             Key::File(path) => path.display().to_string(),
             Key::Generated(path) if path.exists() => path.display().to_string(),
             Key::Generated(path) => format!("{} (made at the first start)", path.display()),
+            Key::Kept => overlay.key.to_string(),
         };
         let every = units::show_duration(overlay.every);
         table.row([
@@ -77,13 +78,33 @@ fn describe(loaded: &Loaded) -> String {
         ]);
     }
     format!(
-        "node {} binds {}, keeps its state in {}\nclients attach at {}; {} may attach by name\n\n{table}",
+        "node {} binds {}, keeps its state in {}\nclients attach at {}; {} may attach by name\nmanagement is at {}\n\n{table}",
         settings.node.name,
         settings.node.bind,
         settings.node.data_dir.display(),
         settings.socket.display(),
         loaded.clients.len(),
+        management(settings),
     )
+}
+
+/// Where the management service is, and under which certificate.
+fn management(settings: &Settings) -> String {
+    let http = &settings.http;
+    let socket = http.socket.display();
+    let wanted = settings.node.bind;
+    let Some(address) = http.bind.address(wanted, wanted.port()) else {
+        return socket.to_string();
+    };
+    match &http.tls {
+        HttpTls::Off => format!("http://{address}, {socket}"),
+        HttpTls::SelfMade => {
+            format!("https://{address} under a certificate of its own, {socket}")
+        }
+        HttpTls::Files { cert, .. } => {
+            format!("https://{address} under {}, {socket}", cert.display())
+        }
+    }
 }
 
 fn as_json(settings: &Settings) -> serde_json::Value {
@@ -103,7 +124,20 @@ fn as_json(settings: &Settings) -> serde_json::Value {
             })
         })
         .collect();
+    let bind = settings.node.bind;
+    let http = &settings.http;
+    let cert_file = match &http.tls {
+        HttpTls::Files { cert, .. } => Some(cert),
+        HttpTls::SelfMade | HttpTls::Off => None,
+    };
     json!({
+        "http": {
+            "bind": http.bind.address(bind, bind.port()),
+            "tls": http.tls != HttpTls::Off,
+            "cert_file": cert_file,
+            "socket": http.socket,
+            "metrics_open": http.metrics_open,
+        },
         "valid": true,
         "name": settings.node.name,
         "bind": settings.node.bind,

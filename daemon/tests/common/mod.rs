@@ -1,6 +1,12 @@
 //! A daemon in directories of its own, and the command line against it.
 #![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
 
+pub(crate) mod http;
+pub(crate) mod managed;
+pub(crate) mod recorder;
+pub(crate) mod stopped;
+pub(crate) mod tool;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -66,6 +72,31 @@ impl Node {
         self.path().join("run/tidings/tidings.sock")
     }
 
+    /// The Unix socket of its management service.
+    pub(crate) fn management(&self) -> PathBuf {
+        self.path().join("run/tidings/tidings.http.sock")
+    }
+
+    /// Starts one whose management service speaks plain HTTP, its banner and its log in files.
+    pub(crate) fn plain() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        let text =
+            "[node]\nbind = \"127.0.0.1:0\"\n[http]\ntls = \"off\"\n[[overlay]]\nname = \"demo\"\n";
+        std::fs::write(path("tidings.toml"), text).unwrap();
+        let child = tidings(home.path())
+            .args(["run", "--config", &path("tidings.toml")])
+            .stdout(Stdio::from(std::fs::File::create(path("out")).unwrap()))
+            .stderr(Stdio::from(std::fs::File::create(path("log")).unwrap()))
+            .spawn()
+            .unwrap();
+        let node = Self::of(home, child);
+        let banner = || std::fs::read_to_string(node.path().join("out"));
+        assert!(within(Duration::from_secs(10), || banner()
+            .is_ok_and(|t| t.contains("manage"))));
+        node
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         run(self.path(), args)
     }
@@ -99,6 +130,30 @@ impl Node {
             "the node does not come up"
         );
     }
+}
+
+/// Has two nodes meet in the overlay `met`.
+pub(crate) fn meet(a: &Node, b: &Node) {
+    use serde_json::json;
+    let keyring = stdout(&a.run(&["keygen", "-"]));
+    let wish = json!({ "name": "met", "keyring": keyring }).to_string();
+    for node in [a, b] {
+        let made = http::unix(&node.management(), "POST", "/v1/overlays", Some(&wish));
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let bind = http::unix(&a.management(), "GET", "/v1/node", None).json()["bind"].clone();
+    let port = bind.as_str().unwrap().rsplit(':').next().unwrap();
+    let join = json!({ "join": [format!("127.0.0.1:{port}")] }).to_string();
+    let joined = http::unix(&b.management(), "PATCH", "/v1/overlays/met", Some(&join));
+    assert_eq!(joined.status, 200, "{joined:?}");
+    let both = || {
+        let members = http::unix(&a.management(), "GET", "/v1/overlays/met/members", None);
+        members
+            .json()
+            .as_array()
+            .is_some_and(|members| members.len() == 2)
+    };
+    assert!(within(Duration::from_secs(20), both));
 }
 
 impl Drop for Node {

@@ -40,20 +40,10 @@ pub struct CoreConfig {
     pub cached: Vec<SocketAddr>,
     /// Bytes of the data socket's receive buffer that one peer may fill.
     pub rcvbuf: u32,
-    /// Timing of failure detection.
-    pub profile: Profile,
-    /// Largest message in bytes that `publish` takes.
-    pub max_message: usize,
-    /// Bound of the message store in bytes.
-    pub retain: usize,
-    /// How long an indefinite message waits for a dead node, in ns.
-    pub park_max: u64,
-    /// How long a named client's subscriptions outlive it, in ns.
-    pub client_grace: u64,
     /// Bytes of UDP payload that every path is taken to carry without a probe: at least 1,200, rounded down to a multiple of 8.
     pub datagram_size: usize,
-    /// The most that paths are probed for (RFC 8899); `datagram_size` or less for no probes.
-    pub datagram_max: usize,
+    /// What may change while the overlay runs.
+    pub policy: Policy,
 }
 
 impl CoreConfig {
@@ -74,13 +64,50 @@ impl CoreConfig {
             joins: false,
             cached: Vec::new(),
             rcvbuf: limits::RCVBUF_DEFAULT,
+            datagram_size: tidings_wire::MIN_DATAGRAM_SIZE,
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// What of an overlay may change while it runs: see [`Core::set_policy`](crate::Core::set_policy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Timing of failure detection.
+    pub profile: Profile,
+    /// Largest message in bytes that `publish` takes; at most 4 MiB.
+    pub max_message: usize,
+    /// The most in bytes of UDP payload that paths are probed for (RFC 8899), up to 64,992; one that does not carry so much is used
+    /// for what it carries. 1,200 or less: no probes.
+    pub max_datagram: usize,
+    /// Bound of the message store in bytes; at least two of the largest messages that were ever allowed.
+    pub retain: usize,
+    /// When publishers give up on subscriptions that do not say so themselves.
+    pub redelivery: Redelivery,
+    /// How long an indefinite message waits for a dead node, in ns.
+    pub park_max: u64,
+    /// How long a named client's subscriptions outlive it, in ns.
+    pub client_grace: u64,
+}
+
+impl Policy {
+    /// As it is kept to: under the hard cap of messages.
+    pub fn bounded(mut self) -> Self {
+        self.max_message = self.max_message.min(limits::MAX_MESSAGE_CAP);
+        self
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
             profile: Profile::LAN,
             max_message: limits::MAX_MESSAGE_DEFAULT,
+            max_datagram: limits::DATAGRAM_MAX,
             retain: limits::RETAIN_DEFAULT,
+            redelivery: Redelivery::default(),
             park_max: 24 * 3600 * SECOND,
             client_grace: 600 * SECOND,
-            datagram_size: tidings_wire::MIN_DATAGRAM_SIZE,
-            datagram_max: limits::DATAGRAM_MAX,
         }
     }
 }
@@ -150,8 +177,8 @@ pub struct SubSpec {
     pub ordered: bool,
     /// Policy for a slow client.
     pub policy: SlowPolicy,
-    /// When publishers give up.
-    pub redelivery: Redelivery,
+    /// When publishers give up; `None`: as the overlay's policy says, now and when it changes.
+    pub redelivery: Option<Redelivery>,
 }
 
 impl SubSpec {
@@ -163,7 +190,7 @@ impl SubSpec {
             ack: AckMode::Client,
             ordered: false,
             policy: SlowPolicy::Detach,
-            redelivery: Redelivery::default(),
+            redelivery: None,
         }
     }
 }

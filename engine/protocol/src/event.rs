@@ -201,7 +201,7 @@ pub enum Event<'a> {
     Generation(u64),
     /// Another live node uses this node's id: this one must stop.
     IdConflict,
-    /// Someone uses another key or overlay at this address; told once per address.
+    /// Someone uses another key or overlay; each reason is told at most once in ten minutes.
     Foreign {
         /// Counter label of the refusal.
         reason: &'static str,

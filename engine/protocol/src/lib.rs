@@ -10,6 +10,7 @@ mod counters;
 mod encode;
 mod event;
 mod fan;
+pub mod latency;
 pub mod limits;
 mod links;
 mod members;
@@ -24,8 +25,11 @@ mod tables;
 mod timers;
 mod tx;
 
-pub use crate::core::{Batch, Core, Member, PeerStats, Refusals, Transmit};
-pub use config::{AckMode, CoreConfig, Profile, Redelivery, SlowPolicy, SubSpec};
+pub use crate::core::{
+    Batch, Core, KeyUse, Member, PeerStats, Refusals, Standing, Subscription, Trace, TraceNode,
+    TraceWay, Transmit,
+};
+pub use config::{AckMode, CoreConfig, Policy, Profile, Redelivery, SlowPolicy, SubSpec};
 pub use event::{
     Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
     PublisherId, Taken,

@@ -14,7 +14,7 @@ use tidings_wire::client::auth::{NO_NUMBER, Refusal, Welcome};
 use tidings_wire::client::frame::split;
 use tidings_wire::client::{CLIENT_PROTOCOL, ErrorCode, Kind, MAX_FRAME, Request};
 
-use super::client::{Client, Part};
+use super::client::{Client, Ending, Part};
 use super::desk::{Control, Desk, Place, answer};
 use super::failures::Failures;
 use super::grant::Rights;
@@ -77,6 +77,16 @@ struct Current {
     mailbox: Option<Arc<Mailbox>>,
 }
 
+impl Current {
+    /// Ends the session.
+    fn end(&self, why: Ending) {
+        self.client.end(why);
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.wake();
+        }
+    }
+}
+
 /// The thread's state.
 pub(crate) struct Reception {
     pub(crate) listening: Listening,
@@ -128,6 +138,7 @@ impl Reception {
             self.wait(waits);
             self.desk.bell.clear();
             self.desk.answer_all(&*self.control);
+            self.take_grants();
             self.accept();
         }
         for visitor in &mut self.visitors {
@@ -179,6 +190,33 @@ impl Reception {
             if let Err(error) = self.admit(socket) {
                 tracing::debug!(%error, "a client was gone before it was looked at");
             }
+        }
+    }
+
+    /// The clients that may attach are others now. Sessions of those whose secret or rights are not what they were end: who may
+    /// comes again.
+    fn take_grants(&mut self) {
+        let Some(grants) = self.desk.take_grants() else {
+            return;
+        };
+        let is_same = |rights: &Rights, name: &str| match rights {
+            Rights::All => true,
+            Rights::Granted(old) => grants.get(name).is_some_and(|new| **new == **old),
+        };
+        for (name, current) in &self.names {
+            if !is_same(&current.client.rights, name) {
+                current.end(Ending::Changed);
+            }
+        }
+        self.who.grants = grants;
+        // A login under way was judged by what held before.
+        let is_login = |visitor: &Visitor| matches!(visitor.stage, Stage::Login(_));
+        for visitor in self.visitors.iter_mut().filter(|visitor| is_login(visitor)) {
+            let (code, text) = Ending::Changed.word();
+            visitor.refuse_all(code, text);
+        }
+        if let Err(error) = self.listening.set_open(!self.who.grants.is_empty()) {
+            tracing::warn!(%error, "the mode of the clients' socket cannot be changed");
         }
     }
 
@@ -270,9 +308,10 @@ impl Reception {
             return None;
         }
         if let Stage::Attached(client) = &visitor.stage
-            && client.is_fenced()
+            && let Some(ending) = client.ending()
         {
-            visitor.refuse_all(ErrorCode::Fenced, "a newer login under this name took over");
+            let (code, text) = ending.word();
+            visitor.refuse_all(code, text);
             return None;
         }
         let input = std::mem::take(&mut visitor.input);
@@ -377,10 +416,7 @@ impl Reception {
         let older = match self.names.insert(client.name.clone(), new) {
             None => Arc::clone(&client),
             Some(older) => {
-                older.client.fence();
-                if let Some(mailbox) = &older.mailbox {
-                    mailbox.wake();
-                }
+                older.end(Ending::Newer);
                 older.client
             }
         };

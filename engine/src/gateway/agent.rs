@@ -38,6 +38,8 @@ struct Publisher {
     came: u64,
     accepted: u64,
     granted: u64,
+    /// The largest message, as its client was told.
+    max_message: usize,
     /// It is to be closed after what is held.
     closing: bool,
 }
@@ -59,18 +61,15 @@ pub(crate) struct Agent {
     part: RefCell<Option<Part>>,
     /// Name of the overlay.
     overlay: String,
-    /// When publishers give up, unless the subscription says otherwise.
-    redelivery: Redelivery,
     ledger: RefCell<Ledger>,
     pub(crate) out: RefCell<Out>,
 }
 
 impl Agent {
-    pub(crate) fn new(part: Part, overlay: &str, redelivery: Redelivery) -> Self {
+    pub(crate) fn new(part: Part, overlay: &str) -> Self {
         Self {
             part: RefCell::new(Some(part)),
             overlay: overlay.to_owned(),
-            redelivery,
             ledger: RefCell::default(),
             out: RefCell::default(),
         }
@@ -164,13 +163,14 @@ impl Agent {
             }
         };
         let max_message = seat.message_bytes_max();
-        let window = window(seat);
+        let window = window(max_message);
         let owed = seat.owed(open.topic);
         let publisher = Publisher {
             handle,
             came: 0,
             accepted: 0,
             granted: window,
+            max_message,
             closing: false,
         };
         ledger.publishers.insert(open.publisher, publisher);
@@ -229,6 +229,7 @@ impl Agent {
         unsynced: bool,
     ) -> Result<(), PublishError> {
         let published = seat.publish_batch(publisher.handle, |batch| {
+            batch.up_to(publisher.max_message);
             loop {
                 let rest = *records;
                 let Some(payload) = records.next() else {
@@ -247,13 +248,13 @@ impl Agent {
                 }
             }
         });
-        self.grant(seat, publisher, number);
+        self.grant(publisher, number);
         published
     }
 
     /// Tells the client that it may send more on a publisher, once it has used half of what it was granted.
-    fn grant(&self, seat: &Seat<'_>, publisher: &mut Publisher, number: u32) {
-        let window = window(seat);
+    fn grant(&self, publisher: &mut Publisher, number: u32) {
+        let window = window(publisher.max_message);
         if publisher.accepted + window > publisher.granted + window / 2 {
             publisher.granted = publisher.accepted + window;
             Credit {
@@ -397,12 +398,9 @@ impl Agent {
     }
 
     fn spec(&self, subscribe: &Subscribe<'_>, client: &str) -> SubSpec {
-        let redelivery = match subscribe.every_ms {
-            0 => self.redelivery,
-            every_ms => Redelivery {
-                attempts: subscribe.attempts,
-                every_ms,
-            },
+        let own = Redelivery {
+            attempts: subscribe.attempts,
+            every_ms: subscribe.every_ms,
         };
         SubSpec {
             pattern: subscribe.pattern.to_owned(),
@@ -418,7 +416,7 @@ impl Agent {
                 Policy::DropNewest => SlowPolicy::DropNewest,
                 Policy::Block => SlowPolicy::Block,
             },
-            redelivery,
+            redelivery: (own.every_ms > 0).then_some(own),
         }
     }
 
@@ -446,7 +444,7 @@ impl Agent {
             .part
             .borrow()
             .as_ref()
-            .filter(|part| !part.is_fenced())
+            .filter(|part| part.ending().is_none())
             .map(|part| part.epoch);
         let Some(&node_sub) = ledger.subs.get(&ack.sub) else {
             return;
@@ -610,8 +608,8 @@ impl Ledger {
 
 /// Bytes of records that a client may have under way on one publisher. More is granted once half is used: the largest message
 /// must fit what is left.
-fn window(seat: &Seat<'_>) -> u64 {
-    PUBLISHER_WINDOW.max(2 * (seat.message_bytes_max() + RECORD_HEAD) as u64)
+fn window(max_message: usize) -> u64 {
+    PUBLISHER_WINDOW.max(2 * (max_message + RECORD_HEAD) as u64)
 }
 
 fn explain(error: CommandError, text: &str) -> (ErrorCode, String) {

@@ -1,9 +1,34 @@
 //! What all parts of one client's session share: who it is, what it may do, and how its end is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use tidings_wire::client::ErrorCode;
 
 use super::grant::Rights;
+
+/// Why the control thread ends a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A newer login under its name took over.
+    Newer = 1,
+    /// What the name may do, or its secret, is not what it was.
+    Changed = 2,
+}
+
+impl Ending {
+    /// What the client is told.
+    pub(crate) fn word(self) -> (ErrorCode, &'static str) {
+        match self {
+            Self::Newer => (ErrorCode::Fenced, "a newer login under this name took over"),
+            // It comes again, if it may.
+            Self::Changed => (
+                ErrorCode::Leaving,
+                "what this client may do was changed; log in again",
+            ),
+        }
+    }
+}
 
 /// One client's session, shared by its connection and its agents on other shards.
 pub(crate) struct Client {
@@ -12,8 +37,8 @@ pub(crate) struct Client {
     pub(crate) rights: Rights,
     /// Fencing token.
     pub(crate) epoch: u64,
-    /// A newer login under this name took over.
-    fenced: AtomicBool,
+    /// An [`Ending`], or 0.
+    ending: AtomicU8,
     /// Its connection and agents that have not let go of their subscriptions.
     parts: AtomicUsize,
 }
@@ -24,17 +49,27 @@ impl Client {
             name,
             rights,
             epoch,
-            fenced: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
             parts: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn fence(&self) {
-        self.fenced.store(true, Ordering::Release);
+    /// Ends the session; the first reason counts.
+    pub(crate) fn end(&self, why: Ending) {
+        let free = self
+            .ending
+            .compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
+        // It ends already.
+        let _ = free;
     }
 
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::Acquire)
+    /// Why it ends, if it does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        match self.ending.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Ending::Newer),
+            _ => Some(Ending::Changed),
+        }
     }
 
     /// Whether every part has let go: nothing of this session changes a subscription any more.

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
-use tidings_protocol::Redelivery;
 use tidings_wire::OverlayId;
 use tidings_wire::client::auth::Refusal;
 use tidings_wire::client::query::{Answer, MAX_ANSWER, Topic};
 use tidings_wire::client::{ErrorCode, Kind, Request};
 
 use super::client::Client;
-use super::grant::Rights;
+use super::grant::{Grants, Rights};
 use super::limits::QUESTIONS_MAX;
 use super::mail::Mailbox;
 use crate::engine::Inner;
@@ -60,7 +59,6 @@ pub(crate) struct Place {
     pub(crate) shard: usize,
     pub(crate) slot: u16,
     pub(crate) door: Arc<Door>,
-    pub(crate) redelivery: Redelivery,
 }
 
 impl Place {
@@ -194,27 +192,26 @@ pub(crate) struct Desk {
     questions: ArrayQueue<Question>,
     pub(crate) bell: EventFd,
     places: Mutex<Arc<HashMap<String, Place>>>,
+    /// Clients that may attach from now on.
+    grants: Mutex<Option<Grants>>,
     engine: Arc<Inner>,
-    redelivery: HashMap<String, Redelivery>,
 }
 
 impl Desk {
-    pub(crate) fn new(
-        bell: EventFd,
-        engine: Arc<Inner>,
-        redelivery: HashMap<String, Redelivery>,
-    ) -> Self {
+    pub(crate) fn new(bell: EventFd, engine: Arc<Inner>) -> Self {
         Self {
             engine,
-            redelivery,
             questions: ArrayQueue::new(QUESTIONS_MAX),
             bell,
             places: Mutex::default(),
+            grants: Mutex::default(),
         }
     }
 
     /// Looks which overlays run now. Never called on a shard: the engine may be waiting for one.
     pub(crate) fn refresh(&self) {
+        // Held from the look on: of two that look at once the later one is to be seen.
+        let mut seen = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places = HashMap::new();
         for running in self.engine.all_running() {
             let shared = &running.shared;
@@ -223,15 +220,10 @@ impl Desk {
                 shard: shared.shard,
                 slot: running.slot,
                 door: Arc::clone(&self.engine.doors[shared.shard]),
-                redelivery: self
-                    .redelivery
-                    .get(&shared.name)
-                    .copied()
-                    .unwrap_or_default(),
             };
             places.insert(shared.name.clone(), place);
         }
-        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(places);
+        *seen = Arc::new(places);
     }
 
     fn places(&self) -> Arc<HashMap<String, Place>> {
@@ -248,12 +240,6 @@ impl Desk {
         let here = places.iter().filter(|(_, place)| place.shard == shard);
         here.min_by(|a, b| a.0.cmp(b.0))
             .map(|(name, place)| (name.clone(), place.clone()))
-    }
-
-    pub(crate) fn redelivery(&self, overlay: &str) -> Redelivery {
-        self.places()
-            .get(overlay)
-            .map_or_else(Redelivery::default, |place| place.redelivery)
     }
 
     /// Why an overlay cannot be used.
@@ -284,6 +270,18 @@ impl Desk {
             ),
         };
         (ErrorCode::NoOverlay, text)
+    }
+
+    /// Has the control thread take other grants.
+    pub(crate) fn set_grants(&self, grants: Grants) {
+        *self.grants.lock().unwrap_or_else(PoisonError::into_inner) = Some(grants);
+        self.bell.signal();
+    }
+
+    /// By the control thread: the grants that came.
+    pub(crate) fn take_grants(&self) -> Option<Grants> {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        grants.take()
     }
 
     /// By a connection: has the control thread answer. `false`: too many questions wait.

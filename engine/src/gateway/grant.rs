@@ -1,11 +1,13 @@
 //! What a client may do: everything, or what the client file grants its name.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidings_wire::Pattern;
 use tidings_wire::client::key::SECRET_SIZE;
 
-/// An entry of the client file.
+/// What a named client may do.
+#[derive(Clone, PartialEq)]
 pub struct Grant {
     /// Its name.
     pub name: String,
@@ -18,6 +20,9 @@ pub struct Grant {
     /// Patterns that it may subscribe to, or narrower ones.
     pub subscribe: Vec<Pattern>,
 }
+
+/// Grants by name.
+pub(crate) type Grants = HashMap<String, Arc<Grant>>;
 
 /// What one connection may do.
 #[derive(Clone)]

@@ -99,9 +99,8 @@ pub(crate) struct Here;
 
 impl Home {
     pub(crate) fn new(arrival: Arrival) -> Self {
-        let redelivery = arrival.desk.redelivery(&arrival.overlay);
         Self {
-            agent: Agent::new(arrival.part, &arrival.overlay, redelivery),
+            agent: Agent::new(arrival.part, &arrival.overlay),
             client: arrival.client,
             socket: arrival.socket,
             wake: arrival.wake,
@@ -292,10 +291,8 @@ impl Home {
         self.wake.born(seat.me.index);
         let (end, agents_end) = link::link(Arc::clone(&self.wake), place.door.clone());
         let part = Part::new(&self.client);
-        let redelivery = self.desk.redelivery(overlay);
         let name = overlay.to_owned();
-        let made = place
-            .attach(move || Box::new(Remote::new(Agent::new(part, &name, redelivery), agents_end)));
+        let made = place.attach(move || Box::new(Remote::new(Agent::new(part, &name), agents_end)));
         match made {
             true => Ok(elsewhere.add(overlay, end)),
             false => Err(Unrouted::Later),
@@ -420,11 +417,12 @@ impl Session for Home {
     fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict {
         self.wake.born(seat.me.index);
         self.wake.answer();
-        if self.client.is_fenced() {
-            // The newer one does not wait until this one has read its last words.
+        if let Some(ending) = self.client.ending() {
+            // A newer one does not wait until this one has read its last words.
             self.elsewhere.borrow_mut().end();
             self.agent.end(seat);
-            self.end_with(ErrorCode::Fenced, "a newer login under this name took over");
+            let (code, text) = ending.word();
+            self.end_with(code, text);
         }
         if !self.ending.get() {
             match self.read(seat) {
@@ -530,7 +528,6 @@ fn explain(error: FrameError) -> Breach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
     use std::io::Read;
     use std::time::Duration;
 
@@ -594,7 +591,6 @@ mod tests {
             socket: folder.path().join("sock"),
             node_name: String::new(),
             grants: Vec::new(),
-            redelivery: HashMap::new(),
             shard: None,
         };
         let _gateway = Gateway::start(&engine, config, Box::new(Silent)).unwrap();

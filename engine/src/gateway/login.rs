@@ -1,7 +1,6 @@
 //! One login: the frames until WELCOME, without ever blocking. What the bytes mean is decided here; the control thread moves
 //! them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidings_wire::client::auth::{Challenge, Hello, NONCE_SIZE, Proof};
@@ -9,7 +8,7 @@ use tidings_wire::client::key::{SECRET_SIZE, Transcript};
 use tidings_wire::client::{CLIENT_PROTOCOL, ClientKey, ErrorCode, Request, Side};
 use tidings_wire::{Boot, NodeId};
 
-use super::grant::{Grant, Rights};
+use super::grant::{Grant, Grants, Rights};
 
 /// Who the daemon is, and whom it knows.
 pub(crate) struct Identity {
@@ -17,7 +16,7 @@ pub(crate) struct Identity {
     pub(crate) boot: Boot,
     /// The daemon's uid.
     pub(crate) uid: u32,
-    pub(crate) grants: HashMap<String, Arc<Grant>>,
+    pub(crate) grants: Grants,
     /// Stands in for the secret of a name that is not known, so that it takes the same time.
     pub(crate) dummy: [u8; SECRET_SIZE],
 }
@@ -163,6 +162,8 @@ impl Challenged {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn identity() -> Identity {

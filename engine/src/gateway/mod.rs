@@ -62,6 +62,7 @@ mod wake;
 
 pub use desk::{Control, Refused, Viewer};
 pub use grant::Grant;
+pub use socket::Listening;
 pub use start::{Gateway, GatewayConfig};
 
 pub use crate::seat::Seat;

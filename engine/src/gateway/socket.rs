@@ -1,13 +1,14 @@
-//! The listening socket: made, guarded against a second daemon, removed at the end.
+//! A listening Unix socket of a daemon: made, guarded against a second daemon, removed at the end. For local clients, and for the
+//! daemon's management service.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// A listening socket that removes its path when it is dropped.
-pub(crate) struct Listening {
+pub struct Listening {
     pub(crate) listener: UnixListener,
     path: PathBuf,
     /// Device and inode of the path as we made it.
@@ -17,7 +18,7 @@ pub(crate) struct Listening {
 impl Listening {
     /// Binds `path`. A folder that is missing is made for this user alone. With `open` every user may connect and has to
     /// prove a secret; without, only this one may.
-    pub(crate) fn bind(path: &Path, open: bool) -> io::Result<Self> {
+    pub fn bind(path: &Path, open: bool) -> io::Result<Self> {
         if let Some(dir) = path
             .parent()
             .filter(|dir| !dir.as_os_str().is_empty() && !dir.exists())
@@ -29,10 +30,7 @@ impl Listening {
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path)?;
-        fs::set_permissions(
-            path,
-            fs::Permissions::from_mode(if open { 0o666 } else { 0o600 }),
-        )?;
+        set_mode(path, open)?;
         listener.set_nonblocking(true)?;
         let meta = fs::symlink_metadata(path)?;
         Ok(Self {
@@ -41,10 +39,30 @@ impl Listening {
             made: (meta.dev(), meta.ino()),
         })
     }
+
+    /// Lets every user connect, or this one alone.
+    pub(crate) fn set_open(&self, open: bool) -> io::Result<()> {
+        set_mode(&self.path, open)
+    }
+
+    /// The listening end again. It takes connections for as long as either of the two is there.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+fn set_mode(path: &Path, open: bool) -> io::Result<()> {
+    let mode = if open { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket that nobody listens on any more. One that somebody listens on is an error.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    // Nobody listens at a file either, which is no reason to remove it.
+    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.file_type().is_socket()) {
+        let text = "something that is no socket is there";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
     match UnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -92,5 +110,8 @@ mod tests {
         // A daemon that was killed leaves its path behind.
         drop(UnixListener::bind(&path).unwrap());
         Listening::bind(&path, true).unwrap();
+        fs::write(&path, "a file that is none of ours").unwrap();
+        assert!(Listening::bind(&path, false).is_err());
+        assert!(path.exists());
     }
 }

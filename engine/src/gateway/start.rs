@@ -1,17 +1,14 @@
 //! How the daemon opens its door to local clients, and closes it.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use tidings_protocol::Redelivery;
-
 use super::accept::Reception;
 use super::desk::{Control, Desk};
-use super::grant::Grant;
+use super::grant::{Grant, Grants};
 use super::login::Identity;
 use super::socket::Listening;
 use crate::engine::Engine;
@@ -27,8 +24,6 @@ pub struct GatewayConfig {
     pub node_name: String,
     /// Clients that may attach by name and secret. Without any, only the daemon's own user may attach.
     pub grants: Vec<Grant>,
-    /// When publishers give up, by overlay.
-    pub redelivery: HashMap<String, Redelivery>,
     /// Serve all clients on this shard, instead of that of the first overlay that each uses.
     pub shard: Option<usize>,
 }
@@ -48,20 +43,12 @@ impl Gateway {
         control: Box<dyn Control>,
     ) -> io::Result<Self> {
         let listening = Listening::bind(&config.socket, !config.grants.is_empty())?;
-        let desk = Arc::new(Desk::new(
-            EventFd::new()?,
-            Arc::clone(&engine.inner),
-            config.redelivery,
-        ));
+        let desk = Arc::new(Desk::new(EventFd::new()?, Arc::clone(&engine.inner)));
         let who = Identity {
             node: engine.node(),
             boot: engine.boot(),
             uid: rustix::process::geteuid().as_raw(),
-            grants: config
-                .grants
-                .into_iter()
-                .map(|grant| (grant.name.clone(), Arc::new(grant)))
-                .collect(),
+            grants: by_name(config.grants),
             dummy: entropy::bytes(),
         };
         let stopping = Arc::new(AtomicBool::new(false));
@@ -94,10 +81,23 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Replaces the clients that may attach by name and secret. Sessions of those whose secret or rights are not what they were
+    /// end; what is owed to a client that comes again waits for it.
+    pub fn set_grants(&self, grants: Vec<Grant>) {
+        self.desk.set_grants(by_name(grants));
+    }
+
     /// To be called when overlays came or went.
     pub fn refresh(&self) {
         self.desk.refresh();
     }
+}
+
+fn by_name(grants: Vec<Grant>) -> Grants {
+    let grants = grants.into_iter();
+    grants
+        .map(|grant| (grant.name.clone(), Arc::new(grant)))
+        .collect()
 }
 
 impl Drop for Gateway {

@@ -94,7 +94,6 @@ pub(crate) fn record_bytes(len: usize) -> u64 {
 
 impl Producer {
     /// The longest record that is sure to fit a drained ring.
-    #[cfg(test)]
     pub(crate) fn record_bytes_max(&self) -> usize {
         self.shared.capacity() as usize / 2 - HEAD
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidings_protocol::{
-    Accepted, Batch, CommandError, Core, Member, PublishError, PublisherId, SubSpec,
+    Accepted, Batch, CommandError, Core, Member, Policy, PublishError, PublisherId, SubSpec,
 };
-use tidings_wire::NodeId;
+use tidings_wire::{Keyring, NodeId};
 
 use super::notice::Notices;
 use super::outlet::{OutcomeSink, Outlets, PublisherSink, RingSink, Sink};
@@ -111,8 +111,8 @@ impl ShardOverlay {
         result
     }
 
-    /// Subscribes, or continues a named client's subscription. An older sink of it that did not let go hears nothing any more,
-    /// and what it was handed and did not acknowledge comes again here.
+    /// Subscribes, or continues a named client's subscription. An older sink of it that did not let go hears nothing any more
+    /// but that, and what it was handed and did not acknowledge comes again here.
     pub(crate) fn subscribe(
         &mut self,
         now: u64,
@@ -125,13 +125,15 @@ impl ShardOverlay {
             Sink::Session(cell) => Some(crate::session::SessionRc::clone(cell)),
             Sink::Ring(_) => None,
         };
-        let takes_over = self
-            .outlets
-            .sinks
-            .get(&sub)
-            .is_some_and(|older| !older.is(&sink));
-        self.outlets.sinks.insert(sub, sink);
+        let is_same = |older: &Sink| older.is(&sink);
+        let takes_over = self.outlets.sinks.get(&sub).is_some_and(|it| !is_same(it));
+        let older = self.outlets.sinks.insert(sub, sink);
         if takes_over {
+            if let Some(Sink::Ring(port)) = older
+                && let Some(Some(Port::Subscriber(it))) = self.ports.get(port as usize)
+            {
+                it.shared.supersede();
+            }
             self.core.detach(now, sub);
             self.core.attach(sub, &mut self.outlets);
         }
@@ -159,17 +161,27 @@ impl ShardOverlay {
         self.effects.push((sub, reply));
     }
 
-    pub(crate) fn unsubscribe(&mut self, sub: u32) {
+    pub(crate) fn unsubscribe(&mut self, now: u64, sub: u32) {
         self.touched = true;
         self.outlets.sinks.remove(&sub);
         // Unknown: it ended by itself, which is what was wanted.
-        let _ = self.core.unsubscribe(sub, &mut self.outlets);
+        let _ = self.core.unsubscribe(now, sub, &mut self.outlets);
     }
 
     pub(crate) fn detach(&mut self, now: u64, sub: u32) {
         self.touched = true;
         self.outlets.sinks.remove(&sub);
         self.core.detach(now, sub);
+    }
+
+    pub(crate) fn set_policy(&mut self, now: u64, policy: Policy) {
+        self.touched = true;
+        self.core.set_policy(now, policy, &mut self.outlets);
+    }
+
+    pub(crate) fn set_keyring(&mut self, now: u64, keyring: Keyring) -> bool {
+        self.touched = true;
+        self.core.set_keyring(now, keyring)
     }
 
     pub(crate) fn ready(&mut self, sub: u32) {
@@ -328,7 +340,7 @@ impl ShardOverlay {
                     let mine = matches!(self.outlets.sinks.get(&sub), Some(Sink::Ring(ring)) if *ring == port);
                     match mine {
                         true if subscriber.named => self.detach(now, sub),
-                        true => self.unsubscribe(sub),
+                        true => self.unsubscribe(now, sub),
                         // A newer one of the same name has it.
                         false => {}
                     }

@@ -51,6 +51,8 @@ impl PublisherPort {
         let mut served = Served::Empty;
         let mut moved = false;
         let mut batch = core.batch(now, self.handle, outlets);
+        // The publisher asked before it put them there.
+        batch.up_to(usize::MAX);
         while let Some((_, payload)) = self.consumer.peek() {
             if left == 0 {
                 served = Served::More;
@@ -71,7 +73,7 @@ impl PublisherPort {
                     break;
                 }
                 Err(PublishError::TooLarge { .. } | PublishError::Closed) => {
-                    // The overlay is leaving, or its limit shrank: nothing of this ring can be accepted any more.
+                    // The overlay is leaving: nothing of this ring can be accepted any more.
                     self.shared.close();
                     served = Served::Closed;
                     break;

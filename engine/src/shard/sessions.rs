@@ -68,10 +68,10 @@ impl Sessions {
         self.count
     }
 
-    /// Connections of clients: handlers, and the agents of connections on other shards, have no descriptor.
+    /// Connections of clients: not handlers, and not the agents of connections on other shards.
     pub(crate) fn connected(&self) -> usize {
         let cells = self.cells.iter().flatten();
-        cells.filter(|cell| cell.session.fd().is_some()).count()
+        cells.filter(|cell| cell.session.is_client()).count()
     }
 
     /// Numbers of sessions are below this.

@@ -1,11 +1,24 @@
-//! The addresses of this host, for a node that is bound to all of them and told no better.
+//! The addresses of this host, for a node that is bound to all of them and told no better, and for `tidings doctor`.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::ffi::CStr;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use super::addr::RawAddr;
 
 /// Addresses that other hosts may reach: neither loopback nor link-local, IPv4 first, at most `max`.
 pub(crate) fn reachable(max: usize) -> Vec<IpAddr> {
+    let is_far = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified() && !is_link_local(*ip);
+    let mut found: Vec<IpAddr> = all().into_iter().map(|(_, ip)| ip).filter(is_far).collect();
+    found.sort_by_key(IpAddr::is_ipv6);
+    found.dedup();
+    found.truncate(max);
+    found
+}
+
+/// Every address of every interface that is up, with the interface's name.
+pub(crate) fn all() -> Vec<(String, IpAddr)> {
     let mut found = Vec::new();
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: the kernel's answer is put into `list`, which is freed below by its counterpart.
@@ -17,16 +30,37 @@ pub(crate) fn reachable(max: usize) -> Vec<IpAddr> {
         // SAFETY: `next` is an entry of the list, valid until `freeifaddrs`.
         let entry = unsafe { &*next };
         if let Some(ip) = address(entry) {
-            found.push(ip);
+            // SAFETY: the name of an entry is a string that ends, valid until `freeifaddrs`.
+            let name = unsafe { CStr::from_ptr(entry.ifa_name) };
+            found.push((name.to_string_lossy().into_owned(), ip));
         }
         next = entry.ifa_next;
     }
     // SAFETY: `list` came from `getifaddrs`, and nothing of it is used any more.
     unsafe { libc::freeifaddrs(list) };
-    found.sort_by_key(IpAddr::is_ipv6);
-    found.dedup();
-    found.truncate(max);
     found
+}
+
+/// The largest packet that an interface sends, in bytes.
+pub(crate) fn mtu(name: &str) -> io::Result<u32> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    // SAFETY: all zeros is a valid `ifreq`: an empty name and numbers.
+    let mut asked: libc::ifreq = unsafe { std::mem::zeroed() };
+    // Its last byte stays zero.
+    if name.len() >= asked.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in asked.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the request reads a name that ends and writes into the union behind it, which lives through the call.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &mut asked) };
+    if rc != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just written this part of the union.
+    let mtu = unsafe { asked.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(io::Error::other)
 }
 
 fn address(entry: &libc::ifaddrs) -> Option<IpAddr> {
@@ -49,8 +83,7 @@ fn address(entry: &libc::ifaddrs) -> Option<IpAddr> {
             len,
         )
     };
-    let ip = raw.read()?.ip();
-    (!ip.is_loopback() && !ip.is_unspecified() && !is_link_local(ip)).then_some(ip)
+    Some(raw.read()?.ip())
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -63,6 +96,13 @@ fn is_link_local(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mtu_of_an_interface_is_told_by_its_name() {
+        assert!(mtu("lo").unwrap() >= 1_280);
+        assert!(mtu("none-such").is_err());
+        assert!(mtu(&"x".repeat(64)).is_err());
+    }
 
     #[test]
     fn no_address_is_one_that_others_cannot_reach() {

@@ -15,7 +15,7 @@ use crate::sys::timerfd::TimerFd;
 pub(crate) mod polling;
 mod sleep;
 
-pub(crate) use sleep::{Life, Sleep, run};
+pub(crate) use sleep::{Life, Sleep, run, try_io_uring};
 
 /// How a shard waits, for metrics and the line at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
 use glommio::io::PollableFd;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use super::Waiting;
 use crate::limits::URING_DEPTH;
@@ -60,8 +60,20 @@ pub(crate) trait Life {
     async fn live(self, waiting: Waiting, sleep: impl Sleep);
 }
 
-/// Runs a life on this thread: on an executor with a small ring and no registered memory, or without where the system
-/// refuses one. `force_epoll`: do not even ask. `refusal_told`: whether a shard of this node said already that it is.
+/// An executor with a small ring and no registered memory; an error where the system refuses io_uring.
+fn executor() -> glommio::Result<LocalExecutor, ()> {
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(0)
+        .ring_depth(URING_DEPTH)
+        .make()
+}
+
+/// Makes what a shard would sleep on, and lets it go again.
+pub(crate) fn try_io_uring() -> Result<(), String> {
+    executor().map(drop).map_err(|refused| refused.to_string())
+}
+
+/// Runs a life on this thread: on an executor, or without where the system refuses one. `force_epoll`: do not even ask. `refusal_told`: whether a shard of this node said already that it is.
 pub(crate) fn run(
     life: impl Life + 'static,
     cpu: Option<usize>,
@@ -74,11 +86,7 @@ pub(crate) fn run(
         tracing::warn!(cpu, %error, "a shard cannot be pinned");
     }
     if !force_epoll {
-        let executor = LocalExecutorBuilder::new(Placement::Unbound)
-            .io_memory(0)
-            .ring_depth(URING_DEPTH)
-            .make();
-        match executor {
+        match executor() {
             Ok(executor) => {
                 return executor.run(life.live(Waiting::IoUring, RingSleep { watched: None }));
             }

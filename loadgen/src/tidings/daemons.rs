@@ -137,6 +137,8 @@ impl Daemon {
         arguments.extend(["--overlay".into(), OVERLAY.into()]);
         arguments.extend(["--key-file".into(), key.as_os_str().to_owned()]);
         arguments.extend(["--socket".into(), socket.clone().into()]);
+        // The port above one that was free just now may be somebody's.
+        arguments.extend(["--http".into(), "off".into()]);
         if let Some(join) = join {
             arguments.extend(["--join".into(), join.to_string().into()]);
         }

@@ -55,7 +55,7 @@ impl Node {
         let mut config =
             OverlayConfig::new(OVERLAY, keyring()?).join(place.join.map(Seed::Address));
         if let Some(bytes) = plan.max_datagram {
-            config.max_datagram = bytes;
+            config.policy.max_datagram = bytes;
         }
         let overlay = engine.add_overlay(config).during("start the overlay")?;
         Ok(Self { engine, overlay })

@@ -191,7 +191,7 @@ impl Net {
         let seed_addr = SocketAddr::from(([10, 0, 0, 1], 7400));
         config.seeds = if n == 0 { vec![] } else { vec![seed_addr] };
         // As on Ethernet, unless the test says otherwise.
-        config.datagram_max = 1448;
+        config.policy.max_datagram = 1448;
         (self.configure)(n, &mut config);
         let mut seed = [0; 32];
         for (word, part) in seed.chunks_mut(8).enumerate() {
@@ -642,8 +642,8 @@ impl Net {
 
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, n: usize, sub: u32) {
-        self.drive(n, |core, _, seen| {
-            core.unsubscribe(sub, seen).expect("a subscription")
+        self.drive(n, |core, now, seen| {
+            core.unsubscribe(now, sub, seen).expect("a subscription")
         });
         self.check.unsubscribed((self.nodes[n].id, sub));
     }
@@ -661,11 +661,11 @@ impl Net {
             self.check
                 .acknowledged((id, sub), publisher, (seq, seq + 1));
         }
-        self.drive(n, |core, _, seen| {
+        self.drive(n, |core, now, seen| {
             for (publisher, seq) in held {
                 core.acknowledge(sub, publisher, seq, false);
             }
-            core.unsubscribe(sub, seen).expect("a subscription");
+            core.unsubscribe(now, sub, seen).expect("a subscription");
         });
         self.check.unsubscribed((id, sub));
     }

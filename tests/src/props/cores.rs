@@ -29,8 +29,8 @@ impl World {
         let count = 2 + usize::from(choice & 1);
         let mut net = Net::with(u64::from(choice >> 1 & 3), count, |_, config| {
             // No client is away for so long, but nodes forget theirs when they are killed.
-            config.client_grace = GRACE;
-            config.park_max = 20 * S;
+            config.policy.client_grace = GRACE;
+            config.policy.park_max = 20 * S;
         });
         net.keep_datagrams();
         Self {
@@ -76,10 +76,10 @@ impl World {
                 spec.ordered = choice & 16 != 0;
                 spec.ack = [AckMode::Client, AckMode::Node][usize::from(choice >> 5 & 1)];
                 spec.policy = SlowPolicy::ALL[usize::from(ways & 3)];
-                spec.redelivery = Redelivery {
+                spec.redelivery = Some(Redelivery {
                     attempts: u32::from(ways >> 2 & 3),
                     every_ms: 100 << (ways >> 4 & 3),
-                };
+                });
             });
         if choice & 64 != 0 {
             // Another connection of the client: what the older one did not acknowledge comes again.

@@ -9,20 +9,23 @@ use zerocopy::IntoBytes;
 use super::wire::{Golden, golden_body, goldens};
 
 thread_local! {
-    static GOLDENS: RefCell<([Golden; 4], Vec<u8>)> = RefCell::new((goldens(), golden_body()));
+    static GOLDENS: RefCell<([[Golden; 4]; 2], Vec<u8>)> = RefCell::new((goldens(), golden_body()));
 }
 
-/// The first byte chooses: the rest is a datagram, or edits of one that opens.
+/// The first byte chooses: the rest is edits of a datagram that opens, 0 to 3 or, of the second suite, 8 to 11; else a datagram.
 pub fn datagrams(data: &[u8]) {
     let mut input = Input::new(data);
     let choice = usize::from(input.u8());
-    GOLDENS.with_borrow_mut(|(goldens, body)| match goldens.get_mut(choice) {
-        Some(golden) => edited(golden, body, input),
-        None => arbitrary(goldens, input.rest()),
+    GOLDENS.with_borrow_mut(|(goldens, body)| {
+        let of_suite = goldens.get_mut(choice / 8);
+        match of_suite.and_then(|all| all.get_mut(choice % 8)) {
+            Some(golden) => edited(golden, body, input),
+            None => arbitrary(goldens, input.rest()),
+        }
     });
 }
 
-fn arbitrary(goldens: &mut [Golden; 4], datagram: &[u8]) {
+fn arbitrary(goldens: &mut [[Golden; 4]; 2], datagram: &[u8]) {
     let Ok(header) = Header::parse(datagram) else {
         return;
     };
@@ -45,7 +48,8 @@ fn arbitrary(goldens: &mut [Golden; 4], datagram: &[u8]) {
     assert_eq!(bytes, &datagram[..bytes.len()], "a header is its bytes");
     assert!(datagram.len() >= bytes.len() + TAG);
     let mut copy = datagram.to_vec();
-    for golden in goldens.iter_mut().filter(|g| g.datagram != datagram) {
+    let all = goldens.iter_mut().flatten();
+    for golden in all.filter(|golden| golden.datagram != datagram) {
         copy.copy_from_slice(datagram);
         assert!(golden.open(&mut copy).is_none(), "nobody sealed that");
     }

@@ -413,7 +413,7 @@ impl Insider {
                     self.subs.push(sub);
                 }
             }
-            9 if self.core.unsubscribe(sub, &mut self.seen).is_ok() => {
+            9 if self.core.unsubscribe(self.now, sub, &mut self.seen).is_ok() => {
                 self.got.retain(|got| got.0 != sub);
             }
             _ => {

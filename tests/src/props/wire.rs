@@ -9,7 +9,11 @@ use tidings_wire::{
 pub(super) const SLOT: u8 = 3;
 
 pub(super) fn ring(key: u8) -> Keyring {
-    let record = KeyRecord::new(SLOT, Suite::Aes128Gcm, [key; 32]);
+    ring_of(Suite::Aes128Gcm, key)
+}
+
+fn ring_of(suite: Suite, key: u8) -> Keyring {
+    let record = KeyRecord::new(SLOT, suite, [key; 32]);
     Keyring::new(OverlayId::from_name("test"), vec![record], SLOT).expect("a valid keyring")
 }
 
@@ -68,9 +72,13 @@ pub(super) fn golden_body() -> Vec<u8> {
     frame(0)[..24].to_vec()
 }
 
-/// One of each class, HELLO, PAIR, BULK and FAN.
-pub(super) fn goldens() -> [Golden; 4] {
-    let ring = ring(7);
+/// One of each class, HELLO, PAIR, BULK and FAN, in a suite of each library: first AES-128-GCM, then AES-192-GCM.
+pub(super) fn goldens() -> [[Golden; 4]; 2] {
+    [Suite::Aes128Gcm, Suite::Aes192Gcm].map(goldens_of)
+}
+
+fn goldens_of(suite: Suite) -> [Golden; 4] {
+    let ring = ring_of(suite, 7);
     let mut hello = frame(HELLO_HEADER);
     hello_seal(&ring, SLOT, HelloKind::H2, 77, [9; 32], 5, &mut hello).expect("it fits");
     let derive = |initiator| PairKeys::derive(&ring, SLOT, &who(), initiator).expect("a slot");

@@ -186,7 +186,7 @@ impl World {
         config.addresses = vec![address(n)];
         config.generation = Some(lives);
         // As on Ethernet.
-        config.datagram_max = 1448;
+        config.policy.max_datagram = 1448;
         config.seeds = (0..SEEDS).filter(|s| *s != n).map(address).collect();
         let overlay = OverlayId::from_name("scale");
         let key = KeyRecord::new(0, Suite::Aes256Gcm, [7; 32]);

@@ -84,14 +84,14 @@ impl Apps {
             SlowPolicy::Block,
         ];
         spec.policy = random.pick(&policies);
-        spec.redelivery = Redelivery {
+        spec.redelivery = Some(Redelivery {
             attempts: if random.below(3) == 0 {
                 random.between(1, 4) as u32
             } else {
                 0
             },
             every_ms: random.log_uniform(500, 5_000) as u32,
-        };
+        });
         let manner = match random.below(if slow { 4 } else { 3 }) {
             0 => Manner::Later,
             3 => Manner::Slow(random.below(20) as u32),
@@ -266,9 +266,9 @@ impl World {
 
     fn unsubscribe(&mut self, n: usize, sub: u32) {
         // Unknown: its grace ended meanwhile.
-        let _ = self.with(n, |core, _, desk| {
+        let _ = self.with(n, |core, now, desk| {
             desk.clients.remove(&sub);
-            core.unsubscribe(sub, desk)
+            core.unsubscribe(now, sub, desk)
         });
         self.finish(n);
         let id = self.nodes[n].id;

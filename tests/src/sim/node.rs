@@ -130,10 +130,10 @@ impl Node {
         config.generation = self.disk;
         config.seeds = of.seeds.iter().map(|seed| address(*seed)).collect();
         config.steer = of.steer;
-        config.retain = of.retain;
-        config.datagram_max = of.datagram_max;
-        config.client_grace = of.client_grace;
-        config.park_max = of.park_max;
+        config.policy.retain = of.retain;
+        config.policy.max_datagram = of.datagram_max;
+        config.policy.client_grace = of.client_grace;
+        config.policy.park_max = of.park_max;
         // No two lives share it, so that the audit of nonces can tell them apart.
         config.boot_tag = (config.boot_tag & 0xfc0) | (self.lives as u16 & 0x3f);
         config

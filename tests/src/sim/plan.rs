@@ -288,7 +288,7 @@ impl Plan {
         }
         let mut plan = Plan {
             options: options.clone(),
-            suite: swarm.pick(&[Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20Poly1305]),
+            suite: swarm.pick(&Suite::ALL),
             on,
             weather: Weather::default(),
             nodes: Vec::new(),

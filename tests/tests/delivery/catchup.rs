@@ -11,7 +11,12 @@ fn a_node_that_is_back_is_told_at_once_what_it_is_owed() {
     for seed in 0..2 {
         let mut net = mesh(seed, 2);
         // Nothing would be offered again for a minute.
-        let sub = net.subscribe(1, "t", |s| s.redelivery.every_ms = 60_000);
+        let sub = net.subscribe(1, "t", |s| {
+            s.redelivery = Some(tidings_protocol::Redelivery {
+                attempts: 0,
+                every_ms: 60_000,
+            });
+        });
         effective(&mut net, 1, sub);
         let handle = net.publisher(0, "t");
         net.publish_surely(0, handle, b"the stream is open");

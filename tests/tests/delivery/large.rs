@@ -14,7 +14,7 @@ const SLOW: Rule = Rule {
 
 /// A subscription of node 1 to two topics of node 0, whose link is slow.
 fn slow_pair(seed: u64, ordered: bool) -> (Net, u32, [u32; 2]) {
-    let mut net = mesh_with(seed, 2, |_, c| c.max_message = 4 * MIB);
+    let mut net = mesh_with(seed, 2, |_, c| c.policy.max_message = 4 * MIB);
     let sub = net.subscribe(1, "*", |s| s.ordered = ordered);
     effective(&mut net, 1, sub);
     let handles = ["large", "small"].map(|topic| net.publisher(0, topic));
@@ -119,8 +119,8 @@ fn what_nobody_is_owed_any_more_is_not_sent() {
 #[test]
 fn who_joins_while_a_large_message_waits_that_it_is_not_owed_goes_on() {
     let mut net = mesh_with(6, 3, |_, c| {
-        c.max_message = 4 * MIB;
-        c.datagram_max = 1200;
+        c.policy.max_message = 4 * MIB;
+        c.policy.max_datagram = 1200;
     });
     for n in [1, 2] {
         let sub = net.subscribe(n, "*", |_| {});
@@ -148,7 +148,7 @@ fn who_joins_while_a_large_message_waits_that_it_is_not_owed_goes_on() {
 #[test]
 fn large_messages_arrive_whatever_happens_to_a_node_meanwhile() {
     for seed in 0..12u64 {
-        let mut net = mesh_with(seed, 4, |_, c| c.max_message = 4 * MIB);
+        let mut net = mesh_with(seed, 4, |_, c| c.policy.max_message = 4 * MIB);
         let subs: Vec<(usize, u32)> = (1..4)
             .map(|n| (n, net.subscribe(n, "*", |s| s.ordered = n % 2 == 1)))
             .collect();

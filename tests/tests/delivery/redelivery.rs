@@ -39,7 +39,7 @@ fn a_client_that_holds_messages_fails_each_once_at_its_time() {
         for owner in [0, 1] {
             let mut net = mesh(seed as u64, 2);
             net.all_links(rule);
-            let sub = net.subscribe(owner, "t", |s| s.redelivery = THREE);
+            let sub = net.subscribe(owner, "t", |s| s.redelivery = Some(THREE));
             net.run(2 * S);
             net.behave(owner, sub, Manner::Keep);
             let handle = net.publisher(0, "t");
@@ -55,7 +55,7 @@ fn a_client_that_holds_messages_fails_each_once_at_its_time() {
 #[test]
 fn a_frozen_client_fails_what_it_took_at_its_time_also_while_it_has_no_room() {
     let mut net = mesh(1, 2);
-    let sub = net.subscribe(1, "t", |s| s.redelivery = THREE);
+    let sub = net.subscribe(1, "t", |s| s.redelivery = Some(THREE));
     effective(&mut net, 1, sub);
     net.behave(1, sub, Manner::Hold(50));
     let handle = net.publisher(0, "t");
@@ -86,7 +86,7 @@ fn a_node_that_is_cut_off_fails_each_message_once_at_its_time() {
         // What waits behind lost datagrams is not tried yet, which takes seconds where the loss came at a bad time: other seeds.
         let mut net = mesh(10 + seed as u64, 3);
         net.all_links(rule);
-        net.subscribe(1, "t", |s| s.redelivery = THREE);
+        net.subscribe(1, "t", |s| s.redelivery = Some(THREE));
         let live = net.subscribe(2, "t", |_| {});
         net.run(2 * S);
         let handle = net.publisher(0, "t");
@@ -118,7 +118,7 @@ fn a_node_that_is_cut_off_fails_each_message_once_at_its_time() {
 #[test]
 fn more_than_a_window_to_a_node_that_is_cut_off_fails_all_the_same() {
     let mut net = mesh(1, 2);
-    net.subscribe(1, "t", |s| s.redelivery = THREE);
+    net.subscribe(1, "t", |s| s.redelivery = Some(THREE));
     net.run(2 * S);
     let handle = net.publisher(0, "t");
     net.publish_surely(0, handle, b"the stream is open");
@@ -138,10 +138,10 @@ fn more_than_a_window_to_a_node_that_is_cut_off_fails_all_the_same() {
 fn repairs_of_lost_datagrams_are_no_attempts() {
     let mut net = mesh(3, 2);
     let sub = net.subscribe(1, "t", |s| {
-        s.redelivery = Redelivery {
+        s.redelivery = Some(Redelivery {
             attempts: 1,
             every_ms: 3000,
-        };
+        });
     });
     effective(&mut net, 1, sub);
     net.all_links(Rule {
@@ -212,7 +212,7 @@ fn a_node_that_is_dead_for_most_of_a_day_costs_nothing_and_gets_everything_on_it
 #[test]
 fn what_the_store_cannot_park_is_reported_to_both_sides() {
     for seed in 0..3 {
-        let mut net = mesh_with(seed, 3, |_, c| c.retain = 4 << 20);
+        let mut net = mesh_with(seed, 3, |_, c| c.policy.retain = 4 << 20);
         let sub = net.subscribe(1, "t", |s| s.ordered = true);
         effective(&mut net, 1, sub);
         let handle = net.publisher(0, "t");
@@ -240,7 +240,7 @@ fn what_the_store_cannot_park_is_reported_to_both_sides() {
 
 #[test]
 fn the_publisher_is_told_when_parking_ends_by_time() {
-    let mut net = mesh_with(1, 3, |_, c| c.park_max = 30 * S);
+    let mut net = mesh_with(1, 3, |_, c| c.policy.park_max = 30 * S);
     let sub = net.subscribe(1, "t", |s| s.ordered = true);
     effective(&mut net, 1, sub);
     let handle = net.publisher(0, "t");
@@ -284,7 +284,7 @@ fn an_unnamed_client_s_messages_fail_when_its_node_comes_back_without_it() {
 
 #[test]
 fn a_named_client_s_subscription_outlives_it_for_the_grace_only() {
-    let mut net = mesh_with(1, 3, |_, c| c.client_grace = 20 * S);
+    let mut net = mesh_with(1, 3, |_, c| c.policy.client_grace = 20 * S);
     let sub = net.subscribe(1, "t", |s| s.client = "till".into());
     effective(&mut net, 1, sub);
     net.behave(1, sub, Manner::Keep);
@@ -304,7 +304,7 @@ fn a_named_client_s_subscription_outlives_it_for_the_grace_only() {
 
 #[test]
 fn who_comes_back_after_the_grace_that_the_publisher_did_not_hear_of_gets_copies_marked_so() {
-    let mut net = mesh_with(1, 3, |_, c| c.client_grace = 2 * S);
+    let mut net = mesh_with(1, 3, |_, c| c.policy.client_grace = 2 * S);
     let named = |s: &mut SubSpec| s.client = "till".into();
     let sub = net.subscribe(1, "t", named);
     effective(&mut net, 1, sub);
@@ -330,10 +330,10 @@ fn who_comes_back_after_the_grace_that_the_publisher_did_not_hear_of_gets_copies
 fn a_named_client_that_is_gone_from_a_living_node_has_the_grace_to_come_back() {
     for returns in [true, false] {
         for redelivery in [Redelivery::default(), THREE] {
-            let mut net = mesh_with(1, 3, |_, c| c.client_grace = 20 * S);
+            let mut net = mesh_with(1, 3, |_, c| c.policy.client_grace = 20 * S);
             let sub = net.subscribe(1, "t", |s| {
                 s.client = "till".into();
-                s.redelivery = redelivery;
+                s.redelivery = Some(redelivery);
             });
             effective(&mut net, 1, sub);
             let handle = net.publisher(0, "t");
@@ -364,7 +364,12 @@ fn what_waits_for_a_slow_node_while_another_has_it_long_uses_up_no_attempt() {
     };
     for redelivery in [THREE, one] {
         let mut net = mesh(3, 3);
-        let subs = [1, 2].map(|n| (n, net.subscribe(n, "t", |s| s.redelivery = redelivery)));
+        let subs = [1, 2].map(|n| {
+            (
+                n,
+                net.subscribe(n, "t", |s| s.redelivery = Some(redelivery)),
+            )
+        });
         for (n, sub) in subs {
             effective(&mut net, n, sub);
         }
@@ -389,8 +394,8 @@ fn what_waits_for_a_slow_node_while_another_has_it_long_uses_up_no_attempt() {
 
 #[test]
 fn attempts_count_again_after_a_partition_that_swallowed_the_word_that_there_is_room() {
-    let mut net = mesh_with(1, 3, |_, c| c.park_max = 10 * S);
-    let sub = net.subscribe(1, "t", |s| s.redelivery = THREE);
+    let mut net = mesh_with(1, 3, |_, c| c.policy.park_max = 10 * S);
+    let sub = net.subscribe(1, "t", |s| s.redelivery = Some(THREE));
     effective(&mut net, 1, sub);
     net.behave(1, sub, Manner::Hold(0));
     let handle = net.publisher(0, "t");

@@ -131,7 +131,7 @@ fn what_somebody_passed_on_to_the_boot_before_may_come_again_and_says_so() {
 
 #[test]
 fn what_was_given_up_while_a_node_was_away_is_told_to_its_next_boot() {
-    let mut net = mesh_with(3, 2, |_, config| config.retain = 4 << 20);
+    let mut net = mesh_with(3, 2, |_, config| config.policy.retain = 4 << 20);
     let sub = named(&mut net, 1);
     effective(&mut net, 1, sub);
     net.kill(1);
@@ -195,7 +195,7 @@ fn a_publisher_that_restarts_is_another_and_its_subscribers_go_on() {
 #[test]
 fn what_an_earlier_life_subscribed_to_ends_though_both_dial_at_once() {
     for seed in 0..300 {
-        let mut net = mesh_with(seed, 3, |_, c| c.client_grace = 2 * S);
+        let mut net = mesh_with(seed, 3, |_, c| c.policy.client_grace = 2 * S);
         net.all_links(Rule::far(20 + seed % 30));
         let sub = net.subscribe(1, "t", |s| s.client = "who does not come back".into());
         effective(&mut net, 1, sub);

@@ -71,7 +71,7 @@ fn exactly_one_datagram_is_one_and_a_byte_more_is_two() {
     let cases = SIZES.map(|size| [(size, 0, 1), (size, 1, 2)]);
     for (size, more, datagrams) in cases.into_iter().flatten() {
         let len = one_datagram(size) + more;
-        let mut net = mesh_with(1, 2, move |_, c| c.datagram_max = size);
+        let mut net = mesh_with(1, 2, move |_, c| c.policy.max_datagram = size);
         let sub = net.subscribe(1, "t", |_| {});
         effective(&mut net, 1, sub);
         let handle = net.publisher(0, "t");
@@ -87,7 +87,7 @@ fn exactly_one_datagram_is_one_and_a_byte_more_is_two() {
 #[test]
 fn four_mebibytes_arrive_with_the_cap_raised() {
     for (seed, rule) in RULES.into_iter().enumerate() {
-        let mut net = mesh_with(seed as u64, 3, |_, c| c.max_message = 4 * MIB);
+        let mut net = mesh_with(seed as u64, 3, |_, c| c.policy.max_message = 4 * MIB);
         net.all_links(rule);
         let subs: Vec<(usize, u32)> = (1..3)
             .map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)))
@@ -146,7 +146,7 @@ fn lost_fragments_are_repaired() {
 fn large_messages_that_do_not_fit_the_memory_together_all_arrive() {
     const PUBLISHERS: usize = 8;
     for seed in 0..2 {
-        let mut net = mesh_with(seed, PUBLISHERS + 1, |_, c| c.max_message = 4 * MIB);
+        let mut net = mesh_with(seed, PUBLISHERS + 1, |_, c| c.policy.max_message = 4 * MIB);
         let subs: Vec<u32> = [true, false]
             .map(|ordered| net.subscribe(0, "t", |s| s.ordered = ordered))
             .to_vec();
@@ -196,7 +196,7 @@ fn large_messages_that_do_not_fit_the_memory_together_all_arrive() {
 fn on_loopback_a_datagram_holds_what_a_chunk_does_and_small_ones_share_chunks() {
     for size in [DATAGRAM_MAX, 8952] {
         let mut net = mesh_with(1, 2, move |_, c| {
-            (c.rcvbuf, c.datagram_max) = (4 << 20, size)
+            (c.rcvbuf, c.policy.max_datagram) = (4 << 20, size)
         });
         let sub = net.subscribe(1, "t", |s| s.ordered = true);
         effective(&mut net, 1, sub);
@@ -227,7 +227,7 @@ fn on_loopback_a_datagram_holds_what_a_chunk_does_and_small_ones_share_chunks() 
 #[test]
 fn what_waits_for_a_node_is_bounded_in_bytes_however_large_its_datagrams_are() {
     let mut net = mesh_with(1, 2, |_, c| {
-        (c.rcvbuf, c.datagram_max) = (4 << 20, DATAGRAM_MAX)
+        (c.rcvbuf, c.policy.max_datagram) = (4 << 20, DATAGRAM_MAX)
     });
     let sub = net.subscribe(1, "t", |_| {});
     effective(&mut net, 1, sub);

@@ -190,7 +190,7 @@ fn one_held_message_delays_nobody_and_the_store_does_not_grow() {
 #[test]
 fn a_full_store_gives_up_the_oldest_that_only_catch_up_needs_and_tells_both_sides() {
     for (seed, rule) in RULES.into_iter().enumerate() {
-        let mut net = mesh_with(seed as u64, 3, |_, c| c.retain = SMALL);
+        let mut net = mesh_with(seed as u64, 3, |_, c| c.policy.retain = SMALL);
         net.all_links(rule);
         let slow = net.subscribe(1, "t", |s| s.ordered = true);
         let live = net.subscribe(2, "t", |s| s.ordered = true);
@@ -229,7 +229,7 @@ fn a_full_store_gives_up_the_oldest_that_only_catch_up_needs_and_tells_both_side
 #[test]
 fn publish_would_block_only_while_live_or_blocking_subscriptions_need_everything() {
     for policy in [SlowPolicy::Block, SlowPolicy::Detach] {
-        let mut net = mesh_with(1, 2, |_, c| c.retain = SMALL);
+        let mut net = mesh_with(1, 2, |_, c| c.policy.retain = SMALL);
         let sub = net.subscribe(1, "t", |s| s.policy = policy);
         effective(&mut net, 1, sub);
         net.behave(1, sub, Manner::Room(0));
@@ -307,7 +307,7 @@ const MANY: u64 = 9000;
 
 // A network with a named client's subscription at `owner` and a publisher at node 0 whose store takes less than half of MANY.
 fn with_client(seed: u64, rule: Rule, owner: usize, policy: SlowPolicy) -> (Net, u32, u32) {
-    let mut net = mesh_with(seed, 2, |_, c| c.retain = SMALL);
+    let mut net = mesh_with(seed, 2, |_, c| c.policy.retain = SMALL);
     net.all_links(rule);
     let sub = net.subscribe(owner, "t", |s| {
         (s.client, s.ordered, s.policy) = ("till".into(), true, policy);

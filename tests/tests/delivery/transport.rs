@@ -146,7 +146,9 @@ fn in_flight_stays_below_the_share_of_the_receivers_buffer() {
 
 #[test]
 fn in_flight_stays_below_the_credit() {
-    let mut net = Net::with(1, 2, |_, c| (c.rcvbuf, c.datagram_max) = (64 << 20, 9000));
+    let mut net = Net::with(1, 2, |_, c| {
+        (c.rcvbuf, c.policy.max_datagram) = (64 << 20, 9000)
+    });
     net.all_links(Rule::far(10));
     net.subscribe(1, "t", |_| {});
     net.run(5 * S);
@@ -297,7 +299,7 @@ const WIDE_AREA: Rule = Rule {
 
 #[test]
 fn a_wide_area_link_keeps_its_members_and_its_queue_short() {
-    let mut net = mesh_with(1, 4, |_, c| c.profile = Profile::WAN);
+    let mut net = mesh_with(1, 4, |_, c| c.policy.profile = Profile::WAN);
     net.all_links(WIDE_AREA);
     let subs = [1, 2, 3].map(|n| (n, net.subscribe(n, "t", |s| s.ordered = true)));
     net.run(5 * S);
@@ -315,7 +317,7 @@ fn a_wide_area_link_keeps_its_members_and_its_queue_short() {
 
 #[test]
 fn what_is_told_again_comes_beside_a_stream_that_is_given_more_than_the_path_takes() {
-    let mut net = mesh_with(1, 2, |_, c| c.profile = Profile::WAN);
+    let mut net = mesh_with(1, 2, |_, c| c.policy.profile = Profile::WAN);
     net.all_links(WIDE_AREA);
     // Ordered: what comes while its first messages are told again waits for them, and goes to catch-up.
     let sub = net.subscribe(1, "t", |s| s.ordered = true);
@@ -333,7 +335,7 @@ fn what_is_told_again_comes_beside_a_stream_that_is_given_more_than_the_path_tak
 #[test]
 fn a_path_that_swallows_what_it_carried_is_found_out_soon_and_short_messages_go_on() {
     for (seed, rule) in RULES.into_iter().cycle().take(20).enumerate() {
-        let mut net = mesh_with(seed as u64, 3, |_, c| c.datagram_max = 8952);
+        let mut net = mesh_with(seed as u64, 3, |_, c| c.policy.max_datagram = 8952);
         net.all_links(rule);
         net.run(8 * S);
         let subs = [1, 2].map(|n| (n, net.subscribe(n, "t.*", |s| s.ordered = true)));

@@ -1,7 +1,8 @@
-//! What several tests share: golden samples, vector files, an independent key schedule, a small generator.
+//! What several tests share: golden samples, vector files, an independent key schedule and cipher, a small generator.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod again;
+pub mod gcm;
 pub mod goldens;
 pub mod samples;
 pub mod schedule;

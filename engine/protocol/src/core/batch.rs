@@ -13,11 +13,18 @@ pub struct Batch<'a> {
     out: &'a mut dyn Outlet,
     now: u64,
     number: u32,
+    limit: usize,
     following: Option<Following>,
     accepted: u64,
 }
 
 impl Batch<'_> {
+    /// Takes messages of up to `limit` bytes, whatever the overlay's policy says now: it said so when they came. The hard cap
+    /// of 4 MiB holds for all.
+    pub fn up_to(&mut self, limit: usize) {
+        self.limit = limit.min(limits::MAX_MESSAGE_CAP);
+    }
+
     /// Takes a message, as [`Core::publish`] does.
     #[inline]
     pub fn publish(&mut self, payload: &[u8]) -> Result<Accepted, PublishError> {
@@ -64,10 +71,7 @@ impl Batch<'_> {
     }
 
     fn take_draft(&mut self, bytes: usize) -> Result<Vec<u8>, PublishError> {
-        let limit = self.core.publish.max_message();
-        if bytes > limit {
-            return Err(PublishError::TooLarge { limit });
-        }
+        self.check(bytes)?;
         let mut draft = std::mem::take(&mut self.core.draft);
         draft.clear();
         draft.resize(bytes, 0);
@@ -87,13 +91,20 @@ impl Batch<'_> {
     #[inline(never)]
     fn publish_next(&mut self, payload: &[u8]) -> Result<Accepted, PublishError> {
         self.enter();
-        let accepted = self
-            .core
-            .publish(self.now, self.number, payload, self.out)?;
+        self.check(payload.len())?;
+        let accepted = self.core.accept(self.now, self.number, payload, self.out)?;
         self.accepted += 1;
         let epoch = self.core.tables.epoch();
-        self.following = self.core.publish.following(self.number, epoch);
+        self.following = self.core.publish.following(self.number, epoch, self.limit);
         Ok(accepted)
+    }
+
+    fn check(&self, bytes: usize) -> Result<(), PublishError> {
+        let limit = self.limit;
+        match bytes > limit {
+            true => Err(PublishError::TooLarge { limit }),
+            false => Ok(()),
+        }
     }
 
     /// How many it has taken.
@@ -120,6 +131,7 @@ impl Core {
     /// For several messages of one publisher at once. They are taken as [`Core::publish`] would take each, and cost less.
     pub fn batch<'a>(&'a mut self, now: u64, handle: u32, out: &'a mut dyn Outlet) -> Batch<'a> {
         Batch {
+            limit: self.config.policy.max_message,
             core: self,
             out,
             now,

@@ -7,6 +7,7 @@ use tidings_wire::{Boot, NodeId, validate_pattern, validate_topic};
 use super::*;
 use crate::config::SubSpec;
 use crate::event::{Accepted, CommandError, Event, Outcome, PublishError, PublisherId};
+use crate::latency::Latency;
 use crate::members::MemberCounters;
 use crate::publish::subscriber::Subscriber;
 use crate::publish::{PublishCounters, Sealing};
@@ -36,6 +37,21 @@ impl Core {
     /// Takes a message for delivery. `WouldBlock` while tables are not synced, the store is full or the network is behind:
     /// [`Event::Writable`] tells when to try again.
     pub fn publish(
+        &mut self,
+        now: u64,
+        handle: u32,
+        payload: &[u8],
+        out: &mut dyn Outlet,
+    ) -> Result<Accepted, PublishError> {
+        let limit = self.config.policy.max_message;
+        if payload.len() > limit {
+            return Err(PublishError::TooLarge { limit });
+        }
+        self.accept(now, handle, payload, out)
+    }
+
+    /// The same for a message that is known not to be too large.
+    pub(super) fn accept(
         &mut self,
         now: u64,
         handle: u32,
@@ -97,7 +113,7 @@ impl Core {
                 peer: PeerIx::LOCAL,
                 sub,
             },
-            Subscriber::new(spec.policy, spec.redelivery),
+            Subscriber::new(spec.policy, self.tables.redelivery(&spec)),
         );
         self.members.set_table_version(self.tables.own.version());
         if is_first {
@@ -109,20 +125,25 @@ impl Core {
     }
 
     /// Ends a local subscription: its unacknowledged messages fail with `Unsubscribed`.
-    pub fn unsubscribe(&mut self, sub: u32, out: &mut dyn Outlet) -> Result<(), CommandError> {
+    pub fn unsubscribe(
+        &mut self,
+        now: u64,
+        sub: u32,
+        out: &mut dyn Outlet,
+    ) -> Result<(), CommandError> {
         if !self.tables.unsubscribe(sub) {
             return Err(CommandError::Unknown);
         }
         self.grace.over(sub);
         // What it acknowledged counts, though it ends in the same moment.
-        flush::settle_locally(&mut self.receive, &mut self.publish, &self.peers, out);
+        flush::settle_locally(&mut self.receive, &mut self.publish, &self.peers, now, out);
         self.receive.unsubscribe(sub, self.tables.own.version());
         self.publish.on_unsubscribed(
             SubRef {
                 peer: PeerIx::LOCAL,
                 sub,
             },
-            Outcome::Unsubscribed,
+            (Outcome::Unsubscribed, now),
             &self.peers,
             out,
         );
@@ -132,11 +153,11 @@ impl Core {
     }
 
     /// The subscription's client is gone but may come back: messages wait with their publishers. What it had not acknowledged
-    /// is delivered again, marked so. After [`CoreConfig::client_grace`] without it the subscription ends.
+    /// is delivered again, marked so. After [`Policy::client_grace`](crate::Policy::client_grace) without it the subscription ends.
     pub fn detach(&mut self, now: u64, sub: u32) {
         if self.tables.own.spec(sub).is_some() {
             self.receive.detach(sub);
-            self.grace.client_gone(sub, now + self.config.client_grace);
+            self.grace.client_gone(now, sub);
         }
     }
 
@@ -224,6 +245,11 @@ impl Core {
         self.publish.counters
     }
 
+    /// How old delivered messages were when their acknowledgements came: as many pairs as were delivered.
+    pub fn latency(&self) -> &Latency {
+        &self.publish.latency
+    }
+
     /// Counts of membership.
     pub fn member_counters(&self) -> MemberCounters {
         self.members.counters
@@ -242,6 +268,11 @@ impl Core {
     /// Bytes that the core keeps for messages: (store, held back and partly received).
     pub fn memory(&self) -> (usize, usize) {
         (self.publish.stored(), self.receive.bytes())
+    }
+
+    /// The most bytes that the store may take.
+    pub fn store_limit(&self) -> usize {
+        self.publish.store_limit()
     }
 
     /// Streams that exist: (to publish, open here for receiving).

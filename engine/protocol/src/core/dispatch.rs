@@ -20,6 +20,9 @@ use crate::tables::index::SubRef;
 use crate::tables::remote::RemoteSub;
 use streams::ready;
 
+/// Foreigners of one kind are told again after this, in ns.
+const FOREIGN_NS: u64 = 600_000_000_000;
+
 impl Core {
     /// Takes one datagram; its bytes are overwritten. Whatever is wrong with it is counted and changes nothing else.
     pub fn handle_datagram(
@@ -64,7 +67,7 @@ impl Core {
                     self.on_pair_body(now, from, peer, &body, out);
                 }
             }
-            Err(refusal) => self.on_refused_hello(refusal, from, out),
+            Err(refusal) => self.on_refused_hello(now, refusal, from, out),
         }
         self.settle_down(now, out);
     }
@@ -96,13 +99,22 @@ impl Core {
         })
     }
 
-    fn on_refused_hello(&mut self, refusal: Refusal, from: SocketAddr, out: &mut dyn Outlet) {
-        self.refusals.count(refusal.label());
-        if matches!(refusal, Refusal::Open(_)) && self.refusals.get(refusal.label()) == 1 {
-            out.event(Event::Foreign {
-                reason: refusal.label(),
-                from,
-            });
+    fn on_refused_hello(
+        &mut self,
+        now: u64,
+        refusal: Refusal,
+        from: SocketAddr,
+        out: &mut dyn Outlet,
+    ) {
+        let reason = refusal.label();
+        self.refusals.count(reason);
+        if !matches!(refusal, Refusal::Open(_)) {
+            return;
+        }
+        let told = self.foreign_told.get(reason);
+        if told.is_none_or(|at| now >= at + FOREIGN_NS) {
+            self.foreign_told.insert(reason, now);
+            out.event(Event::Foreign { reason, from });
         }
     }
 
@@ -331,8 +343,14 @@ impl Core {
                     peer,
                     sub: word.sub.get(),
                 };
-                self.publish
-                    .on_delivered(sub, word.handle.get(), range, outcome, &self.peers, out);
+                self.publish.on_delivered(
+                    sub,
+                    word.handle.get(),
+                    range,
+                    (outcome, now),
+                    &self.peers,
+                    out,
+                );
             }
             Digest::Deferred(word) => self.publish.on_deferred(
                 SubRef {
@@ -450,7 +468,7 @@ impl Core {
         for (sub, _) in &applied.removed {
             let sub = SubRef { peer, sub: *sub };
             self.publish
-                .on_unsubscribed(sub, Outcome::Unsubscribed, &self.peers, out);
+                .on_unsubscribed(sub, (Outcome::Unsubscribed, now), &self.peers, out);
         }
         for &sub in &applied.added {
             if let Some(entry) = self.tables.remote(peer, sub) {

@@ -52,7 +52,7 @@ impl Core {
         }
         while let Some(sub) = self.grace.pop_due(now) {
             // Unknown: it ended meanwhile.
-            let _ = self.unsubscribe(sub, out);
+            let _ = self.unsubscribe(now, sub, out);
         }
         self.settle_down(now, out);
     }
@@ -245,7 +245,7 @@ impl Core {
             }
             true
         });
-        settle_locally(receive, publish, peers, out);
+        settle_locally(receive, publish, peers, now, out);
         for (from, to) in publish.take_local_retired().iter() {
             receive.on_retired(PeerIx::LOCAL, (from, to));
         }
@@ -462,7 +462,8 @@ impl Core {
             if named && outcome == Outcome::Left {
                 self.publish.on_missing(sub, now);
             } else {
-                self.publish.on_unsubscribed(sub, outcome, &self.peers, out);
+                let word = (outcome, now);
+                self.publish.on_unsubscribed(sub, word, &self.peers, out);
                 self.tables.forget(peer, sub.sub);
             }
         }
@@ -475,6 +476,7 @@ pub(super) fn settle_locally(
     receive: &mut Receive,
     publish: &mut Publish,
     peers: &Peers,
+    now: u64,
     out: &mut dyn Outlet,
 ) {
     receive.take_reports(PeerIx::LOCAL, |sub, handle, from, to, outcome| {
@@ -482,7 +484,7 @@ pub(super) fn settle_locally(
             peer: PeerIx::LOCAL,
             sub,
         };
-        publish.on_delivered(sub, handle, (from, to), outcome, peers, out);
+        publish.on_delivered(sub, handle, (from, to), (outcome, now), peers, out);
         true
     });
 }
@@ -547,8 +549,8 @@ fn encode_page(page: &Page<'_>) -> crate::encode::Encoded<320> {
             },
             &[],
         ),
-        Page::Add(sub, spec) => {
-            with(|writer| writer.put_sub_add(&sub_add(sub, spec), &spec.pattern))
+        Page::Add(sub, spec, redelivery) => {
+            with(|writer| writer.put_sub_add(&sub_add(sub, spec, redelivery), &spec.pattern))
         }
         Page::Del(sub) => encode(
             &digest::SubDel {
@@ -567,7 +569,7 @@ fn encode_page(page: &Page<'_>) -> crate::encode::Encoded<320> {
     }
 }
 
-fn sub_add(sub: u32, spec: &SubSpec) -> digest::SubAdd {
+fn sub_add(sub: u32, spec: &SubSpec, redelivery: crate::Redelivery) -> digest::SubAdd {
     let order = if spec.ordered {
         OrderMode::Ordered
     } else {
@@ -581,8 +583,8 @@ fn sub_add(sub: u32, spec: &SubSpec) -> digest::SubAdd {
             digest::client_hash(&spec.client)
         }
         .into(),
-        attempts: spec.redelivery.attempts.into(),
-        every_ms: spec.redelivery.every_ms.into(),
+        attempts: redelivery.attempts.into(),
+        every_ms: redelivery.every_ms.into(),
         ack: spec.ack as u8,
         order: order as u8,
         policy: spec.policy as u8,

@@ -9,14 +9,20 @@ mod dispatch;
 mod farewell;
 mod flush;
 mod grace;
+mod keys;
+mod policy;
 mod roster;
-
 mod streams;
+mod subscriptions;
 mod sync;
+mod trace;
 
 pub use batch::Batch;
 pub use flush::Transmit;
+pub use keys::KeyUse;
 pub use roster::{Member, PeerStats};
+pub use subscriptions::{Standing, Subscription};
+pub use trace::{Trace, TraceNode, TraceWay};
 
 use tidings_wire::{Keyring, MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,7 +30,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::config::CoreConfig;
 use crate::event::Outlet;
 use crate::links::{Env, Links, Local};
-use crate::members::{Ctx, Members, Portrait, Timing};
+use crate::members::{Ctx, Members, Portrait};
 use crate::peer::{PeerIx, Peers};
 use crate::publish::Publish;
 use crate::receive::Receive;
@@ -81,28 +87,32 @@ pub struct Core {
     // The generation that the owner was told to persist.
     told_generation: Option<u64>,
     refusals: Refusals,
+    // When the owner was last told of each kind of foreigner.
+    foreign_told: std::collections::BTreeMap<&'static str, u64>,
     // A message that could not be written straight to where it goes.
     draft: Vec<u8>,
 }
 
 impl Core {
     /// A core that has joined nothing yet. `seed` must be unpredictable in production: nonces and sessions are drawn from it.
-    pub fn new(config: CoreConfig, keyring: Keyring, now: u64, seed: [u8; 32]) -> Core {
+    pub fn new(mut config: CoreConfig, keyring: Keyring, now: u64, seed: [u8; 32]) -> Core {
+        config.policy = config.policy.bounded();
         let config_generation = config.generation;
         let mut rng = Rng::from_seed(seed);
         let salt = rng.next_u64();
         let steer = tidings_wire::steer(keyring.overlay(), 0);
         let peers = Peers::new(xxh3_64(&seed));
-        let mut publish = Publish::new(&config, &keyring, steer);
+        let mut publish = Publish::new(&config, keyring.primary_slot(), steer);
         publish.add_local(now);
         let mut receive = Receive::default();
         receive.on_session(PeerIx::LOCAL, config.node, config.boot);
-        let links = Links::new(now, local(&config, steer), &mut rng);
+        let (local, primary) = (local(&config, steer), keyring.primary_slot());
+        let links = Links::new(now, local, primary, &mut rng);
         let mut members = Members::new(
             now,
             portrait(&config, &keyring),
             config.generation,
-            timing(&config),
+            config.policy.profile,
             &mut rng,
         );
         members.set_seeds(now, &config.seeds);
@@ -112,6 +122,8 @@ impl Core {
             now,
             config.joins || !config.seeds.is_empty() || !config.cached.is_empty(),
         );
+        let tables = Tables::new(config.policy.redelivery);
+        let grace = Grace::new(config.policy.client_grace);
         Core {
             config,
             keyring,
@@ -120,17 +132,18 @@ impl Core {
             peers,
             links,
             members,
-            tables: Tables::default(),
+            tables,
             publish,
             receive,
             streams,
             sync,
-            grace: Grace::default(),
+            grace,
             tx: Tx::default(),
             owing: Vec::new(),
             farewell: None,
             told_generation: config_generation,
             refusals: Refusals::default(),
+            foreign_told: Default::default(),
             draft: Vec::new(),
         }
     }
@@ -171,6 +184,11 @@ impl Core {
         self.links.grant_slots(block);
     }
 
+    /// What it seals with now; every keyring has a primary key.
+    pub fn suite(&self) -> Option<tidings_wire::Suite> {
+        self.keyring.suite(self.keyring.primary_slot())
+    }
+
     /// Who this node is in the overlay.
     pub fn config(&self) -> &CoreConfig {
         &self.config
@@ -189,7 +207,7 @@ fn local(config: &CoreConfig, steer: u8) -> Local {
         addrs: config.addresses.iter().map(|addr| (*addr).into()).collect(),
         boot_tag: config.boot_tag,
         datagram_min: datagram_min(config),
-        datagram_max: config.datagram_max,
+        datagram_max: config.policy.max_datagram,
     }
 }
 
@@ -213,14 +231,5 @@ fn portrait(config: &CoreConfig, keyring: &Keyring) -> Portrait {
         keys: keyring.slots(),
         primary: keyring.primary_slot(),
         table: 0,
-    }
-}
-
-fn timing(config: &CoreConfig) -> Timing {
-    let profile = config.profile;
-    Timing {
-        period: profile.period,
-        probe_timeout: profile.probe_timeout,
-        suspicion_min: profile.suspicion_min,
     }
 }

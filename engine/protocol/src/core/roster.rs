@@ -36,6 +36,10 @@ pub struct Member {
     pub protocol: u8,
     /// Application version that it states.
     pub app_version: u32,
+    /// Slots in which it has keys, one bit each.
+    pub keys: u8,
+    /// Slot of the key that it seals with.
+    pub primary: u8,
     /// Version of its subscription table that it advertises, and the one held here.
     pub table: (u64, u64),
     /// Smoothed round-trip time of the link to this start of it, in ns, if there is one.
@@ -121,6 +125,8 @@ impl Core {
             metadata: view.meta.to_vec(),
             protocol: view.fixed.proto_ver,
             app_version: view.fixed.app_ver.get(),
+            keys: view.fixed.keys,
+            primary: view.fixed.primary,
             table: (advertised, self.tables.held(peer, boot)),
             rtt: self
                 .links
@@ -150,6 +156,8 @@ impl Core {
             metadata: self.config.metadata.clone(),
             protocol: tidings_wire::VERSION,
             app_version: self.config.app_version,
+            keys: self.keyring.slots(),
+            primary: self.keyring.primary_slot(),
             table: (version, version),
             rtt: None,
             is_self: true,

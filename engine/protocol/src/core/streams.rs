@@ -156,6 +156,26 @@ impl Streams {
         }
     }
 
+    /// Ends the streams under keys in these slots (one bit each), and returns whose they were.
+    pub(crate) fn end_keys(&mut self, gone: u8) -> Vec<PeerIx> {
+        let is_gone = |stream: &StreamRx| gone & key_bit(stream) != 0;
+        let mut publishers: Vec<PeerIx> = self
+            .open
+            .values()
+            .filter(|stream| is_gone(stream))
+            .map(|stream| stream.peer)
+            .collect();
+        publishers.dedup();
+        self.open.retain(|_, stream| !is_gone(stream));
+        publishers
+    }
+
+    /// Key slots under which datagrams came since `since`, one bit each.
+    pub(crate) fn key_slots_heard(&self, since: u64) -> u8 {
+        let heard = self.open.values().filter(|s| s.last_heard() >= since);
+        heard.fold(0, |bits, stream| bits | key_bit(stream))
+    }
+
     /// The publisher is gone.
     pub(crate) fn forget(&mut self, peer: PeerIx) {
         self.open.retain(|_, stream| stream.peer != peer);
@@ -197,6 +217,10 @@ impl Streams {
         self.turn = turn.unwrap_or(0);
         self.is_asked = self.is_asked && self.open.values().any(StreamRx::is_asked);
     }
+}
+
+fn key_bit(stream: &StreamRx) -> u8 {
+    1 << (stream.keys.key_slot() & 7)
 }
 
 fn acknowledgement(stream: &StreamRx, now: u64, unread: bool) -> Encoded<ACK_BYTES> {

@@ -222,8 +222,37 @@ impl Dial {
             hs: *hs,
             link: self.link,
         };
-        self.key_slot = pen.ring.primary_slot();
+        self.key_slot = self.slot_of_try(pen.ring, pen.rng);
         self.seal_h1(pen, target)
+    }
+
+    // The key that seals; in every other round another one that is installed: the peer may have missed a rotation, or this node.
+    // Whoever answers at an address is tried for one round only, under either.
+    fn slot_of_try(&self, ring: &Keyring, rng: &mut Rng) -> u8 {
+        let primary = ring.primary_slot();
+        let others = (0..8).filter(|slot| *slot != primary && ring.has(*slot));
+        let others: Vec<u8> = others.collect();
+        if self.renews || others.is_empty() {
+            return primary;
+        }
+        let draw = match self.goal {
+            Goal::Peer(_) => u64::from(self.rounds),
+            Goal::Address(_) => rng.next_u64(),
+        };
+        match draw.is_multiple_of(2) {
+            true => primary,
+            false => others[(draw / 2 % others.len() as u64) as usize],
+        }
+    }
+
+    /// The try goes no further: a new one begins, with the key that seals now.
+    pub(crate) fn start_over(&mut self) {
+        self.phase = Phase::Resting;
+    }
+
+    /// Slot of the key record of the current try.
+    pub(crate) fn key_slot(&self) -> u8 {
+        self.key_slot
     }
 
     fn seal_h1(&mut self, pen: &mut Pen<'_>, target: NodeId) -> Option<()> {

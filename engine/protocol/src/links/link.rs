@@ -16,7 +16,7 @@ use super::channel::{Ack, Arrival, Channel, Size};
 use super::congestion::Congestion;
 use super::handshake::Local;
 use super::loose::{Loose, PAIR_BODY};
-use super::path::{Echo, Path, Verdict};
+use super::path::{self, Echo, Path, Verdict};
 use super::rtt::Rtt;
 use super::session::{Folded as FoldedSession, Session, Sessions};
 use super::traffic::PeerCounters;
@@ -117,6 +117,8 @@ pub(crate) struct Link {
     pub(crate) owes_sign: bool,
     /// A dial to the peer is under way besides.
     pub(crate) dialled: bool,
+    /// When a session of the key that seals now is to be opened, if that in use is of another.
+    pub(super) rekey_at: Option<u64>,
     // Before this it is not dialled again for being stuck, and how long that rests after the next time.
     redial_at: u64,
     redial_wait: u64,
@@ -203,6 +205,7 @@ impl Link {
             bucket: Bucket::new(PAIR_RATE, PAIR_BURST),
             owes_sign: false,
             dialled: false,
+            rekey_at: None,
             redial_at: 0,
             redial_wait: REDIAL_NS.0,
             crossing_until: 0,
@@ -259,6 +262,7 @@ impl Link {
         now >= self.last_used + rest
             && !self.owes_sign
             && !self.dialled
+            && self.rekey_at.is_none()
             && self.loose.is_empty()
             && self.ctl.rests()
             && self.bulk.rests()
@@ -398,6 +402,16 @@ impl Link {
         }
     }
 
+    /// Another bound of what the path is probed for. One that carries more is known to carry that, too.
+    pub(super) fn set_datagram_max(&mut self, now: u64, limit: usize) {
+        let carried = self.path.least().max(path::at_most(self.datagram, limit));
+        self.path.set_limit(now, limit, carried);
+        if self.datagram != carried {
+            self.datagram = carried;
+            self.congestion.set_datagram(carried);
+        }
+    }
+
     /// Whether `counter` towards `index` is one of the last seconds, so that an ICMP error that quotes it is evidence.
     pub(crate) fn sent_lately(&self, now: u64, index: u32, counter: u64) -> bool {
         let session = self.sessions.used_ref();
@@ -459,6 +473,7 @@ impl Link {
             self.bulk.rx.ack_at(),
             self.sessions.deadline(),
             self.path.deadline(),
+            self.rekey_at.filter(|_| !self.dialled),
             paced,
             capped,
         ];
@@ -493,6 +508,11 @@ impl Folded {
     /// Its receive slot.
     pub(super) fn slot(&self) -> u32 {
         self.session.slot()
+    }
+
+    /// Slot of the key record that its session was derived from.
+    pub(super) fn key_slot(&self) -> u8 {
+        self.session.key_slot()
     }
 }
 

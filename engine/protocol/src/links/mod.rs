@@ -15,6 +15,7 @@ mod loose;
 mod pack;
 mod path;
 mod refusal;
+mod rekey;
 mod respond;
 pub(crate) mod rtt;
 mod session;
@@ -162,11 +163,14 @@ pub(crate) struct Links {
     hs: u64,
     next_link: u32,
     past: Past,
+    /// The key slot that seals, and since when.
+    primary: u8,
+    primary_since: u64,
 }
 
 impl Links {
-    /// No links yet. Slots must be granted before anything can be opened.
-    pub(crate) fn new(now: u64, local: Local, rng: &mut Rng) -> Self {
+    /// No links yet. Slots must be granted before anything can be opened. `primary` is the key slot that seals.
+    pub(crate) fn new(now: u64, local: Local, primary: u8, rng: &mut Rng) -> Self {
         Self {
             local,
             now,
@@ -191,6 +195,8 @@ impl Links {
             hs: 0,
             next_link: 0,
             past: Past::default(),
+            primary,
+            primary_since: now,
         }
     }
 
@@ -416,6 +422,28 @@ impl Links {
         Some(link.peer)
     }
 
+    /// Paths are probed for another size at most; those that carry more are used for so much.
+    pub(crate) fn set_datagram_max(&mut self, now: u64, limit: usize) {
+        self.local.datagram_max = limit;
+        let mut others = Vec::new();
+        for kept in &mut self.links {
+            match kept {
+                Kept::Open(link) => {
+                    link.set_datagram_max(now, limit);
+                    others.push(link.peer);
+                }
+                Kept::Folded(folded) => {
+                    let carried = folded.known.datagram;
+                    folded.known.datagram =
+                        self.local.datagram_min.max(path::at_most(carried, limit));
+                    others.push(folded.known.peer);
+                }
+                Kept::None => {}
+            }
+        }
+        others.into_iter().for_each(|peer| self.mark(peer));
+    }
+
     /// The host's interface refused a datagram of so many bytes to `to`: of what the path was known to carry, or a probe.
     pub(crate) fn on_too_big(&mut self, now: u64, to: SocketAddr, bytes: usize) {
         let mut narrower = Vec::new();
@@ -484,7 +512,7 @@ impl Links {
         let due = link.deadline(now).map(|at| at.max(now + 1));
         let rest = link.looked_at(now, rest);
         let redials = link.redials(now);
-        let renews = !link.dialled && link.sessions.used_ref().is_worn();
+        let renews = !link.dialled && link.wants_session(now, self.primary, self.primary_since);
         let until = due.unwrap_or(u64::MAX).min(rest + LATE_NS);
         self.timers
             .arm_within(Timer::Link(peer), rest.min(until), until);
@@ -610,6 +638,10 @@ impl Links {
         self.slots.hand_over(parts.slot, Owner::Link(peer));
         let initiated = parts.initiated;
         let session = Session::new(parts, now);
+        let greeting = match initiated {
+            true => self.greeting.clone(),
+            false => Vec::new(),
+        };
         let continued = self
             .link_mut(peer)
             .filter(|link| link.continues(terms, our_link));
@@ -617,6 +649,11 @@ impl Links {
             link.renew(terms);
             link.addr = addr;
             link.owes_sign |= initiated;
+            if initiated && !greeting.is_empty() {
+                // Its acknowledgement comes over the new session, also from a peer that has nothing to say: then the old one can go.
+                // Where there is no room for it there is more to say.
+                let _ = link.ctl.push(&greeting);
+            }
             if let Some(slot) = link.sessions.install(session, now) {
                 self.slots.put_back(now, slot);
             }

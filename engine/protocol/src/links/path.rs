@@ -217,6 +217,14 @@ impl Path {
         self.rest(now);
     }
 
+    /// Another bound of the sizes to try: at once, from what the path is known to carry on.
+    pub(crate) fn set_limit(&mut self, now: u64, limit: usize, carried: usize) {
+        self.limit = limit;
+        self.size = first_above(carried);
+        (self.size_no, self.tries, self.size_at) = (0, 0, now);
+        self.is_settled = false;
+    }
+
     // The size under test is held too large for some time.
     fn rest(&mut self, now: u64) {
         self.size_no = 0;
@@ -271,6 +279,14 @@ impl Path {
         let no = self.next_no;
         self.next_no = self.next_no.wrapping_add(1).max(1);
         no
+    }
+}
+
+/// What a path that carries `carried` bytes is used for under a bound: a size to try, or 0.
+pub(crate) fn at_most(carried: usize, limit: usize) -> usize {
+    match carried <= limit {
+        true => carried,
+        false => SIZES[..first_above(limit)].last().copied().unwrap_or(0),
     }
 }
 
@@ -356,6 +372,21 @@ mod tests {
         assert_eq!(path.take_probe(now + SIZE_PROBE_NS), None);
         assert_eq!(path.deadline(), Some(now + SIZE_RAISE_NS));
         assert_eq!(path.take_probe(now + SIZE_RAISE_NS).unwrap().size, 8952);
+    }
+
+    #[test]
+    fn another_limit_is_tried_at_once_from_what_is_known_to_pass() {
+        let mut path = Path::new(0, 1200, 1200);
+        assert_eq!(path.take_probe(SIZE_PROBE_NS), None);
+        path.set_limit(SIZE_PROBE_NS, 1448, 1200);
+        let probe = path.take_probe(SIZE_PROBE_NS).unwrap();
+        assert_eq!(probe.size, 1400);
+        path.set_limit(SIZE_PROBE_NS, 1200, 1200);
+        let late = path.on_echo(SIZE_PROBE_NS, probe.no, addr(1));
+        assert_eq!(late, Verdict::Nothing, "nobody asks for that any more");
+        assert_eq!(path.take_probe(SIZE_PROBE_NS), None);
+        assert_eq!([at_most(8952, 64_992), at_most(8952, 1500)], [8952, 1448]);
+        assert_eq!([at_most(1448, 1448), at_most(1448, 1200)], [1448, 0]);
     }
 
     #[test]

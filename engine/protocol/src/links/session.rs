@@ -77,6 +77,12 @@ impl Session {
         next.max(self.keys.bulk_tx.next_counter()) >= COUNTER_END - COUNTERS_SPARE
     }
 
+    /// Whether it should be followed by one of the key that seals now, which is `primary` since `since`. A session that the peer
+    /// opened later with another is not: the peer opens the next when it changes over.
+    pub(crate) fn is_stale(&self, primary: u8, since: u64) -> bool {
+        self.key_slot != primary && (self.initiated || self.installed_at < since)
+    }
+
     /// What must be remembered of it while nothing is said.
     pub(crate) fn fold(&self) -> Folded {
         Folded {
@@ -146,6 +152,11 @@ impl Folded {
 
     pub(crate) fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// Slot of the key record that it was derived from.
+    pub(crate) fn key_slot(&self) -> u8 {
+        self.key_slot
     }
 }
 
@@ -275,15 +286,28 @@ impl Sessions {
         self.all.iter().map(|session| session.slot)
     }
 
+    /// Slots of the key records that they were derived from, one bit each.
+    pub(crate) fn key_slots(&self) -> u8 {
+        self.all
+            .iter()
+            .fold(0, |bits, session| bits | (1 << session.key_slot))
+    }
+
     /// Sessions held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// A confirmed session goes only once the peer was heard on the one used instead.
+    /// A confirmed session goes only once the peer was heard on the one used instead. One that the peer opened is used because it
+    /// was heard; of one that was opened here OPENED alone came.
     fn may_go(&self, session: &Session) -> bool {
-        !session.confirmed || self.all[self.used].heard_at > self.used_since
+        let used = &self.all[self.used];
+        let is_heard = match used.initiated {
+            true => used.heard_at > self.used_since,
+            false => used.heard_at >= self.used_since,
+        };
+        !session.confirmed || is_heard
     }
 
     fn expires_at(&self, session: &Session) -> u64 {

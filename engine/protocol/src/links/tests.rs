@@ -76,7 +76,7 @@ impl Node {
             datagram_min: 1200,
             datagram_max: 1200,
         };
-        let mut links = Links::new(now, local, &mut rng);
+        let mut links = Links::new(now, local, 1, &mut rng);
         links.grant_slots(at as u16);
         Self {
             addr: addr(at),

@@ -34,6 +34,7 @@ use self::probe::Probing;
 use self::seeds::Seeds;
 use self::sync::Sync;
 use self::table::{Entry, Stand, Table};
+use crate::config::Profile;
 use crate::links::{LinkEvent, Links};
 use crate::peer::{PeerIx, Peers};
 use crate::rng::Rng;
@@ -53,27 +54,6 @@ const ASLEEP_NS: u64 = SECOND;
 const LATE_NS: u64 = 500 * MS;
 /// Head flag of RUMOUR: the accuser saw the member's port closed.
 const GONE: u8 = 1;
-
-/// Timing of failure detection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timing {
-    /// Protocol period in ns.
-    pub(crate) period: u64,
-    /// Shortest and longest probe timeout in ns; between them it follows the round trip.
-    pub(crate) probe_timeout: (u64, u64),
-    /// Shortest suspicion in ns.
-    pub(crate) suspicion_min: u64,
-}
-
-impl Timing {
-    /// Hosts of one data centre.
-    #[cfg(test)]
-    pub(crate) const LAN: Self = Self {
-        period: 300 * MS,
-        probe_timeout: (50 * MS, 500 * MS),
-        suspicion_min: 4 * SECOND,
-    };
-}
 
 /// What a call may use besides the members.
 pub(crate) struct Ctx<'a> {
@@ -126,7 +106,7 @@ pub(crate) struct Members {
     me: NodeId,
     own: Own,
     table: Table,
-    timing: Timing,
+    timing: Profile,
     probing: Probing,
     gossip: Gossip,
     sync: Sync,
@@ -152,7 +132,7 @@ impl Members {
         now: u64,
         portrait: Portrait,
         generation: Option<u64>,
-        timing: Timing,
+        timing: Profile,
         rng: &mut Rng,
     ) -> Self {
         let mut timers = Timers::default();
@@ -206,6 +186,27 @@ impl Members {
     /// Other metadata for our record.
     pub(crate) fn set_metadata(&mut self, metadata: &[u8]) {
         self.change(|portrait| portrait.metadata = metadata.to_vec());
+    }
+
+    /// Other timing, from now on; who is suspect has until then as if it had become so under it.
+    pub(crate) fn set_timing(&mut self, ctx: &mut Ctx<'_>, timing: Profile) {
+        if self.timing == timing {
+            return;
+        }
+        self.timing = timing;
+        let next = ctx.now + ctx.rng.below(timing.period);
+        self.timers.arm(Timer::Period, next);
+        let live = self.table.live().len();
+        let suspects: Vec<PeerIx> = self.table.live().to_vec();
+        for peer in suspects {
+            let entry = self.table.get_mut(peer);
+            if let Some(suspicion) = entry.and_then(|entry| entry.suspicion_mut()) {
+                suspicion.set_timing(live, &timing);
+                // Not earlier: a timer that is late says that we were asleep.
+                let deadline = suspicion.deadline().max(ctx.now);
+                self.timers.arm(Timer::Suspicion(peer), deadline);
+            }
+        }
     }
 
     /// Another version of our subscription table.

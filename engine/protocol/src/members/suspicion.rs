@@ -3,7 +3,7 @@
 use tidings_wire::NodeId;
 use tidings_wire::mutants::{Mutant, mutant};
 
-use super::Timing;
+use crate::config::Profile;
 
 /// Independent accusers, besides the first, after which the timeout is at its minimum.
 const CONFIRMATIONS: usize = 2;
@@ -27,21 +27,24 @@ pub(crate) struct Suspicion {
 
 impl Suspicion {
     /// Begins with one accuser, in a view of `live` members besides ourselves.
-    pub(crate) fn new(now: u64, accuser: NodeId, live: usize, timing: &Timing) -> Self {
-        let shortest = shortest(live, timing);
-        // Nobody is there to confirm: waiting longer than the minimum would buy nothing.
-        let alone = live < 1 + CONFIRMATIONS;
-        Self {
+    pub(crate) fn new(now: u64, accuser: NodeId, live: usize, timing: &Profile) -> Self {
+        let mut suspicion = Self {
             since: now,
             accusers: vec![accuser],
-            shortest,
+            shortest: 0,
+            longest: 0,
             condemned: false,
-            longest: if alone {
-                shortest
-            } else {
-                shortest * MAX_MULTIPLE
-            },
-        }
+        };
+        suspicion.set_timing(live, timing);
+        suspicion
+    }
+
+    /// How long it takes, in a view of `live` members besides ourselves.
+    pub(crate) fn set_timing(&mut self, live: usize, timing: &Profile) {
+        // Nobody is there to confirm: waiting longer than the minimum would buy nothing.
+        let alone = live < 1 + CONFIRMATIONS;
+        self.shortest = shortest(live, timing);
+        self.longest = self.shortest * if alone { 1 } else { MAX_MULTIPLE };
     }
 
     /// Another accuser. True if it is new and shortens the timeout.
@@ -69,7 +72,7 @@ impl Suspicion {
 }
 
 /// max(profile's minimum, 4 x log10(live) x period).
-pub(crate) fn shortest(live: usize, timing: &Timing) -> u64 {
+pub(crate) fn shortest(live: usize, timing: &Profile) -> u64 {
     // log2 to a quarter, from the fourth power, then x 0.30103: no floating point, same result everywhere.
     let fourth = (live.max(1) as u128).min(1 << 31).pow(4);
     let log10_thousandths = (u64::from(fourth.ilog2()) * 301 / 4).max(1000);
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn confirmations_shorten_the_timeout_and_the_same_accuser_does_not() {
-        let mut suspicion = Suspicion::new(0, NodeId([1; 16]), 50, &Timing::LAN);
+        let mut suspicion = Suspicion::new(0, NodeId([1; 16]), 50, &Profile::LAN);
         assert_eq!(suspicion.deadline(), 24 * SECOND);
         assert!(!suspicion.confirm(NodeId([1; 16])));
         assert!(suspicion.confirm(NodeId([2; 16])));
@@ -98,15 +101,15 @@ mod tests {
 
     #[test]
     fn the_minimum_grows_with_the_logarithm_of_the_members_and_is_never_below_four_seconds() {
-        let slow = Timing {
+        let slow = Profile {
             period: SECOND,
-            ..Timing::LAN
+            ..Profile::LAN
         };
-        assert_eq!(shortest(1, &Timing::LAN), 4 * SECOND);
+        assert_eq!(shortest(1, &Profile::LAN), 4 * SECOND);
         assert!((75..=80).contains(&(shortest(100, &slow) * 10 / SECOND)));
         assert!((155..=160).contains(&(shortest(10_000, &slow) * 10 / SECOND)));
         assert_eq!(
-            Suspicion::new(0, NodeId([1; 16]), 2, &Timing::LAN).deadline(),
+            Suspicion::new(0, NodeId([1; 16]), 2, &Profile::LAN).deadline(),
             4 * SECOND
         );
     }

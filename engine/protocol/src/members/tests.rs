@@ -71,10 +71,10 @@ impl Node {
             primary: 1,
             table: 0,
         };
-        let mut links = Links::new(now, local, &mut rng);
+        let mut links = Links::new(now, local, 1, &mut rng);
         links.grant_slots(1);
         links.grant_slots(2);
-        let mut members = Members::new(now, portrait, generation, Timing::LAN, &mut rng);
+        let mut members = Members::new(now, portrait, generation, Profile::LAN, &mut rng);
         let seeds: Vec<SocketAddr> = seeds.iter().map(|seed| addr(*seed)).collect();
         members.set_seeds(now, &seeds);
         Self {

@@ -128,9 +128,12 @@ fn settle(out: &mut Outstanding, oracle: &mut Oracle, sub: SubRef, (from, to): (
     let mut told = Vec::new();
     let mut freed: BTreeMap<DatagramId, i64> = BTreeMap::new();
     let tell = |a, b| told.extend(a..b);
-    out.settle(sub, (from, to), tell, |datagram, pairs| {
+    let mut aged = 0;
+    let age = |_, pairs| aged += pairs;
+    out.settle(sub, (from, to), tell, age, |datagram, pairs| {
         *freed.entry(datagram).or_default() += i64::from(pairs);
     });
+    assert_eq!(aged, told.len() as u64, "each pair has an age");
     assert_eq!((told, freed), (expected, free));
 }
 

@@ -7,7 +7,7 @@ use crate::receive::{Incoming, Receive};
 use crate::tables::Tables;
 
 impl Publish {
-    /// Takes a message of an open publisher. Local subscriptions get their copy before this returns.
+    /// Takes a message of an open publisher, which is not too large. Local subscriptions get their copy before this returns.
     #[allow(clippy::too_many_arguments)] // the parts of the core that one message touches
     pub(crate) fn publish(
         &mut self,
@@ -19,12 +19,7 @@ impl Publish {
         now: u64,
         out: &mut dyn Outlet,
     ) -> Result<Accepted, PublishError> {
-        if payload.len() > self.max_message {
-            return Err(PublishError::TooLarge {
-                limit: self.max_message,
-            });
-        }
-        if let Some(mut following) = self.following(number, tables.epoch()) {
+        if let Some(mut following) = self.following(number, tables.epoch(), payload.len()) {
             let place = following.put(payload.len());
             let accepted = place.map(|(mut place, accepted)| {
                 place.put(payload);
@@ -117,6 +112,7 @@ impl Publish {
                 // It would take this number for one that is still owed.
                 handle.out = None;
             }
+            self.latency.record(0, u64::from(route.local));
             for sub in &route.subs {
                 self.counters.delivered += 1;
                 let (node, outcome) = (self.node, Outcome::Delivered);

@@ -36,7 +36,7 @@ impl Publish {
         };
         let gone: Vec<SubRef> = self.missing.iter().filter(is_over).copied().collect();
         for &sub in &gone {
-            self.on_unsubscribed(sub, Outcome::Unsubscribed, peers, out);
+            self.on_unsubscribed(sub, (Outcome::Unsubscribed, now), peers, out);
         }
         gone
     }
@@ -65,7 +65,7 @@ impl Publish {
             outcome = Outcome::Delivered;
         }
         for (number, sub, to) in failed {
-            self.settle(number, sub, (0, to), outcome, peers, out);
+            self.settle(number, sub, (0, to), (outcome, now), peers, out);
         }
     }
 
@@ -82,14 +82,15 @@ impl Publish {
             return None;
         }
         let attempts = attempts + u64::from(mutant(Mutant::OneAttemptMore));
-        let period = attempts * u64::from(subscriber.redelivery.every_ms) * 1_000_000;
+        let every = u64::from(subscriber.redelivery.every_ms) * 1_000_000;
+        let period = attempts.saturating_mul(every);
         let (from, to) = outstanding.unsettled(sub)?;
         let mut expired = None;
         for span in outstanding.spans(from, to) {
             let queued = mutant(Mutant::QueueCounts).then_some(span.accepted);
             let sent = queued.or_else(|| self.sent_at(sub, span));
             let since = sent.and_then(|sent| subscriber.counts_from(sent));
-            if since.is_none_or(|since| now < since + period) {
+            if since.is_none_or(|since| now < since.saturating_add(period)) {
                 break;
             }
             expired = Some(span.end());
@@ -185,7 +186,7 @@ impl Publish {
                         .map(|s| s.end())
                 });
                 if let Some(to) = to {
-                    self.settle(number, sub, (0, to), Outcome::NodeDead, peers, out);
+                    self.settle(number, sub, (0, to), (Outcome::NodeDead, now), peers, out);
                 }
             }
         }
@@ -222,7 +223,14 @@ impl Publish {
                 .map_or_else(Vec::new, |o| o.subs().map(|owed| owed.sub).collect());
             for sub in subs {
                 if self.is_catching_up(sub, now) {
-                    self.settle(number, sub, (from, to), Outcome::Overflow, peers, out);
+                    self.settle(
+                        number,
+                        sub,
+                        (from, to),
+                        (Outcome::Overflow, now),
+                        peers,
+                        out,
+                    );
                 }
             }
             if self.store.has_room(chunks + self.store.share(EVICT_SHARE)) {

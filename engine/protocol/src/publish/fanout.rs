@@ -39,7 +39,7 @@ impl Publish {
     }
 
     // Somebody else has a stream of this session at one node: no new message goes there, and what it holds goes by catch-up.
-    fn retire(&mut self, ix: u32, links: &mut Links, now: u64) {
+    pub(super) fn retire(&mut self, ix: u32, links: &mut Links, now: u64) {
         self.replace(ix);
         self.by_session.retain(|_, stream| *stream != ix);
         let Some(mut stream) = self.streams[ix as usize].take() else {
@@ -196,10 +196,9 @@ impl Publish {
             {
                 continue;
             }
-            let Some(link) = links
-                .link_mut(node.peer)
-                .filter(|link| link.datagram >= stream.size)
-            else {
+            let Some(link) = links.link_mut(node.peer).filter(|link| {
+                link.datagram >= stream.size && link.sessions.used_ref().key_slot == slot
+            }) else {
                 continue;
             };
             let open = StreamOpen {

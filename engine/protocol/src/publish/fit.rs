@@ -1,4 +1,4 @@
-//! Streams as large as the paths of their nodes carry: a stream's size is fixed, so another takes its place.
+//! Streams as large as the paths of their nodes carry, under the key of their links: both are fixed, so another stream takes their place.
 
 use tidings_wire::MIN_DATAGRAM_SIZE;
 
@@ -16,17 +16,66 @@ impl Publish {
             .unwrap_or(MIN_DATAGRAM_SIZE)
     }
 
+    /// The key of a new stream to `nodes`: the one under which all those talk that have a link, which shows that they hold it. While
+    /// some have changed over and others have not, it is the one that seals, and the others come by catch-up until they do.
+    pub(super) fn key_for(&self, nodes: &[PeerIx]) -> Option<u8> {
+        let linked = nodes.iter().filter_map(|peer| self.nodes.get(peer));
+        let mut keys = linked.filter(|node| node.datagram > 0).map(|n| n.key);
+        let first = keys.next()?;
+        Some(match keys.all(|key| key == first) {
+            true => first,
+            false => self.primary,
+        })
+    }
+
+    /// Another key seals.
+    pub(crate) fn set_primary(&mut self, primary: u8) {
+        self.primary = primary;
+    }
+
+    /// Records in these slots (one bit each) are no more: what streams under them hold goes by catch-up.
+    pub(crate) fn end_keys(&mut self, gone: u8, links: &mut Links, now: u64) {
+        let is_gone = |stream: &&Stream| !stream.is_local() && gone & stream.key_bit() != 0;
+        let ending: Vec<u32> = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(is_gone)
+            .map(|s| s.ix)
+            .collect();
+        for ix in ending {
+            self.retire(ix, links, now);
+        }
+    }
+
+    /// Key slots under which something is being sent, or will be; one bit each.
+    pub(crate) fn key_slots_used(&self) -> u8 {
+        let sends = |stream: &&Stream| {
+            let head = stream.head();
+            let mut nodes = stream.nodes.iter();
+            !stream.is_local()
+                && nodes.any(|n| !n.is_out() && (!stream.is_replaced || n.floor < head))
+        };
+        let streams = self.streams.iter().flatten().filter(sends);
+        streams.fold(0, |bits, stream| bits | stream.key_bit())
+    }
+
     /// Notes what the paths to these carry now; those to all others carry what they did. A node whose path carries less leaves the
     /// streams that are too large for it.
     pub(super) fn follow_paths(&mut self, peers: &[PeerIx], links: &mut Links, now: u64) {
         for &peer in peers {
             let carried = links.link(peer).map_or(0, |link| link.datagram);
+            let key = links.link_key(peer);
             let settled = links.open_link(peer).is_some_and(|l| l.path.is_settled());
             let Some(node) = self.nodes.get_mut(&peer) else {
                 continue;
             };
             if settled && now < node.probing_until {
                 node.probing_until = now;
+                self.refit_at = now;
+            }
+            if carried > 0 && node.key != key {
+                node.key = key;
                 self.refit_at = now;
             }
             if node.datagram == carried {
@@ -60,7 +109,8 @@ impl Publish {
         }
     }
 
-    // Replaces every stream that is smaller than its nodes' paths allow or larger than one of them does. New links get some
+    // Replaces every stream that is smaller than its nodes' paths allow or larger than one of them does, and those to nodes that all
+    // talk under another key. New links get some
     // time to show what they carry: their nodes come by catch-up meanwhile.
     fn refit(&mut self, now: u64) {
         let known = |node: &&Subscribing| {
@@ -68,6 +118,12 @@ impl Publish {
         };
         let fits = |stream: &Stream| {
             let nodes = stream.nodes.iter().filter_map(|n| self.nodes.get(&n.peer));
+            let mut linked = nodes.clone().filter(|node| node.datagram > 0).peekable();
+            let (slot, _) = stream.keying();
+            let key = linked.peek().map_or(slot, |node| node.key);
+            if key != slot && linked.all(|node| node.key == key) {
+                return false;
+            }
             let carried = nodes.filter(known).map(|node| node.datagram).min();
             carried.is_none_or(|carried| carried == stream.size)
         };

@@ -60,7 +60,12 @@ impl Publish {
     /// Where the next message of the publisher goes, if its last one lies in the open datagram of its stream, and the same
     /// subscriptions, none of them local, are owed it. Room in store and stream was asked about for the whole datagram.
     #[inline]
-    pub(crate) fn following(&mut self, number: u32, epoch: u64) -> Option<Following> {
+    pub(crate) fn following(
+        &mut self,
+        number: u32,
+        epoch: u64,
+        max_message: usize,
+    ) -> Option<Following> {
         let handle = self.handles.get(number)?;
         let route = handle.current_route(epoch).filter(|r| r.local == 0)?;
         let stream = self.streams[route.stream as usize].as_ref()?;
@@ -85,7 +90,7 @@ impl Publish {
             lent: self.store.lend(place.chunk),
             next,
             end: next + room,
-            max_message: self.max_message,
+            max_message,
             count: 0,
             bytes: 0,
             seq,

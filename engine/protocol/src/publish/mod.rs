@@ -31,7 +31,9 @@ use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::{Boot, FanTx, Keyring, NodeId};
 
+use crate::config::Policy;
 use crate::event::{CommandError, Event, Outcome, Outlet};
+use crate::latency::Latency;
 use crate::limits;
 use crate::peer::{PeerIx, Peers};
 use crate::ranges::RangeSet;
@@ -140,16 +142,17 @@ pub(crate) struct Publish {
     node: NodeId,
     boot: Boot,
     steer: u8,
-    slot: u8,
-    suite: u8,
-    // What paths are probed for, and when streams must be fitted to them anew; 0 = nothing changed.
+    // The key slot that seals.
+    primary: u8,
+    // What paths are probed for, and when streams must be fitted to them, and to their links' keys, anew; 0 = nothing changed.
     datagram_max: usize,
     refit_at: u64,
     // Streams that were replaced and have not ended yet.
     replaced: usize,
-    max_message: usize,
     park_max: u64,
     client_grace: u64,
+    // The largest message that was ever allowed: one may still come, and must fit.
+    largest: usize,
     handles: Handles,
     // Numbers of those that are gone: what nodes are told when a link of the same boots begins anew.
     retired: RangeSet,
@@ -186,25 +189,24 @@ pub(crate) struct Publish {
     evict_at: u64,
     next_tick: u64,
     pub(crate) counters: PublishCounters,
+    pub(crate) latency: Box<Latency>,
 }
 
 const LANE: u8 = 0;
 
 impl Publish {
-    pub(crate) fn new(config: &crate::CoreConfig, keyring: &Keyring, steer: u8) -> Self {
-        let slot = keyring.primary_slot();
+    pub(crate) fn new(config: &crate::CoreConfig, primary: u8, steer: u8) -> Self {
         Publish {
             node: config.node,
             boot: config.boot,
             steer,
-            slot,
-            suite: keyring.suite(slot).map_or(0, |suite| suite as u8),
-            datagram_max: config.datagram_max,
+            primary,
+            datagram_max: config.policy.max_datagram,
             refit_at: 0,
             replaced: 0,
-            max_message: config.max_message.min(limits::MAX_MESSAGE_CAP),
-            park_max: config.park_max,
-            client_grace: config.client_grace,
+            park_max: config.policy.park_max,
+            client_grace: config.policy.client_grace,
+            largest: config.policy.max_message,
             handles: Handles::default(),
             retired: RangeSet::default(),
             active: BTreeSet::new(),
@@ -220,7 +222,7 @@ impl Publish {
             subs: BTreeMap::new(),
             missing: BTreeSet::new(),
             nodes: BTreeMap::new(),
-            store: Store::new(config.retain),
+            store: Store::new(config.policy.retain.max(2 * config.policy.max_message)),
             scratch: Box::default(),
             spilled: BTreeMap::new(),
             spills: false,
@@ -229,6 +231,7 @@ impl Publish {
             evict_at: 0,
             next_tick: 0,
             counters: PublishCounters::default(),
+            latency: Box::default(),
         }
     }
 
@@ -248,9 +251,32 @@ impl Publish {
         })
     }
 
-    /// Largest message in bytes.
-    pub(crate) fn max_message(&self) -> usize {
-        self.max_message
+    /// Another policy, for what is stored and waited for already, too.
+    pub(crate) fn set_policy(
+        &mut self,
+        policy: &Policy,
+        peers: &Peers,
+        now: u64,
+        out: &mut dyn Outlet,
+    ) {
+        let was = std::mem::replace(&mut self.client_grace, policy.client_grace);
+        for sub in &self.missing {
+            if let Some(until) = self.subs.get_mut(sub).and_then(|s| s.until.as_mut()) {
+                *until = until.saturating_sub(was).saturating_add(self.client_grace);
+            }
+        }
+        self.park_max = policy.park_max;
+        if self.datagram_max != policy.max_datagram {
+            self.datagram_max = policy.max_datagram;
+            self.refit_at = now;
+        }
+        self.largest = self.largest.max(policy.max_message);
+        self.store.set_limit(policy.retain.max(2 * self.largest));
+        self.evict_at = 0;
+        if !self.store.has_room(0) {
+            // What only catch-up needs is given up at once, as far as there is such; the rest goes as it is acknowledged.
+            self.give_up_slow(0, peers, now, out);
+        }
     }
 
     /// The bytes of a run that [`Publish::flush`] planned.
@@ -367,7 +393,7 @@ impl Publish {
     pub(crate) fn on_unsubscribed(
         &mut self,
         sub: SubRef,
-        outcome: Outcome,
+        (outcome, now): (Outcome, u64),
         peers: &Peers,
         out: &mut dyn Outlet,
     ) {
@@ -375,7 +401,7 @@ impl Publish {
         self.missing.remove(&sub);
         let active: Vec<u32> = self.active.iter().chain(&self.resting).copied().collect();
         for number in active {
-            self.settle(number, sub, (0, u64::MAX), outcome, peers, out);
+            self.settle(number, sub, (0, u64::MAX), (outcome, now), peers, out);
             if let Some(outstanding) = self.handle_mut(number).and_then(|h| h.out.as_mut()) {
                 outstanding.disown(sub);
             }
@@ -386,17 +412,17 @@ impl Publish {
         }
     }
 
-    /// A subscriber's acknowledgement or refusal of `from..from + count`.
+    /// A subscriber's acknowledgement or refusal of a range, and when it came.
     pub(crate) fn on_delivered(
         &mut self,
         sub: SubRef,
         number: u32,
-        (from, to): (u64, u64),
-        outcome: Outcome,
+        range: (u64, u64),
+        word: (Outcome, u64),
         peers: &Peers,
         out: &mut dyn Outlet,
     ) {
-        self.settle(number, sub, (from, to), outcome, peers, out);
+        self.settle(number, sub, range, word, peers, out);
     }
 
     /// The subscription takes nothing more: message `from` of the publisher was the first. `gone` says that its client is not
@@ -439,13 +465,13 @@ impl Publish {
         }
     }
 
-    // Gives each unsettled pair of the range its outcome.
+    // Gives each unsettled pair of the range its outcome, now.
     fn settle(
         &mut self,
         number: u32,
         sub: SubRef,
         range: (u64, u64),
-        outcome: Outcome,
+        (outcome, now): (Outcome, u64),
         peers: &Peers,
         out: &mut dyn Outlet,
     ) {
@@ -454,6 +480,7 @@ impl Publish {
             streams,
             store,
             counters,
+            latency,
             nodes,
             node: me,
             ..
@@ -485,12 +512,17 @@ impl Publish {
                 outcome,
             });
         };
+        let aged = |accepted: u64, pairs: u64| {
+            if outcome == Outcome::Delivered {
+                latency.record(now.saturating_sub(accepted), pairs);
+            }
+        };
         let freed = |at: DatagramId, pairs: u32| {
             if let Some(Some(stream)) = streams.get_mut(at.stream as usize) {
                 stream.settle(store, at.counter, pairs);
             }
         };
-        outstanding.settle(sub, range, told, freed);
+        outstanding.settle(sub, range, told, aged, freed);
         if outstanding.is_empty() {
             self.active.remove(&number);
             self.rest(number);
@@ -549,6 +581,11 @@ impl Publish {
         self.store.used()
     }
 
+    /// The most that they may be.
+    pub(crate) fn store_limit(&self) -> usize {
+        self.store.limit()
+    }
+
     /// Streams that exist.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.iter().flatten().count()
@@ -557,6 +594,12 @@ impl Publish {
     /// Whether any message waits for an outcome.
     pub(crate) fn is_settled(&self) -> bool {
         self.active.is_empty()
+    }
+
+    /// The stream of a set of nodes, sorted, if it is open.
+    pub(crate) fn stream_to(&self, nodes: &[PeerIx]) -> Option<&stream::Stream> {
+        let ix = *self.by_nodes.get(nodes)?;
+        self.streams.get(ix as usize)?.as_ref()
     }
 
     // The stream of a set of nodes, opened if there is none.
@@ -578,7 +621,7 @@ impl Publish {
         let (mut session, mut keys) = (0, None);
         if !nodes.is_empty() {
             session = self.sessions.draw(sealing.rng);
-            keys = self.stream_keys(session, sealing.keyring);
+            keys = self.stream_keys(session, &nodes, sealing.keyring);
             self.by_session.insert(session, ix as u32);
         }
         self.by_nodes.insert(nodes.clone(), ix as u32);
@@ -589,8 +632,10 @@ impl Publish {
         ix as u32
     }
 
-    fn stream_keys(&self, session: u64, keyring: &Keyring) -> Option<StreamKeys> {
-        let (slot, suite) = (self.slot, self.suite);
+    fn stream_keys(&self, session: u64, nodes: &[PeerIx], keyring: &Keyring) -> Option<StreamKeys> {
+        let slot = self.key_for(nodes).filter(|slot| keyring.has(*slot));
+        let slot = slot.unwrap_or(keyring.primary_slot());
+        let suite = keyring.suite(slot)? as u8;
         let tx = FanTx::new(keyring, slot, self.node, self.boot, session, LANE).ok()?;
         Some(StreamKeys { tx, slot, suite })
     }

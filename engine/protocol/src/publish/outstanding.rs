@@ -188,13 +188,14 @@ impl Outstanding {
             .filter(|s| s.pending > 0)
     }
 
-    /// Settles `from..to` for one subscription. Calls `told` for each range that was not settled before, and `freed` for each
-    /// datagram with the number of pairs that it is rid of.
+    /// Settles `from..to` for one subscription. Calls `told` for each range that was not settled before, `aged` with the time of
+    /// acceptance and number of pairs that have one, and `freed` for each datagram with the number of pairs that it is rid of.
     pub(crate) fn settle(
         &mut self,
         sub: SubRef,
         (from, to): (u64, u64),
         mut told: impl FnMut(u64, u64),
+        mut aged: impl FnMut(u64, u64),
         mut freed: impl FnMut(DatagramId, u32),
     ) {
         let Ok(ix) = self.position(sub) else {
@@ -223,13 +224,21 @@ impl Outstanding {
         settled.insert(from, to);
         for (a, b) in fresh.into_iter().chain(many) {
             told(a, b);
-            self.free(a, b, &mut freed);
+            self.free(a, b, &mut aged, &mut freed);
         }
         self.sweep();
     }
 
-    fn free(&mut self, from: u64, to: u64, freed: &mut impl FnMut(DatagramId, u32)) {
+    fn free(
+        &mut self,
+        from: u64,
+        to: u64,
+        aged: &mut impl FnMut(u64, u64),
+        freed: &mut impl FnMut(DatagramId, u32),
+    ) {
         let start = self.spans.partition_point(|s| s.end() <= from);
+        // Spans of one turn are as old as each other, and told together.
+        let (mut accepted, mut as_old) = (0, 0);
         for span in self.spans.range_mut(start..) {
             if span.first >= to {
                 break;
@@ -238,6 +247,13 @@ impl Outstanding {
             assert!(span.pending >= pairs, "a pair is settled once");
             span.pending -= pairs;
             self.stale += usize::from(span.pending == 0);
+            if span.accepted != accepted {
+                if as_old > 0 {
+                    aged(accepted, as_old);
+                }
+                (accepted, as_old) = (span.accepted, 0);
+            }
+            as_old += u64::from(pairs);
             for n in 0..u64::from(span.datagrams) {
                 freed(
                     DatagramId {
@@ -247,6 +263,9 @@ impl Outstanding {
                     pairs,
                 );
             }
+        }
+        if as_old > 0 {
+            aged(accepted, as_old);
         }
     }
 
@@ -307,6 +326,7 @@ mod tests {
                 A,
                 (2, 6),
                 |a, b| told.push((a, b)),
+                |_, _| {},
                 |d, n| freed[d.counter as usize] += n,
             );
         }
@@ -316,9 +336,16 @@ mod tests {
             A,
             (0, 99),
             |a, b| told.push((a, b)),
+            |_, _| {},
             |d, n| freed[d.counter as usize] += n,
         );
-        out.settle(B, (0, 10), |_, _| {}, |d, n| freed[d.counter as usize] += n);
+        out.settle(
+            B,
+            (0, 10),
+            |_, _| {},
+            |_, _| {},
+            |d, n| freed[d.counter as usize] += n,
+        );
         assert_eq!((told, freed), (vec![(0, 2), (6, 10)], [8, 8, 4]));
         assert!(out.is_empty());
     }
@@ -330,7 +357,7 @@ mod tests {
         for seq in 0..10_000 {
             out.push(seq, at(seq), 1, 1, 0);
         }
-        out.settle(A, (1, 10_000), |_, _| {}, |_, _| {});
+        out.settle(A, (1, 10_000), |_, _| {}, |_, _| {}, |_, _| {});
         assert!(out.spans.len() < 200, "{}", out.spans.len());
         assert_eq!(out.unsettled(A), Some((0, 1)));
     }
@@ -339,9 +366,16 @@ mod tests {
     fn a_large_message_frees_each_of_its_datagrams() {
         let mut out = Outstanding::default();
         out.owe(1, &[A], 5, 0);
-        out.push(5, at(3), 4, 1, 0);
-        let mut freed = Vec::new();
-        out.settle(A, (5, 6), |_, _| {}, |d, n| freed.push((d.counter, n)));
+        out.push(5, at(3), 4, 1, 9);
+        let (mut freed, mut ages) = (Vec::new(), Vec::new());
+        out.settle(
+            A,
+            (5, 6),
+            |_, _| {},
+            |accepted, pairs| ages.push((accepted, pairs)),
+            |d, n| freed.push((d.counter, n)),
+        );
         assert_eq!(freed, [(3, 1), (4, 1), (5, 1), (6, 1)]);
+        assert_eq!(ages, [(9, 1)], "it is one message");
     }
 }

@@ -30,6 +30,7 @@ const SEQ: usize = size_of::<u64>();
 
 /// Bytes of a MESSAGE record, padding included.
 pub(crate) fn message_len(bytes: usize, stated: bool) -> usize {
+    // For every message: `next_multiple_of` takes more instructions.
     (MESSAGE + if stated { SEQ } else { 0 } + bytes + 7) & !7
 }
 

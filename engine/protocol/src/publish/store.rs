@@ -57,15 +57,26 @@ const _: () = assert!(limits::CHUNK <= u16::MAX as usize + 1);
 
 impl Store {
     pub(crate) fn new(limit: usize) -> Self {
-        Store {
+        let mut store = Store {
             chunks: Vec::new(),
             vacant: Vec::new(),
             pool: Vec::new(),
             idle: 0,
             look_at: 0,
             used: 0,
-            limit: limit.max(limits::RETAIN_MIN),
-        }
+            limit: 0,
+        };
+        store.set_limit(limit);
+        store
+    }
+
+    /// Another bound; what is stored above it stays until it is released.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(limits::RETAIN_MIN);
     }
 
     /// Bytes in use.

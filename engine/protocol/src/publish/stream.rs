@@ -476,6 +476,11 @@ impl Stream {
             .map_or((0, 0), |keys| (keys.slot, keys.suite))
     }
 
+    /// The bit of its key slot.
+    pub(crate) fn key_bit(&self) -> u8 {
+        1 << (self.keying().0 & 7)
+    }
+
     /// Datagrams sealed since this was last asked, full ones and those that a flush closed.
     pub(crate) fn take_sealings(&mut self) -> u64 {
         std::mem::take(&mut self.sealings)

@@ -186,6 +186,8 @@ pub(crate) struct Subscribing {
     pub(crate) retired: RangeSet,
     /// Bytes of the largest datagram that its path is known to carry; 0 without a link.
     pub(crate) datagram: usize,
+    /// The key slot of the session that its link uses.
+    pub(crate) key: u8,
     /// Until then the path of its new link may show to carry more, in ns.
     pub(crate) probing_until: u64,
 }
@@ -204,6 +206,7 @@ impl Subscribing {
             closed: VecDeque::new(),
             retired: RangeSet::default(),
             datagram: 0,
+            key: 0,
             probing_until: 0,
         }
     }

@@ -327,6 +327,12 @@ impl Receive {
         }
     }
 
+    /// Whether the subscription's client is there, and of how many publishers messages wait for it.
+    pub(crate) fn standing(&self, sub: u32) -> Option<(bool, usize)> {
+        let local = self.subs.get(&sub)?;
+        Some((local.attached, local.behind.len()))
+    }
+
     // Publishers who know that the subscription waits are told whether anybody is there: the word takes that along.
     fn tell_again(&mut self, sub: u32) {
         for origin in self.origins.values_mut() {

@@ -6,10 +6,11 @@ pub(crate) mod own;
 pub(crate) mod remote;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use tidings_wire::Boot;
 
-use crate::config::SubSpec;
+use crate::config::{Redelivery, SubSpec};
 use crate::limits;
 use crate::peer::PeerIx;
 use index::{SubRef, TopicIndex};
@@ -20,7 +21,7 @@ use remote::{Applied, RemoteSub, RemoteTable};
 #[derive(Debug)]
 pub(crate) enum Page<'a> {
     Begin { version: u64, base: u64, count: u32 },
-    Add(u32, &'a SubSpec),
+    Add(u32, &'a SubSpec, Redelivery),
     Del(u32),
     End(u64),
 }
@@ -70,6 +71,11 @@ pub(crate) struct Effective {
     pub(crate) missing: Vec<PeerIx>,
 }
 
+/// Where a listing goes on behind an entry.
+fn beyond(after: Option<u32>) -> Bound<u32> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
 /// All tables of one overlay.
 #[derive(Default)]
 pub(crate) struct Tables {
@@ -85,6 +91,28 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// No subscriptions; those that come without a redelivery of their own have this one.
+    pub(crate) fn new(redelivery: Redelivery) -> Self {
+        Tables {
+            own: OwnTable::new(redelivery),
+            ..Tables::default()
+        }
+    }
+
+    /// When publishers give up on a subscription of this node.
+    pub(crate) fn redelivery(&self, spec: &SubSpec) -> Redelivery {
+        self.own.redelivery(spec)
+    }
+
+    /// Another redelivery for the subscriptions of this node that have none of their own. Returns those.
+    pub(crate) fn set_redelivery(&mut self, redelivery: Redelivery) -> Vec<u32> {
+        let changed = self.own.set_redelivery(redelivery);
+        if !changed.is_empty() {
+            self.on_change();
+        }
+        changed
+    }
+
     /// Raised by every change of effective subscriptions.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
@@ -300,6 +328,12 @@ impl Tables {
             .map_or_else(Vec::new, |p| p.table.subs().map(|(sub, _)| sub).collect())
     }
 
+    /// The tables of the others that have subscribed.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (PeerIx, &RemoteTable)> {
+        let tables = self.peers.iter().map(|(ix, peer)| (*ix, &peer.table));
+        tables.filter(|(_, table)| table.behind(None).next().is_some())
+    }
+
     pub(crate) fn remote(&self, peer: PeerIx, sub: u32) -> Option<&RemoteSub> {
         self.peers.get(&peer)?.table.sub(sub)
     }
@@ -363,7 +397,9 @@ fn send(own: &OwnTable, out: &mut Outgoing, emit: &mut impl FnMut(Page<'_>) -> b
     while let Some(change) = out.changes.front() {
         let sent = match *change {
             // Removed since: the next increment says so, too.
-            Change::Added(sub) => own.spec(sub).is_none_or(|spec| emit(Page::Add(sub, spec))),
+            Change::Added(sub) => own
+                .spec(sub)
+                .is_none_or(|spec| emit(Page::Add(sub, spec, own.redelivery(spec)))),
             Change::Removed(sub) => emit(Page::Del(sub)),
         };
         if !sent {
@@ -398,7 +434,7 @@ mod tests {
                 left -= 1;
                 match page {
                     Page::Begin { version, base, .. } => assert!(to.begin(P, A, version, base)),
-                    Page::Add(sub, spec) => {
+                    Page::Add(sub, spec, _) => {
                         let entry = RemoteSub {
                             pattern: spec.pattern.as_str().into(),
                             client: 0,

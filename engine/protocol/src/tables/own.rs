@@ -1,10 +1,11 @@
 //! This node's subscription table: versioned, with a log of changes from which peers are brought up to date.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::config::SubSpec;
+use crate::config::{Redelivery, SubSpec};
 use crate::event::CommandError;
 use crate::limits;
 
@@ -22,15 +23,51 @@ pub(crate) struct OwnTable {
     subs: BTreeMap<u32, SubSpec>,
     log: VecDeque<(u64, Change)>,
     unnamed: u64,
+    // Of those that do not say their own.
+    redelivery: Redelivery,
 }
 
 impl OwnTable {
+    pub(crate) fn new(redelivery: Redelivery) -> Self {
+        OwnTable {
+            redelivery,
+            ..OwnTable::default()
+        }
+    }
+
+    /// What holds for a subscription.
+    pub(crate) fn redelivery(&self, spec: &SubSpec) -> Redelivery {
+        spec.redelivery.unwrap_or(self.redelivery)
+    }
+
+    /// Returns the subscriptions for which another one holds now: each is a change of the table.
+    pub(crate) fn set_redelivery(&mut self, redelivery: Redelivery) -> Vec<u32> {
+        if std::mem::replace(&mut self.redelivery, redelivery) == redelivery {
+            return Vec::new();
+        }
+        let theirs = self
+            .subs
+            .iter()
+            .filter(|(_, spec)| spec.redelivery.is_none());
+        let subs: Vec<u32> = theirs.map(|(sub, _)| *sub).collect();
+        for &sub in &subs {
+            self.record(Change::Added(sub));
+        }
+        subs
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &SubSpec)> {
         self.subs.iter().map(|(sub, spec)| (*sub, spec))
+    }
+
+    /// Those behind `after`, or all.
+    pub(crate) fn behind(&self, after: Option<u32>) -> impl Iterator<Item = (u32, &SubSpec)> {
+        let range = self.subs.range((super::beyond(after), Bound::Unbounded));
+        range.map(|(sub, spec)| (*sub, spec))
     }
 
     pub(crate) fn spec(&self, sub: u32) -> Option<&SubSpec> {
@@ -131,6 +168,26 @@ mod tests {
         let (b, new) = after.add(named("till", "news.*"), 2).unwrap();
         assert_eq!((a, true), (b, new));
         assert_eq!(after.add(named("till", "news.*"), 2).unwrap(), (b, false));
+    }
+
+    #[test]
+    fn another_redelivery_is_a_change_of_those_that_have_none_of_their_own() {
+        let own = Redelivery {
+            attempts: 3,
+            every_ms: 1_000,
+        };
+        let mut table = OwnTable::new(Redelivery::default());
+        let (a, _) = table.add(SubSpec::new("a"), 0).unwrap();
+        let mut spec = SubSpec::new("b");
+        spec.redelivery = Some(own);
+        table.add(spec.clone(), 0).unwrap();
+        let other = Redelivery { attempts: 9, ..own };
+        assert_eq!(table.set_redelivery(other), [a]);
+        assert_eq!(table.set_redelivery(other), []);
+        let since: Vec<_> = table.since(2).expect("in the log").collect();
+        assert_eq!(since, [Change::Added(a)]);
+        assert_eq!(table.redelivery(&SubSpec::new("a")), other);
+        assert_eq!(table.redelivery(&spec), own);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A peer's subscription table as this node has applied it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use tidings_wire::mutants::{Mutant, mutant};
 
 use tidings_wire::Boot;
@@ -64,6 +66,12 @@ impl RemoteTable {
 
     pub(crate) fn subs(&self) -> impl Iterator<Item = (u32, &RemoteSub)> {
         self.subs.iter().map(|(sub, s)| (*sub, s))
+    }
+
+    /// Those behind `after`, or all.
+    pub(crate) fn behind(&self, after: Option<u32>) -> impl Iterator<Item = (u32, &RemoteSub)> {
+        let range = self.subs.range((super::beyond(after), Bound::Unbounded));
+        range.map(|(sub, s)| (*sub, s))
     }
 
     pub(crate) fn sub(&self, sub: u32) -> Option<&RemoteSub> {

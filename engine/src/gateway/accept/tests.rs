@@ -49,11 +49,7 @@ fn reception(folder: &std::path::Path) -> Reception {
         grants: HashMap::from([grant("worker"), grant("other")]),
         dummy: [9; 32],
     };
-    let desk = Desk::new(
-        EventFd::new().unwrap(),
-        Arc::clone(&engine.inner),
-        HashMap::new(),
-    );
+    let desk = Desk::new(EventFd::new().unwrap(), Arc::clone(&engine.inner));
     Reception::new(
         Listening::bind(&folder.join("sock"), false).unwrap(),
         who,

@@ -97,6 +97,8 @@ impl World {
         assert!(held <= RECEIVE_MAX, "n{n} holds {held} bytes back");
         assert!(core.stream_counts().0 <= STREAMS_MAX, "streams are bounded");
         let (publish, receive) = (core.publish_counters(), core.receive_counters());
+        let ages = core.latency().count();
+        assert_eq!(ages, publish.delivered, "an age for each pair at n{n}");
         let before = &node.counted;
         let fell = before.publish.each().zip(publish.each());
         let fell = fell.chain(before.receive.each().zip(receive.each()));

@@ -80,8 +80,6 @@ def _parse_record(number: int, words: list[str]) -> tuple[Record, bool]:
     slot, suite, role, key = words
     if slot not in set("01234567"):
         raise ProtocolError(f"{where}: slot {slot!r} must be one digit 0-7")
-    if suite == "aes-192-gcm":
-        raise ProtocolError(f"{where}: suite aes-192-gcm is reserved and refused in version 1")
     if suite not in _SUITES:
         raise ProtocolError(f"{where}: suite {suite!r} must be one of {', '.join(_SUITES)}")
     if role not in ("primary", "installed"):

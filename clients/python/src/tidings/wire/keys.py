@@ -29,11 +29,12 @@ class Suite(IntEnum):
     AES_128_GCM = 1
     AES_256_GCM = 2
     CHACHA20_POLY1305 = 3
+    AES_192_GCM = 4
 
     @property
     def key_bytes(self) -> int:
         """Length of a derived key."""
-        return 16 if self is Suite.AES_128_GCM else 32
+        return {Suite.AES_128_GCM: 16, Suite.AES_192_GCM: 24}.get(self, 32)
 
     @property
     def text(self) -> str:
@@ -50,7 +51,7 @@ def suite_of(number: int) -> Suite:
     try:
         return Suite(number)
     except ValueError:
-        raise ProtocolError(f"suite {number:#04x} is not one of version 1: 1, 2 and 3 are") from None
+        raise ProtocolError(f"suite {number:#04x} is not one of version 1: 1 to 4 are") from None
 
 
 @dataclass(frozen=True)

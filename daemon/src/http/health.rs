@@ -1,0 +1,174 @@
+//! Whether the node lives, is ready, has started: `/livez`, `/readyz`, `/startupz`. Whoever may not know more learns the
+//! verdict alone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Authority;
+use super::error::ApiResult;
+use super::limits::LIVE_TIME;
+use super::reply;
+use super::shared::Shared;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(livez))
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(startupz))
+}
+
+/// A verdict.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok` or `failed`.
+    #[schema(value_type = String, example = "ok")]
+    status: &'static str,
+    /// What it is made of; with `?verbose`, for users with a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<Check>>,
+}
+
+/// One reason.
+#[derive(Serialize, ToSchema)]
+struct Check {
+    /// What was looked at.
+    #[schema(example = "overlay news")]
+    name: String,
+    /// Whether it is as it should be.
+    ok: bool,
+    /// What was found.
+    #[schema(example = "synced")]
+    detail: String,
+}
+
+fn check(name: impl Into<String>, ok: bool, good: &str, bad: &str) -> Check {
+    Check {
+        name: name.into(),
+        ok,
+        detail: if ok { good } else { bad }.to_owned(),
+    }
+}
+
+/// The answer to whoever asks.
+fn verdict(checks: Vec<Check>, query: Option<&str>, authority: &Authority) -> Response {
+    let is_good = checks.iter().all(|check| check.ok);
+    let mut words = query.unwrap_or_default().split('&');
+    let is_verbose = words.any(|word| matches!(word, "verbose" | "verbose=true" | "verbose=1"));
+    let may_know = matches!(authority, Authority::User | Authority::Superuser);
+    let health = Health {
+        status: if is_good { "ok" } else { "failed" },
+        checks: (is_verbose && may_know).then_some(checks),
+    };
+    let status = match is_good {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    reply::json(status, &health)
+}
+
+/// Whether the shards answer, and which overlays are synced.
+async fn look(shared: &Shared) -> Option<Vec<(String, bool)>> {
+    let question = shared.ask(|engine| {
+        let overlays = engine.stats()?.overlays.into_iter();
+        Ok(overlays
+            .map(|overlay| (overlay.name, overlay.synced))
+            .collect())
+    });
+    let answer: ApiResult<Vec<(String, bool)>> = timeout(LIVE_TIME, question).await.ok()?;
+    answer.ok()
+}
+
+fn shards(found: Option<&Vec<(String, bool)>>) -> Check {
+    let bad = "they do not answer within 1 s, or the node ends";
+    check("shards", found.is_some(), "they answer", bad)
+}
+
+/// Whether every shard answers within 1 s.
+#[utoipa::path(get, path = "/livez", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
+    responses((status = 200, description = "It lives", body = Health),
+        (status = 503, description = "It does not, or ends", body = Health)))]
+async fn livez(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    Extension(authority): Extension<Authority>,
+) -> Response {
+    let found = look(&shared).await;
+    verdict(vec![shards(found.as_ref())], query.as_deref(), &authority)
+}
+
+/// The same as `/livez`.
+#[utoipa::path(get, path = "/healthz", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
+    responses((status = 200, description = "It lives", body = Health),
+        (status = 503, description = "It does not, or ends", body = Health)))]
+async fn healthz(
+    state: State<Arc<Shared>>,
+    query: RawQuery,
+    authority: Extension<Authority>,
+) -> Response {
+    livez(state, query, authority).await
+}
+
+/// Whether it is worth asking: everything started, every overlay synced, and not about to end.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
+    responses((status = 200, description = "It is ready", body = Health),
+        (status = 503, description = "It is not, or not any more", body = Health)))]
+async fn readyz(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    Extension(authority): Extension<Authority>,
+) -> Response {
+    let is_stopping = shared.is_stopping.load(Ordering::Relaxed);
+    let mut checks = vec![
+        started(&shared),
+        check("node", !is_stopping, "goes on", "is about to end"),
+        check(
+            "drain",
+            !shared.drain.is_draining(),
+            "none",
+            "it goes out of service",
+        ),
+    ];
+    let found = look(&shared).await;
+    checks.push(shards(found.as_ref()));
+    let waits = "waits for the subscriptions of a member";
+    checks.extend(
+        found
+            .into_iter()
+            .flatten()
+            .map(|(name, is_synced)| check(format!("overlay {name}"), is_synced, "synced", waits)),
+    );
+    verdict(checks, query.as_deref(), &authority)
+}
+
+fn started(shared: &Shared) -> Check {
+    let has_started = shared.has_started.load(Ordering::Relaxed);
+    check("start", has_started, "done", "overlays are being started")
+}
+
+/// Whether everything has started.
+#[utoipa::path(get, path = "/startupz", tag = "health",
+    params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
+    responses((status = 200, description = "It has", body = Health),
+        (status = 503, description = "Not yet", body = Health)))]
+async fn startupz(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    Extension(authority): Extension<Authority>,
+) -> Response {
+    verdict(vec![started(&shared)], query.as_deref(), &authority)
+}

@@ -1,0 +1,397 @@
+//! What all parts of the service share, and what outlives a panic of it: the way to the engine, the state, who may ask, the
+//! samples of the counters. Handlers get it as axum's state.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use rustls::ServerConfig;
+use tidings_engine::{Engine, EngineError, OverlayId, OverlayStats};
+use tokio::sync::Semaphore;
+
+use super::auth::{Authority, Doorman, tokens};
+use super::body::BodyRoom;
+use super::certificate::{CertificateError, Source};
+use super::error::{ApiError, ApiResult};
+use super::limits::{PUBLISHES, QUESTIONS, STREAMS, SUBSCRIBING};
+use super::publish::Letterboxes;
+use super::report::Reports;
+use super::wall;
+use super::windows::Windows;
+use crate::config::InfluxSettings;
+use crate::node::{Drain, Facts, Overlays, Refusal, Report};
+use crate::state::StateFile;
+
+/// See the module.
+pub struct Shared {
+    engine: Weak<Engine>,
+    /// What does not change while the node runs.
+    pub facts: Arc<Facts>,
+    /// What is changed while it runs.
+    pub state: Arc<StateFile>,
+    /// The overlays, to change them.
+    pub overlays: Arc<Overlays>,
+    /// Finds out who asks.
+    pub doorman: Doorman,
+    /// Going out of service.
+    pub drain: Arc<Drain>,
+    /// Whether this machine reads the metrics without a password.
+    pub metrics_open: bool,
+    /// Room for bodies that are being received.
+    pub bodies: BodyRoom,
+    /// Whether everything has started: clients can attach, and overlays run.
+    pub has_started: AtomicBool,
+    /// Whether the node is about to end.
+    pub is_stopping: AtomicBool,
+    /// What the service counts of itself.
+    pub counted: Counted,
+    /// What is to be sent to systems for statistics.
+    pub reports: Reports,
+    /// The ways to those who publish.
+    pub letterboxes: Letterboxes,
+    /// Places for messages that are being published.
+    pub publishes: Arc<Semaphore>,
+    /// Places for streams of events.
+    pub streams: Arc<Semaphore>,
+    /// Places for those that are about to begin.
+    pub subscribing: Arc<Semaphore>,
+    windows: Mutex<Windows>,
+    questions: Arc<Semaphore>,
+    /// For changes of overlays, which wait for one another anyway: the other thread is there for what only looks.
+    changes: Arc<Semaphore>,
+    certificate: Option<Source>,
+    tls: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+/// What the service counts of itself.
+#[derive(Default)]
+pub struct Counted {
+    /// Requests by the first digit of their answer's status, from 1.
+    pub answers: [AtomicU64; 5],
+    /// Requests that ended in a panic; each got a 500.
+    pub panics: AtomicU64,
+    /// Times that the service ended by itself, and started again.
+    pub restarts: AtomicU64,
+    /// Connections that stand.
+    pub connections: AtomicU64,
+}
+
+/// What the parts are made of.
+pub struct Parts {
+    /// The node's engine, which is not kept alive.
+    pub engine: Weak<Engine>,
+    /// See [`Shared`].
+    pub facts: Arc<Facts>,
+    /// See [`Shared`].
+    pub state: Arc<StateFile>,
+    /// See [`Shared`].
+    pub overlays: Arc<Overlays>,
+    /// See [`Shared`].
+    pub drain: Arc<Drain>,
+    /// See [`Shared`].
+    pub metrics_open: bool,
+    /// Where statistics are sent, if they are.
+    pub influx: Option<InfluxSettings>,
+    /// None without TLS.
+    pub certificate: Option<Source>,
+}
+
+impl Shared {
+    /// Reads the certificate.
+    pub fn new(parts: Parts) -> Result<Self, SharedError> {
+        let source = parts.certificate;
+        let tls = match &source {
+            Some(source) => source.load().map_err(SharedError::Certificate)?,
+            None => None,
+        };
+        Ok(Self {
+            engine: parts.engine,
+            facts: parts.facts,
+            doorman: Doorman::new(Arc::clone(&parts.state)).map_err(SharedError::Randomness)?,
+            state: parts.state,
+            overlays: parts.overlays,
+            drain: parts.drain,
+            metrics_open: parts.metrics_open,
+            bodies: BodyRoom::default(),
+            has_started: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            counted: Counted::default(),
+            reports: Reports::new(parts.influx),
+            letterboxes: Letterboxes::default(),
+            publishes: Arc::new(Semaphore::new(PUBLISHES)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
+            windows: Mutex::default(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            changes: Arc::new(Semaphore::new(1)),
+            certificate: source,
+            tls: RwLock::new(tls),
+        })
+    }
+
+    /// The node's engine, which may be gone.
+    pub fn engine(&self) -> Weak<Engine> {
+        self.engine.clone()
+    }
+
+    /// The TLS of the next connection; none if they are plain.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Reads the certificate again; connections that stand keep theirs. A mistake leaves it as it was.
+    pub fn reload_tls(&self) -> Result<(), CertificateError> {
+        if let Some(source) = &self.certificate {
+            let loaded = source.load()?;
+            *self.tls.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        }
+        Ok(())
+    }
+
+    /// Reads configuration and certificate again, and says so in the log.
+    pub fn reload(&self) -> Result<Report, Refusal> {
+        let mut report = self.overlays.reload().inspect_err(|refusal| {
+            tracing::error!("configuration not reloaded, nothing was changed: {refusal}");
+        })?;
+        if let Err(error) = self.reload_tls() {
+            report
+                .refused
+                .push(format!("http: {error}; {}", error.remedy));
+        }
+        report.log();
+        Ok(report)
+    }
+
+    /// Whether the certificate ends by itself being looked at.
+    pub fn renews(&self) -> bool {
+        self.certificate.as_ref().is_some_and(Source::is_self_made)
+    }
+
+    /// The samples of the counters.
+    pub fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a question answered by the engine, which may ask a shard and wait, on a blocking thread.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> ApiResult<T> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return Err(ApiError::stopping());
+        }
+        let engine = self.engine.clone();
+        self.blocking(move || {
+            let engine = engine.upgrade().ok_or_else(ApiError::stopping)?;
+            question(&engine).map_err(ApiError::from)
+        })
+        .await?
+    }
+
+    /// Does work that waits, for a shard or a disk, on a blocking thread.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> ApiResult<T> {
+        let place = Arc::clone(&self.questions).try_acquire_owned();
+        let place = place.map_err(|_| {
+            ApiError::unavailable(
+                "busy",
+                "too many questions wait for the node's shards",
+                "try again; /livez tells whether they answer at all",
+            )
+        })?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            // The place is taken until the work is done, though nobody may wait for it any more.
+            drop(place);
+            done
+        });
+        match done.await {
+            Ok(done) => Ok(done),
+            // The runtime ends, or it panicked.
+            Err(error) if error.is_cancelled() => Err(ApiError::stopping()),
+            Err(_) => {
+                self.counted.panics.fetch_add(1, Ordering::Relaxed);
+                Err(ApiError::panicked())
+            }
+        }
+    }
+
+    /// Counts a panic that was one client's alone, and says so in the log.
+    pub fn panicked(&self, what: &'static str) {
+        self.counted.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!("{what}");
+    }
+
+    /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Overlays) -> T + Send + 'static,
+    ) -> ApiResult<T> {
+        // It is never closed.
+        let turn = Arc::clone(&self.changes).acquire_owned().await;
+        let overlays = Arc::clone(&self.overlays);
+        self.blocking(move || {
+            let done = change(&overlays);
+            // Until then, though nobody may wait for it any more.
+            drop(turn);
+            done
+        })
+        .await
+    }
+
+    /// Has a question about the overlay `name` answered by the engine.
+    pub async fn ask_overlay<T: Send + 'static>(
+        &self,
+        name: String,
+        question: impl FnOnce(&Engine, OverlayId) -> Result<T, EngineError> + Send + 'static,
+    ) -> ApiResult<T> {
+        let missing = ApiError::no_overlay(&name);
+        let answer = self.ask(move |engine| {
+            let id = find(engine, &name)?;
+            question(engine, id)
+        });
+        answer.await.map_err(|error| match error.code() {
+            "no_overlay" => missing,
+            _ => error,
+        })
+    }
+
+    /// Whether who asked may still do so: a token may have been revoked since, or its time be over.
+    pub fn still_may(&self, authority: &Authority) -> bool {
+        let Authority::Token {
+            overlay, sha256, ..
+        } = authority
+        else {
+            return true;
+        };
+        let now = wall::seconds();
+        self.state.read(|state| {
+            let kept = state.overlays.get(overlay);
+            kept.is_some_and(|kept| tokens::find(&kept.tokens, sha256, now).is_some())
+        })
+    }
+
+    /// Refuses what is about an overlay that does not run. No shard is asked, but whoever adds an overlay is waited for.
+    pub async fn runs(&self, name: &str) -> ApiResult<()> {
+        self.ask_overlay(name.to_owned(), |_, _| Ok(())).await
+    }
+}
+
+/// The id of the overlay of this name.
+pub fn find(engine: &Engine, name: &str) -> Result<OverlayId, EngineError> {
+    let mut entries = engine.overlays().into_iter();
+    let entry = entries.find(|entry| entry.name == name);
+    entry.map(|entry| entry.id).ok_or(EngineError::Unknown)
+}
+
+/// The counters of one overlay.
+pub fn stats_of(engine: &Engine, id: OverlayId) -> Result<OverlayStats, EngineError> {
+    let overlays = engine.stats()?.overlays;
+    let mut overlays = overlays.into_iter();
+    overlays
+        .find(|overlay| overlay.id == id)
+        .ok_or(EngineError::Unknown)
+}
+
+/// Why the service cannot be made.
+#[derive(Debug)]
+pub enum SharedError {
+    /// Its certificate.
+    Certificate(CertificateError),
+    /// The system's random generator.
+    Randomness(std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::args::RunArgs;
+    use crate::config::HttpTls;
+    use crate::load::Base;
+    use crate::node::Clients;
+
+    fn shared(dir: &std::path::Path, tls: HttpTls) -> Shared {
+        let facts = Facts {
+            name: "n".to_owned(),
+            socket: PathBuf::new(),
+            data_dir: dir.to_owned(),
+            since: Instant::now(),
+        };
+        let certificate = Source {
+            tls,
+            data_dir: dir.to_owned(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            host: "host".to_owned(),
+        };
+        let state = Arc::new(StateFile::open(dir).unwrap());
+        let base = Base::read(&RunArgs::default()).unwrap();
+        let settings = base.settings(&Default::default()).unwrap();
+        let known = (base, settings);
+        let clients = Arc::new(Clients::new(Weak::new(), Arc::clone(&state), Vec::new()));
+        let overlays = Overlays::new(
+            Weak::new(),
+            Arc::clone(&state),
+            known,
+            clients,
+            Box::new(|| ()),
+        );
+        let parts = Parts {
+            engine: Weak::new(),
+            facts: Arc::new(facts),
+            state,
+            overlays: Arc::new(overlays),
+            drain: Arc::new(Drain::new(Weak::new(), crate::node::orders().0)),
+            metrics_open: false,
+            influx: None,
+            certificate: Some(certificate),
+        };
+        Shared::new(parts).expect("it can be made")
+    }
+
+    #[test]
+    fn a_certificate_is_read_again_and_a_mistake_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join("http").join(name);
+        drop(shared(dir.path(), HttpTls::SelfMade));
+        let (cert, key) = (file("cert.pem"), file("key.pem"));
+        let shared = shared(
+            dir.path(),
+            HttpTls::Files {
+                cert: cert.clone(),
+                key,
+            },
+        );
+        let first = shared.tls().expect("TLS");
+        shared.reload_tls().unwrap();
+        let second = shared.tls().expect("TLS");
+        assert!(!Arc::ptr_eq(&first, &second));
+        fs::write(cert, "no certificate").unwrap();
+        assert!(shared.reload_tls().is_err());
+        assert!(Arc::ptr_eq(&shared.tls().expect("TLS"), &second));
+    }
+
+    #[test]
+    fn without_an_engine_questions_are_refused_and_too_many_at_a_time_are_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared(dir.path(), HttpTls::Off);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let refused = shared.ask(|_| Ok(())).await.expect_err("no engine");
+            assert_eq!(refused.code(), "stopping");
+            let taken = Arc::clone(&shared.questions);
+            let _taken = taken.acquire_many(QUESTIONS as u32).await.unwrap();
+            let refused = shared.blocking(|| ()).await.expect_err("no room");
+            assert_eq!(refused.code(), "busy");
+        });
+    }
+}

@@ -1,0 +1,722 @@
+//! The overlays of the node as they come, change and go while it runs. Every change is on disk before it is made, and is taken
+//! back there if it cannot be made: a crash at any moment leaves the overlays of before or of after. Called by the management
+//! service and by reloads, one at a time; never by a shard.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tidings_engine::{
+    Engine, EngineError, Keyring, OverlayConfig, OverlayId, Policy, Profile, Redelivery, Suite,
+};
+
+use super::clients::Clients;
+use super::keys::{self, KeyChange, KeyRefusal, KeysView};
+use super::reload::{self, Report, Turnover};
+use crate::config::{self, Key, OverlaySettings, Problems, Settings};
+use crate::load::{Base, Loaded, generate_key, load_with};
+use crate::state::{OverlayState, State, StateError, StateFile};
+use crate::verbs::keygen::new_keyring;
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// There is no overlay of this name; those that there are.
+    Unknown(String, Vec<String>),
+    /// There is one of this name already.
+    Exists(String),
+    /// What is wrong with the options.
+    Invalid(Problems),
+    /// It stands in the configuration file, or is given by flags.
+    Configured(String),
+    /// A flag says what the option is.
+    Fixed {
+        /// The option.
+        option: String,
+        /// The flag.
+        flag: String,
+    },
+    /// The option cannot change while the overlay runs.
+    Unchangeable(&'static str),
+    /// Another key would not do.
+    Keys(KeyRefusal),
+    /// The state cannot be written.
+    State(StateError),
+    /// The engine refused.
+    Engine(EngineError),
+    /// The node stops.
+    Stopping,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name, here) if here.is_empty() => {
+                write!(f, "no overlay named {name:?}: this node runs none")
+            }
+            Self::Unknown(name, here) => write!(
+                f,
+                "no overlay named {name:?}: this node runs {}",
+                here.join(", ")
+            ),
+            Self::Exists(name) => write!(f, "there is an overlay named {name:?} already"),
+            Self::Invalid(problems) => problems.fmt(f),
+            Self::Configured(name) => {
+                write!(f, "the overlay {name:?} stands in the node's configuration")
+            }
+            Self::Fixed { option, flag } => write!(f, "{option} is fixed by the flag {flag}"),
+            Self::Unchangeable(option) => {
+                write!(f, "{option} cannot change while the overlay runs")
+            }
+            Self::Keys(refusal) => refusal.fmt(f),
+            Self::State(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::Stopping => f.write_str("the node is stopping"),
+        }
+    }
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Unknown(..) => "name one of those, or make it first".to_owned(),
+            Self::Exists(_) => "change that one, or choose another name".to_owned(),
+            Self::Invalid(_) => "mend what is named, and try again; nothing was changed".to_owned(),
+            Self::Configured(_) => {
+                "remove it there, and reload the configuration (SIGHUP)".to_owned()
+            }
+            Self::Fixed { .. } => "start the node without that flag".to_owned(),
+            Self::Unchangeable(option) => {
+                format!(
+                    "remove the overlay and make it anew, or set {option} in the configuration file and start the node again"
+                )
+            }
+            Self::Keys(refusal) => refusal.remedy(),
+            Self::State(error) => error.remedy(),
+            Self::Engine(_) => "see the daemon's log".to_owned(),
+            Self::Stopping => "try again when it is back".to_owned(),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<StateError> for Refusal {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl From<KeyRefusal> for Refusal {
+    fn from(refusal: KeyRefusal) -> Self {
+        Self::Keys(refusal)
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Problems> for Refusal {
+    fn from(problems: Problems) -> Self {
+        Self::Invalid(problems)
+    }
+}
+
+/// A new overlay.
+pub struct Wish {
+    /// Its name.
+    pub name: String,
+    /// Options that differ from the defaults, in the form of the configuration file.
+    pub options: Map<String, Value>,
+    /// Its keyring in text form. `None`: a new key is made.
+    pub keyring: Option<String>,
+    /// The cipher of a new key.
+    pub suite: Suite,
+}
+
+/// What is told when overlays came or went.
+type OnChange = Box<dyn Fn() + Send + Sync>;
+
+/// See the module.
+pub struct Overlays {
+    engine: Weak<Engine>,
+    state: Arc<StateFile>,
+    /// Held while a change is made, so that there is one at a time.
+    held: Mutex<Held>,
+    /// What runs, as it was applied. Held for a look only.
+    running: Mutex<BTreeMap<String, OverlaySettings>>,
+    clients: Arc<Clients>,
+    on_change: OnChange,
+}
+
+struct Held {
+    /// What file and flags say.
+    base: Base,
+    /// What the node was started with; its tags are those that the members know.
+    started: Settings,
+}
+
+impl Overlays {
+    /// For a running node, which was started with `settings`.
+    pub fn new(
+        engine: Weak<Engine>,
+        state: Arc<StateFile>,
+        (base, settings): (Base, Settings),
+        clients: Arc<Clients>,
+        on_change: OnChange,
+    ) -> Self {
+        let running = settings.overlays.iter();
+        let running = running.map(|overlay| (overlay.name.clone(), overlay.clone()));
+        let overlays = Self {
+            engine,
+            state,
+            running: Mutex::new(running.collect()),
+            held: Mutex::new(Held {
+                base,
+                started: settings,
+            }),
+            clients,
+            on_change,
+        };
+        overlays.drop_leftovers(&overlays.held().base);
+        overlays
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, Refusal> {
+        self.engine.upgrade().ok_or(Refusal::Stopping)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, OverlaySettings>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clients that may attach by name.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// The options of an overlay as they hold now.
+    pub fn options(&self, name: &str) -> Result<OverlaySettings, Refusal> {
+        let running = self.running();
+        let found = running.get(name).cloned();
+        found.ok_or_else(|| Refusal::Unknown(name.to_owned(), running.keys().cloned().collect()))
+    }
+
+    /// Changes what else is kept of an overlay that runs, as its tokens.
+    pub fn change_kept<T, E: From<Refusal> + From<StateError>>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.state.change(|state| {
+            // One that is being removed is not running any more, and its entry goes after that.
+            self.options(name)?;
+            change(state)
+        })
+    }
+
+    /// Makes an overlay and starts it. `with` adds what else is kept of it, in the same change.
+    pub fn create<T, E: From<Refusal> + From<StateError>>(
+        &self,
+        wish: Wish,
+        with: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<(OverlaySettings, T), E> {
+        let held = self.held();
+        let engine = self.engine()?;
+        let name = wish.name.clone();
+        check_name(&name)?;
+        let is_there = engine.overlays().iter().any(|entry| entry.name == name);
+        if is_there || held.base.names(&name) {
+            return Err(Refusal::Exists(name).into());
+        }
+        let (text, keyring) = keyring(&wish)?;
+        let (settings, added) = self.state.change(|state| {
+            if state.overlays.get(&name).is_some_and(|kept| kept.created) {
+                // It was left by a command, and starts again with the node.
+                return Err(Refusal::Exists(name.clone()).into());
+            }
+            let entry = OverlayState {
+                created: true,
+                options: wish.options,
+                keyring: Some(text),
+                tokens: Vec::new(),
+            };
+            state.overlays.insert(name.clone(), entry);
+            let settings = settings_of(&held.base, state, &name)?;
+            Ok::<_, E>((settings, with(state)?))
+        })?;
+        let metadata = held.started.node.metadata.clone();
+        if let Err(error) = engine.add_overlay(config_of(&settings, keyring, metadata)) {
+            self.take_back(&name, |state| drop(state.overlays.remove(&name)));
+            // Its folder is there already, perhaps. That it cannot be removed is told at the next start.
+            let _ = engine.forget_overlay(OverlayId::from_name(&name));
+            return Err(Refusal::Engine(error).into());
+        }
+        self.running().insert(name.clone(), settings.clone());
+        (self.on_change)();
+        tracing::info!(overlay = name, "made and started");
+        Ok((settings, added))
+    }
+
+    /// Changes options of an overlay: `null` takes one back to what the configuration file or the default says.
+    pub fn change(
+        &self,
+        name: &str,
+        patch: &Map<String, Value>,
+    ) -> Result<OverlaySettings, Refusal> {
+        self.set(name, patch, |options| config::merge(options, patch))
+    }
+
+    /// Replaces all that was set of an overlay's options; those that are left out are what the configuration file or the default
+    /// says.
+    pub fn replace(
+        &self,
+        name: &str,
+        options: &Map<String, Value>,
+    ) -> Result<OverlaySettings, Refusal> {
+        self.set(name, options, |kept| kept.clone_from(options))
+    }
+
+    fn set(
+        &self,
+        name: &str,
+        named: &Map<String, Value>,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<OverlaySettings, Refusal> {
+        let held = self.held();
+        let engine = self.engine()?;
+        let before = self.options(name)?;
+        if let Some((option, flag)) = held.base.fixed(name, named.keys().map(String::as_str)) {
+            return Err(Refusal::Fixed {
+                option: option.to_owned(),
+                flag,
+            });
+        }
+        let was = self.state.read(|state| {
+            let kept = state.overlays.get(name);
+            kept.map(|kept| kept.options.clone()).unwrap_or_default()
+        });
+        let after = self.state.change(|state| {
+            set_options(state, name, change);
+            let after = settings_of(&held.base, state, name)?;
+            match after.shard != before.shard && named.contains_key("shard") {
+                true => Err(Refusal::Unchangeable("shard")),
+                false => Ok(reload::changeable(&before, &after)),
+            }
+        })?;
+        if let Err(error) = apply(&engine, &before, &after) {
+            self.take_back(name, |state| set_options(state, name, |now| *now = was));
+            return Err(Refusal::Engine(error));
+        }
+        self.running().insert(name.to_owned(), after.clone());
+        tracing::info!(overlay = name, "options changed");
+        Ok(after)
+    }
+
+    /// The keys of an overlay, and who has them.
+    pub fn keys(&self, name: &str) -> Result<KeysView, Refusal> {
+        self.options(name)?;
+        Ok(keys::view(&*self.engine()?, OverlayId::from_name(name))?)
+    }
+
+    /// Changes the keyring of an overlay. It is on disk, where it was read from, before the engine has it.
+    pub fn change_keys(&self, name: &str, change: &KeyChange) -> Result<KeysView, Refusal> {
+        let _held = self.held();
+        let engine = self.engine()?;
+        let settings = self.options(name)?;
+        let id = OverlayId::from_name(name);
+        let before = engine.keyring(id)?;
+        let mut after = before.share();
+        change.make(&mut after)?;
+        if !change.is_forced() {
+            keys::check(&engine, id, &before, &after)?;
+        }
+        if keys::are_same(&before, &after) {
+            return Ok(keys::view(&engine, id)?);
+        }
+        self.keep_keys(&settings, &before, &after)?;
+        if let Err(error) = engine.set_keyring(id, after.share()) {
+            // A shard that was stuck may have taken it all the same: its answer to a second question comes after that.
+            match engine.keyring(id) {
+                Ok(now) if keys::are_same(&now, &after) => {}
+                Ok(_) | Err(EngineError::Unknown) => {
+                    if let Err(refusal) = self.keep_keys(&settings, &after, &before) {
+                        tracing::error!(overlay = name, %refusal, "keys that could not be changed stay changed on disk");
+                    }
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        tracing::info!(overlay = name, "{change}");
+        Ok(keys::view(&engine, id)?)
+    }
+
+    /// Puts a keyring in the place of `before`, where the overlay's is kept.
+    fn keep_keys(
+        &self,
+        settings: &OverlaySettings,
+        before: &Keyring,
+        after: &Keyring,
+    ) -> Result<(), Refusal> {
+        if let Some(path) = settings.key.path() {
+            return Ok(keys::keep(path, before, after)?);
+        }
+        self.state.change(|state| {
+            let kept = state.overlays.get_mut(&settings.name);
+            let kept = kept.ok_or_else(|| Refusal::Unknown(settings.name.clone(), Vec::new()))?;
+            kept.keyring = Some(after.to_text());
+            Ok(())
+        })
+    }
+
+    /// Leaves an overlay gracefully and forgets it.
+    pub fn remove(&self, name: &str) -> Result<(), Refusal> {
+        let held = self.held();
+        let engine = self.engine()?;
+        let settings = self.options(name)?;
+        if held.base.names(name) {
+            return Err(Refusal::Configured(name.to_owned()));
+        }
+        self.running().remove(name);
+        let removed = self
+            .state
+            .change(|state| Ok::<_, StateError>(state.overlays.remove(name)));
+        let entry = match removed {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.running().insert(name.to_owned(), settings);
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = end(&engine, name) {
+            self.running().insert(name.to_owned(), settings);
+            self.take_back(name, |state| {
+                state
+                    .overlays
+                    .extend(entry.map(|entry| (name.to_owned(), entry)));
+            });
+            return Err(Refusal::Engine(error));
+        }
+        (self.on_change)();
+        tracing::info!(overlay = name, "left and forgotten");
+        Ok(())
+    }
+
+    /// Reads the configuration file again and makes it hold, as far as a running node can. A mistake anywhere changes nothing.
+    pub fn reload(&self) -> Result<Report, Refusal> {
+        let mut held = self.held();
+        let engine = self.engine()?;
+        let new = held.base.again()?;
+        let loaded = load_with(new, self.state.read(State::clone))?;
+        let mut report = Report {
+            applied: Vec::new(),
+            refused: reload::needs_restart(&held.started, &loaded.settings),
+        };
+        let metadata = &loaded.settings.node.metadata;
+        if held.started.node.metadata != *metadata {
+            set_metadata(&engine, metadata, &mut report);
+            held.started.node.metadata.clone_from(metadata);
+        }
+        let Loaded {
+            base,
+            settings,
+            keyrings,
+            clients,
+            ..
+        } = loaded;
+        if self.clients.reload(clients) {
+            report.applied.push("clients".to_owned());
+        }
+        held.base = base;
+        self.turn_over(&engine, &settings, keyrings, &mut report);
+        self.drop_leftovers(&held.base);
+        drop(held);
+        (self.on_change)();
+        Ok(report)
+    }
+
+    /// From the overlays that run to those that shall.
+    fn turn_over(
+        &self,
+        engine: &Engine,
+        settings: &Settings,
+        keyrings: Vec<Option<Keyring>>,
+        report: &mut Report,
+    ) {
+        let before: Vec<OverlaySettings> = self.running().values().cloned().collect();
+        let Turnover { begun, ended, kept } = Turnover::new(&before, &settings.overlays);
+        for old in ended {
+            self.running().remove(&old.name);
+            let ended = end(engine, &old.name);
+            report.add(ended, format!("overlay {}: left", old.name));
+        }
+        for (old, new) in kept {
+            report.refused.extend(reload::fixed(old, new));
+            let new = reload::changeable(old, new);
+            if *old != new {
+                let changed = apply(engine, old, &new);
+                if changed.is_ok() {
+                    self.running().insert(new.name.clone(), new.clone());
+                }
+                report.add(changed, format!("overlay {}: options", new.name));
+            }
+        }
+        let theirs = settings.overlays.iter().zip(keyrings);
+        for (new, keyring) in theirs {
+            if !begun.contains(&&new.name) {
+                self.take_keys(engine, new, keyring, report);
+                continue;
+            }
+            let begun = start(engine, new, keyring, &settings.node.metadata);
+            if begun.is_ok() {
+                self.running().insert(new.name.clone(), new.clone());
+            }
+            report.add(begun, format!("overlay {}: started", new.name));
+        }
+    }
+
+    // The key file of an overlay that runs was read again.
+    fn take_keys(
+        &self,
+        engine: &Engine,
+        new: &OverlaySettings,
+        keyring: Option<Keyring>,
+        report: &mut Report,
+    ) {
+        let Some(keyring) = keyring else {
+            return;
+        };
+        let what = format!("overlay {}: keys", new.name);
+        match keys::take(engine, OverlayId::from_name(&new.name), keyring) {
+            Ok(changed) => {
+                if let Some(running) = self.running().get_mut(&new.name) {
+                    running.key = new.key.clone();
+                }
+                if changed {
+                    report.applied.push(what);
+                }
+            }
+            Err(refusal) => {
+                let remedy = refusal.remedy();
+                report.refused.push(format!("{what}: {refusal}; {remedy}"));
+            }
+        }
+    }
+
+    // What was changed of an overlay of the configuration ends with its entry there.
+    fn drop_leftovers(&self, base: &Base) {
+        let dropped = self.state.change(|state| {
+            state
+                .overlays
+                .retain(|name, kept| kept.created || base.names(name));
+            Ok::<_, StateError>(())
+        });
+        if let Err(error) = dropped {
+            tracing::warn!(%error, "what was changed of former overlays stays in the state");
+        }
+    }
+
+    // What is on disk shall be what runs.
+    fn take_back(&self, name: &str, change: impl FnOnce(&mut State)) {
+        let taken = self.state.change(|state| {
+            change(state);
+            Ok::<_, StateError>(())
+        });
+        if let Err(error) = taken {
+            tracing::error!(overlay = name, %error, "a change that could not be made stays on disk");
+        }
+    }
+}
+
+/// Changes the options that are kept of an overlay; nothing is kept of one without any.
+fn set_options(state: &mut State, name: &str, change: impl FnOnce(&mut Map<String, Value>)) {
+    let entry = state.overlays.entry(name.to_owned()).or_default();
+    change(&mut entry.options);
+    if *entry == OverlayState::default() {
+        state.overlays.remove(name);
+    }
+}
+
+/// Names that could not be asked for: the configuration file may have spaces around one, and users have theirs.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let user = name.split(':').next().unwrap_or_default();
+    let (wrong, remedy) = if name != name.trim() {
+        ("begins or ends with a space", "write it without")
+    } else if matches!(user, "user" | "superuser") {
+        // `Authorization: Basic OVERLAY:TOKEN` would be taken for that user's password.
+        (
+            "is or begins with the name of a user",
+            "choose another name",
+        )
+    } else {
+        return Ok(());
+    };
+    let problems = Problems::one("request", "name", format!("{name:?} {wrong}"), remedy);
+    Err(Refusal::Invalid(problems))
+}
+
+/// Starts an overlay of the configuration, with a fresh key if it has none yet and generates its own. An error is told in words.
+pub fn start(
+    engine: &Engine,
+    overlay: &OverlaySettings,
+    keyring: Option<Keyring>,
+    metadata: &[u8],
+) -> Result<(), String> {
+    let keyring = match (keyring, &overlay.key) {
+        (Some(keyring), _) => keyring,
+        (None, Key::Kept) => return Err("the node's state has no key of it".to_owned()),
+        (None, Key::Generated(path) | Key::File(path)) => generate_key(overlay, path)
+            .map_err(|error| format!("its key cannot be made at {}: {error}", path.display()))?,
+    };
+    engine
+        .add_overlay(config_of(overlay, keyring, metadata.to_vec()))
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+/// Tells the members of every overlay this node's tags.
+fn set_metadata(engine: &Engine, metadata: &[u8], report: &mut Report) {
+    for entry in engine.overlays() {
+        let set = engine.set_metadata(entry.id, metadata.to_vec());
+        report.add(set, format!("overlay {}: node.metadata", entry.name));
+    }
+}
+
+/// Leaves an overlay, if it runs, and forgets what is kept of it.
+fn end(engine: &Engine, name: &str) -> Result<(), EngineError> {
+    let id = OverlayId::from_name(name);
+    match engine.remove_overlay(id) {
+        // Left before, by a command.
+        Ok(()) | Err(EngineError::Unknown) => engine.forget_overlay(id),
+        Err(error) => Err(error),
+    }
+}
+
+/// Forgets what is kept of overlays that are not in the configuration any more: nobody will ask for it, and a node that was
+/// killed while it removed one goes on with that.
+pub fn forget_others(engine: &Engine, settings: &[OverlaySettings]) {
+    let ids: Vec<_> = settings
+        .iter()
+        .map(|overlay| OverlayId::from_name(&overlay.name))
+        .collect();
+    let forgotten = engine.kept_overlays().and_then(|kept| {
+        kept.into_iter()
+            .filter(|id| !ids.contains(id))
+            .try_for_each(|id| {
+                tracing::info!(%id, "what was kept of an overlay that is no more is removed");
+                engine.forget_overlay(id)
+            })
+    });
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "what is kept of former overlays cannot be removed");
+    }
+}
+
+fn settings_of(base: &Base, state: &State, name: &str) -> Result<OverlaySettings, Refusal> {
+    let overlays = base.settings(state)?.overlays;
+    let names = || {
+        overlays
+            .iter()
+            .map(|overlay| overlay.name.clone())
+            .collect()
+    };
+    let found = overlays.iter().find(|overlay| overlay.name == name);
+    found
+        .cloned()
+        .ok_or_else(|| Refusal::Unknown(name.to_owned(), names()))
+}
+
+/// The keyring that a new overlay shall have, as text and read.
+fn keyring(wish: &Wish) -> Result<(String, Keyring), Refusal> {
+    let text = match &wish.keyring {
+        Some(text) => text.clone(),
+        None => new_keyring(wish.suite, 0).map_err(|error| {
+            Refusal::Invalid(Problems::one(
+                "request",
+                "suite",
+                format!("a key cannot be made: {error}"),
+                "give a keyring made by `tidings keygen`",
+            ))
+        })?,
+    };
+    match Keyring::parse(&text, OverlayId::from_name(&wish.name)) {
+        // Without comments, of which a file may have megabytes.
+        Ok(keyring) => Ok((keyring.to_text(), keyring)),
+        Err(error) => Err(Refusal::Invalid(Problems::one(
+            "request",
+            "keyring",
+            error.to_string(),
+            "give the text of a file made by `tidings keygen`",
+        ))),
+    }
+}
+
+/// Makes what was set hold.
+fn apply(
+    engine: &Engine,
+    before: &OverlaySettings,
+    after: &OverlaySettings,
+) -> Result<(), EngineError> {
+    let id = OverlayId::from_name(&after.name);
+    if before.join != after.join {
+        engine.set_join(id, &after.join)?;
+    }
+    let done = match engine.policy(id)? == policy_of(after) {
+        true => Ok(()),
+        false => engine.set_policy(id, policy_of(after)),
+    };
+    if done.is_err() && before.join != after.join {
+        // It is gone, or the node stops: there is nothing to take back.
+        engine.set_join(id, &before.join)?;
+    }
+    done
+}
+
+/// What the engine is told of an overlay that starts.
+fn config_of(overlay: &OverlaySettings, keyring: Keyring, metadata: Vec<u8>) -> OverlayConfig {
+    let mut config = OverlayConfig::new(&overlay.name, keyring);
+    config.join.clone_from(&overlay.join);
+    config.shard = overlay.shard;
+    config.metadata = Some(metadata);
+    config.policy = policy_of(overlay);
+    config
+}
+
+/// What the engine is told of an overlay that runs.
+fn policy_of(overlay: &OverlaySettings) -> Policy {
+    Policy {
+        profile: profile(overlay.profile),
+        max_message: overlay.max_message,
+        max_datagram: overlay.max_datagram,
+        retain: overlay.retain,
+        redelivery: Redelivery {
+            attempts: overlay.attempts,
+            every_ms: u32::try_from(overlay.every.as_millis()).unwrap_or(u32::MAX),
+        },
+        park_max: nanos(overlay.park_max),
+        client_grace: nanos(overlay.client_grace),
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn profile(profile: config::Profile) -> Profile {
+    match profile {
+        config::Profile::Lan => Profile::LAN,
+        config::Profile::Wan => Profile::WAN,
+        config::Profile::Local => Profile::LOCAL,
+    }
+}

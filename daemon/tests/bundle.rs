@@ -1,0 +1,303 @@
+//! `tidings debug bundle`, and that no secret is anywhere: in the bundle, the log, what `/proc` tells of the process, any answer of
+//! the management service. A node gets every kind of secret there is; each is looked for in every form that it has.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use common::http::unix;
+use common::{Node, run, stderr, stdout, tidings};
+use serde_json::Value;
+
+fn good(output: Output) -> String {
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
+}
+
+/// What must be nowhere, with what it is.
+struct Secrets(Vec<(String, Vec<u8>)>);
+
+impl Secrets {
+    /// A secret that is written as hexadecimal digits.
+    fn hex(&mut self, what: &str, text: &str) {
+        let digits = text.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16));
+        self.0
+            .push((what.to_owned(), bytes.collect::<Result<_, _>>().unwrap()));
+        self.text(what, text);
+    }
+
+    /// A secret that is a text.
+    fn text(&mut self, what: &str, text: &str) {
+        assert!(text.len() >= 16, "{what}: {text:?} would be found anywhere");
+        self.0.push((what.to_owned(), text.as_bytes().to_vec()));
+    }
+
+    /// None of them is in `place`: as it stands, in hexadecimal digits of either case or in base64 of either alphabet.
+    fn are_not_in(&self, place: &str, bytes: &[u8]) {
+        for (what, secret) in &self.0 {
+            for form in forms(secret) {
+                let is_there = bytes.windows(form.len()).any(|window| window == form);
+                assert!(!is_there, "{what} is in {place}");
+            }
+        }
+    }
+}
+
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![
+        secret.to_vec(),
+        hex.to_uppercase().into_bytes(),
+        hex.into_bytes(),
+    ];
+    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+        // Inside of something longer it may begin at any of three places; the ends depend on what is around.
+        for skipped in 0..3 {
+            let text = engine.encode(&secret[skipped..]);
+            forms.push(text.as_bytes()[..text.len() - 3].to_vec());
+        }
+    }
+    forms
+}
+
+#[test]
+fn a_secret_is_found_in_each_of_its_forms() {
+    let mut secrets = Secrets(Vec::new());
+    secrets.hex("key", &"00ff".repeat(16));
+    let raw = [0x00, 0xff].repeat(16);
+    let around = [b"xy", &raw[..], b"z"].concat();
+    for place in [
+        raw.clone(),
+        URL_SAFE_NO_PAD.encode(&around).into_bytes(),
+        "00FF".repeat(16).into_bytes(),
+    ] {
+        let found = std::panic::catch_unwind(|| secrets.are_not_in("it", &place));
+        assert!(found.is_err(), "{place:?}");
+    }
+    secrets.are_not_in("nothing", b"something else");
+}
+
+fn longest_hex(text: &str) -> &str {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    words.max_by_key(|word| word.len()).unwrap()
+}
+
+/// Files below the folder `tidings-debug` of an archive.
+fn unpacked(file: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(file).unwrap()));
+    let mut files = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        files.push((name.trim_start_matches("tidings-debug/").to_owned(), bytes));
+    }
+    files
+}
+
+/// A node with every kind of secret, and those.
+fn node_with_secrets() -> (Node, Secrets) {
+    let mut secrets = Secrets(Vec::new());
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    good(run(home.path(), &["keygen", &at("news.key")]));
+    good(run(
+        home.path(),
+        &["keygen", &at("made.key"), "--suite", "chacha20-poly1305"],
+    ));
+    good(run(
+        home.path(),
+        &["keygen", "--client", "worker", &at("worker.secret")],
+    ));
+    for name in ["news.key", "made.key", "worker.secret"] {
+        let text = fs::read_to_string(at(name)).unwrap();
+        secrets.hex(name, longest_hex(&text));
+    }
+    let clients = "[[client]]\nname = \"worker\"\nsecret_file = \"worker.secret\"\noverlays = [\"*\"]\npublish = [\"*\"]\n";
+    fs::write(at("clients.toml"), clients).unwrap();
+    fs::set_permissions(at("clients.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let config = "[node]\nbind = \"127.0.0.1:0\"\n[client]\nclients_file = \"clients.toml\"\n[[overlay]]\nname = \"news\"\nkey_file = \"news.key\"\n";
+    fs::write(at("tidings.toml"), config).unwrap();
+    let log = File::create(at("log")).unwrap();
+    let child = tidings(home.path())
+        .args(["run", "--config", &at("tidings.toml")])
+        .env("TIDINGS_LOG", "trace")
+        .stdout(File::create(at("out")).unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let made = at("made.key");
+    let worker = at("worker.secret");
+    let node = Node::of(home, child);
+    let made = good(node.run(&["overlays", "create", "made", "--key-file", &made]));
+    secrets.text("first token", made.trim().lines().last().unwrap());
+    good(node.run(&["overlays", "create", "own"]));
+    secrets.text(
+        "token",
+        good(node.run(&["tokens", "add", "news", "t"])).trim(),
+    );
+    secrets.text(
+        "new token",
+        good(node.run(&["tokens", "rotate", "news", "t", "--grace", "1h"])).trim(),
+    );
+    let publish = [
+        "pub",
+        "news",
+        "t",
+        "x",
+        "--as",
+        "worker",
+        "--secret-file",
+        &worker,
+    ];
+    good(node.run(&publish));
+    let data = node.path().join("data/tidings");
+    let passwords = fs::read_to_string(data.join("passwords")).unwrap();
+    for line in passwords.lines().filter_map(|line| line.split_once(": ")) {
+        secrets.text(line.0, line.1);
+    }
+    let password = "a password of one's own";
+    let socket = node.path().join("run/tidings/tidings.http.sock");
+    let body = format!("{{\"password\": \"{password}\"}}");
+    let set = unix(&socket, "PUT", "/v1/passwords/user", Some(&body));
+    assert!(matches!(set.status, 200 | 204), "{set:?}");
+    secrets.text("password", password);
+    let state: Value =
+        serde_json::from_str(&fs::read_to_string(data.join("state.json")).unwrap()).unwrap();
+    let own = state["overlays"]["own"]["keyring"].as_str().unwrap();
+    secrets.hex("key that the node made", longest_hex(own));
+    for (user, hash) in state["passwords"].as_object().unwrap() {
+        secrets.text(
+            &format!("hash of {user}'s password"),
+            hash.as_str().unwrap(),
+        );
+    }
+    for token in state["overlays"]["news"]["tokens"].as_array().unwrap() {
+        secrets.hex("hash of a token", token["sha256"].as_str().unwrap());
+    }
+    let key = fs::read_to_string(data.join("http/key.pem")).unwrap();
+    let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    secrets.text("key of the certificate", &body[..64]);
+    (node, secrets)
+}
+
+#[test]
+fn no_secret_is_in_the_bundle_the_log_the_process_or_any_answer() {
+    let (node, secrets) = node_with_secrets();
+    let at = |name: &str| node.path().join(name).to_str().unwrap().to_owned();
+    let (config, file, log) = (at("tidings.toml"), at("b.tar.gz"), at("log"));
+    let args = [
+        "debug", "bundle", "--config", &config, "--output", &file, "--log", &log,
+    ];
+    let told = good(node.run(&args));
+    secrets.are_not_in("what is said of the bundle", told.as_bytes());
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let files = unpacked(Path::new(&file));
+    let text = |name: &str| {
+        let found = files.iter().find(|(file, _)| file == name);
+        let (_, bytes) = found.unwrap_or_else(|| panic!("{name} in {told}"));
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    // It is of use: a bundle without anything would hold no secret, either.
+    assert!(text("version.txt").contains(env!("CARGO_PKG_VERSION")));
+    assert!(text("config.json").contains("overlay.news.key_file"));
+    assert!(text("state.json").contains("\"has_keyring\": true"));
+    assert!(text("doctor.json").contains("remedy"));
+    assert!(text("node.json").contains("uptime_s"));
+    assert!(text("log.txt").contains("made and started"));
+    assert!(
+        text("LISTING").contains("overlay-2/stats.json"),
+        "{}",
+        text("LISTING")
+    );
+    assert!(text("overlay-0/members.json").contains("\"self\": true"));
+    for (name, bytes) in &files {
+        secrets.are_not_in(name, bytes);
+    }
+    // The state told in the log, too, and only then the log.
+    let kill = std::process::Command::new("kill")
+        .args(["-s", "QUIT", &node.pid().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    let is_told = || {
+        fs::read_to_string(&log)
+            .unwrap()
+            .contains("state: overlay \"own\"")
+    };
+    assert!(common::within(std::time::Duration::from_secs(20), is_told));
+    secrets.are_not_in("the log", &fs::read(&log).unwrap());
+    for file in ["cmdline", "environ", "status"] {
+        // Root may read it though the process hides its memory; whoever may not has nothing to look through.
+        match fs::read(format!("/proc/{}/{file}", node.pid())) {
+            Ok(bytes) => secrets.are_not_in(file, &bytes),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{file}"),
+        }
+    }
+    every_answer(&node, &secrets);
+}
+
+/// All that can be read over HTTP, by the service's own document.
+fn every_answer(node: &Node, secrets: &Secrets) {
+    let socket = node.path().join("run/tidings/tidings.http.sock");
+    let document = unix(&socket, "GET", "/v1/openapi.json", None).json();
+    let mut read = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        // A stream of events does not end.
+        if item.get("get").is_none() || path.ends_with("/subscribe") || path.ends_with("/presence")
+        {
+            continue;
+        }
+        for overlay in ["news", "made", "own"] {
+            let at = path
+                .replace("{overlay}", overlay)
+                .replace("{window}", "total")
+                .replace("{topic}", "t");
+            let answer = unix(&socket, "GET", &at, None);
+            secrets.are_not_in(&at, format!("{}\n{}", answer.head, answer.body).as_bytes());
+            read += 1;
+        }
+    }
+    assert!(read >= 45, "{read}");
+}
+
+#[test]
+fn without_a_node_and_with_a_wrong_configuration_there_is_a_bundle_too() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("t.toml"), "[node]\nbnid = 1\n").unwrap();
+    let args = [
+        "debug",
+        "bundle",
+        "--config",
+        &at("t.toml"),
+        "--output",
+        &at("b.tar.gz"),
+    ];
+    good(run(home.path(), &args));
+    let files = unpacked(Path::new(&at("b.tar.gz")));
+    let text = |name: &str| {
+        let found = files.iter().find(|(file, _)| file == name);
+        String::from_utf8(found.unwrap().1.clone()).unwrap()
+    };
+    assert!(text("config.json").contains("bnid"));
+    assert!(text("node.txt").contains("no management service"));
+    let again = run(home.path(), &args);
+    assert_eq!(
+        again.status.code(),
+        Some(1),
+        "an archive that is there is left alone"
+    );
+    assert!(stderr(&again).contains("--output"));
+}

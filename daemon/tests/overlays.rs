@@ -1,0 +1,411 @@
+//! Overlays that are made, changed and removed while the node runs, over the management service's Unix socket, and what is left
+//! of them when the node is killed at any moment.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use common::http::{Answer, try_unix, unix};
+use common::{Node, run, stderr, stdout, within};
+use serde_json::{Value, json};
+
+/// How often the node is killed: a minute or two.
+const KILLS: usize = 200;
+const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
+
+fn socket(node: &Node) -> PathBuf {
+    node.path().join("run/tidings/tidings.http.sock")
+}
+
+fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    let body = body.map(Value::to_string);
+    unix(&socket(node), method, path, body.as_deref())
+}
+
+fn names(node: &Node) -> Vec<String> {
+    let list = ask(node, "GET", "/v1/overlays", None).json();
+    let names = list.as_array().unwrap().iter();
+    names
+        .map(|overlay| overlay["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn kept(node: &Node) -> Value {
+    let text = fs::read_to_string(node.path().join("data/tidings/state.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn publishes(node: &Node, overlay: &str, bytes: usize) -> bool {
+    let message = "x".repeat(bytes);
+    node.run(&["pub", overlay, "t", &message]).status.success()
+}
+
+#[test]
+fn an_overlay_is_made_changed_and_removed_and_each_of_it_outlives_a_crash() {
+    let mut node = Node::start(&ARGS);
+    let wish =
+        json!({ "name": "news", "options": { "max_message": "1KiB", "join": ["127.0.0.1:9"] } });
+    let made = ask(&node, "POST", "/v1/overlays", Some(&wish));
+    assert_eq!(made.status, 201, "{made:?}");
+    let told = made.json();
+    assert_eq!(told["options"]["max_message"], "1KiB");
+    assert_eq!(told["suite"], "aes-256-gcm");
+    let secret = told["token"]["secret"].as_str().unwrap();
+    assert!(secret.starts_with("tt_"));
+    ask(&node, "POST", "/v1/overlays", Some(&wish)).is_error(409, "exists");
+    // The key of a keyring is in the state, and nowhere else.
+    let keyring = kept(&node)["overlays"]["news"]["keyring"].to_string();
+    let key = keyring
+        .split_whitespace()
+        .max_by_key(|word| word.len())
+        .unwrap();
+    let key = key.trim_matches(|c: char| !c.is_ascii_hexdigit());
+    assert!(key.len() >= 64 && !made.body.contains(key));
+    assert!(!publishes(&node, "news", 2_000) && publishes(&node, "news", 1_000));
+
+    node.kill();
+    node.restart(&ARGS);
+    assert_eq!(names(&node), ["demo", "news"]);
+    assert!(!publishes(&node, "news", 2_000));
+    let patch = json!({ "max_message": "4KiB", "redelivery": { "attempts": 3 } });
+    let changed = ask(&node, "PATCH", "/v1/overlays/news", Some(&patch));
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(
+        changed.json()["options"]["redelivery"],
+        json!({ "attempts": 3, "every": "5s" })
+    );
+    assert!(publishes(&node, "news", 2_000));
+
+    node.kill();
+    node.restart(&ARGS);
+    let now = ask(&node, "GET", "/v1/overlays/news", None).json();
+    assert_eq!(now["options"]["max_message"], "4KiB");
+    assert_eq!(now["options"]["join"], json!(["127.0.0.1:9"]));
+    let whole = json!({ "retain": "8MiB" });
+    let replaced = ask(&node, "PUT", "/v1/overlays/news", Some(&whole)).json();
+    assert_eq!(replaced["options"]["retain"], "8MiB");
+    assert_eq!(replaced["options"]["max_message"], "1MiB");
+    assert_eq!(replaced["options"]["join"], json!([]));
+
+    let removed = ask(&node, "DELETE", "/v1/overlays/news", None);
+    assert_eq!(removed.status, 204, "{removed:?}");
+    ask(&node, "GET", "/v1/overlays/news", None).is_error(404, "no_overlay");
+    node.kill();
+    node.restart(&ARGS);
+    assert_eq!(names(&node), ["demo"]);
+    assert_eq!(kept(&node)["overlays"], json!({}));
+}
+
+#[test]
+fn two_nodes_that_are_given_the_same_key_meet() {
+    let (a, b) = (Node::start(&ARGS), Node::start(&ARGS));
+    let keyring = stdout(&a.run(&["keygen", "--suite", "aes-192-gcm", "-"]));
+    let bind = ask(&a, "GET", "/v1/node", None).json();
+    let port = bind["bind"]
+        .as_str()
+        .unwrap()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .to_owned();
+    let wish = json!({ "name": "met", "keyring": keyring });
+    assert_eq!(ask(&a, "POST", "/v1/overlays", Some(&wish)).status, 201);
+    let made = ask(&b, "POST", "/v1/overlays", Some(&wish));
+    assert_eq!(made.status, 201);
+    assert_eq!(made.json()["suite"], "aes-192-gcm");
+    let join = json!({ "join": [format!("127.0.0.1:{port}")] });
+    assert_eq!(
+        ask(&b, "PATCH", "/v1/overlays/met", Some(&join)).status,
+        200
+    );
+    let meet = || {
+        let members = ask(&a, "GET", "/v1/overlays/met/members", None).json();
+        members.as_array().unwrap().len() == 2
+    };
+    assert!(within(Duration::from_secs(20), meet));
+    // A farewell, not a silence.
+    assert_eq!(ask(&b, "DELETE", "/v1/overlays/met", None).status, 204);
+    let left = || {
+        let members = ask(&a, "GET", "/v1/overlays/met/members", None).json();
+        members
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|member| member["state"] == "left")
+    };
+    assert!(within(Duration::from_secs(5), left));
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let node = Node::start(&ARGS);
+    let before = fs::read_to_string(node.path().join("data/tidings/state.json")).unwrap();
+    let post = |wish: Value| ask(&node, "POST", "/v1/overlays", Some(&wish));
+    post(json!({ "name": "" })).is_error(400, "bad_options");
+    post(json!({ "name": " a" })).is_error(400, "bad_options");
+    post(json!({ "name": "superuser" })).is_error(400, "bad_options");
+    post(json!({ "name": "user:a" })).is_error(400, "bad_options");
+    post(json!({ "name": "a".repeat(256) })).is_error(400, "bad_options");
+    post(json!({ "name": "a", "keyring": "nonsense" })).is_error(400, "bad_options");
+    let long = format!(
+        "{}# {}\n",
+        stdout(&node.run(&["keygen", "-"])),
+        "x".repeat(1 << 20)
+    );
+    let made = post(json!({ "name": "long", "keyring": long }));
+    assert_eq!(made.status, 201, "{made:?}");
+    assert!(
+        kept(&node).to_string().len() < 10_000,
+        "comments are not kept"
+    );
+    assert_eq!(ask(&node, "DELETE", "/v1/overlays/long", None).status, 204);
+    let many = vec!["a"; 65];
+    post(json!({ "name": "a", "options": { "join": many } })).is_error(400, "bad_options");
+    let two = json!({ "retain": "4MiB", "max_message": "4MiB" });
+    post(json!({ "name": "a", "options": two })).is_error(400, "bad_options");
+    post(json!({ "name": "a", "suite": "rot13" })).is_error(400, "bad_suite");
+    post(json!({ "name": "a", "token": "two words" })).is_error(400, "bad_name");
+    post(json!({ "name": "a", "options": { "retian": "8MiB" } })).is_error(400, "bad_json");
+    let refused = post(json!({ "name": "a", "options": { "retain": "1KiB" } }));
+    refused.is_error(400, "bad_options");
+    assert!(refused.body.contains("overlay.retain"), "{refused:?}");
+    post(json!({ "name": "demo" })).is_error(409, "exists");
+    let patch = |patch: Value| ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch));
+    patch(json!({ "retain": 8 })).is_error(400, "bad_options");
+    patch(json!({ "profile": "moon" })).is_error(400, "bad_options");
+    patch(json!({ "shard": 0 })).is_error(409, "unchangeable");
+    ask(&node, "PATCH", "/v1/overlays/none", Some(&json!({}))).is_error(404, "no_overlay");
+    ask(&node, "DELETE", "/v1/overlays/none", None).is_error(404, "no_overlay");
+    // It stands in the configuration, be it by default.
+    ask(&node, "DELETE", "/v1/overlays/demo", None).is_error(409, "configured");
+    let after = fs::read_to_string(node.path().join("data/tidings/state.json")).unwrap();
+    assert_eq!(before, after);
+    assert_eq!(names(&node), ["demo"]);
+    let list = |folder: &str| fs::read_dir(node.path().join(folder)).unwrap().count();
+    assert_eq!(list("data/tidings/overlays"), 1);
+}
+
+#[test]
+fn a_flag_is_not_overruled() {
+    let node = Node::start(&[&ARGS[..], &["--join", "127.0.0.1:9"]].concat());
+    let patch = |patch: Value| ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch));
+    let refused = patch(json!({ "join": ["127.0.0.1:10"] }));
+    refused.is_error(409, "fixed");
+    assert!(refused.body.contains("--join"), "{refused:?}");
+    assert_eq!(patch(json!({ "retain": "8MiB" })).status, 200);
+    assert_eq!(patch(json!({ "retain": null })).status, 200);
+    assert_eq!(
+        kept(&node)["overlays"],
+        json!({}),
+        "taken back is as never set"
+    );
+}
+
+#[test]
+fn the_configuration_is_reloaded_over_the_service_and_says_what_came_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("tidings.toml");
+    let text = |more: &str| format!("[node]\nbind = \"127.0.0.1:0\"\n{more}");
+    fs::write(&file, text("")).unwrap();
+    let node = Node::start_in(home, &["run", "--config", file.to_str().unwrap()]);
+    let reload = || ask(&node, "POST", "/v1/reload", None);
+    assert_eq!(reload().json(), json!({ "applied": [], "refused": [] }));
+    fs::write(
+        &file,
+        text("shards = 3\nmetadata = { zone = \"b\" }\n[[overlay]]\nname = \"demo\"\nretain = \"8MiB\"\n"),
+    )
+    .unwrap();
+    let report = reload().json();
+    assert_eq!(
+        report["applied"],
+        json!(["overlay demo: node.metadata", "overlay demo: options"])
+    );
+    let refused = report["refused"][0].as_str().unwrap();
+    assert!(refused.starts_with("node.shards: "), "{report}");
+    let members = ask(&node, "GET", "/v1/overlays/demo/members", None).json();
+    assert_eq!(members[0]["metadata"], json!({ "zone": "b" }));
+    // What was changed stays above what the file says.
+    let patch = json!({ "retain": "16MiB" });
+    assert_eq!(
+        ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch)).status,
+        200
+    );
+    fs::write(
+        &file,
+        text("[[overlay]]\nname = \"demo\"\nretain = \"32MiB\"\n"),
+    )
+    .unwrap();
+    assert_eq!(reload().status, 200);
+    let retain =
+        || ask(&node, "GET", "/v1/overlays/demo", None).json()["options"]["retain"].clone();
+    assert_eq!(retain(), "16MiB");
+    let patch = json!({ "retain": null });
+    assert_eq!(
+        ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch)).status,
+        200
+    );
+    assert_eq!(retain(), "32MiB");
+    fs::write(&file, "[[overlay]").unwrap();
+    reload().is_error(400, "bad_options");
+    assert_eq!(retain(), "32MiB");
+}
+
+/// Makes, changes and removes one overlay after the other until the node is gone.
+fn change_until_killed(socket: PathBuf, over: Arc<AtomicBool>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for turn in 0.. {
+            let name = format!("o{}", turn % 3);
+            let path = format!("/v1/overlays/{name}");
+            let options = json!({ "retain": "8MiB", "max_message": "2KiB" });
+            let wish = json!({ "name": name, "options": options }).to_string();
+            let both = json!({ "retain": "16MiB", "max_message": "4KiB" }).to_string();
+            for (method, path, body) in [
+                ("POST", "/v1/overlays", Some(&wish)),
+                ("PATCH", &path, Some(&both)),
+                ("DELETE", &path, None),
+            ] {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Whatever comes of it: the node may just have been killed.
+                let _ = try_unix(&socket, method, path, body.map(String::as_str));
+            }
+        }
+    })
+}
+
+/// What must hold of whatever is left after a kill.
+fn assert_whole(node: &Node) {
+    let state = kept(node);
+    let kept = state["overlays"].as_object().unwrap();
+    let mut expected: Vec<String> = kept.keys().cloned().collect();
+    expected.insert(0, "demo".to_owned());
+    assert_eq!(names(node), expected, "{state}");
+    for (name, overlay) in kept {
+        let options = &overlay["options"];
+        let pair = (options["retain"].as_str(), options["max_message"].as_str());
+        let whole = [(Some("8MiB"), Some("2KiB")), (Some("16MiB"), Some("4KiB"))];
+        assert!(whole.contains(&pair), "{name}: {options}");
+        assert_eq!(overlay["tokens"].as_array().unwrap().len(), 1, "{name}");
+        let told = ask(node, "GET", &format!("/v1/overlays/{name}"), None).json();
+        assert_eq!(told["options"]["retain"].as_str(), pair.0, "{name}");
+        assert_eq!(told["options"]["max_message"].as_str(), pair.1, "{name}");
+    }
+    let data = node.path().join("data/tidings");
+    let folders = fs::read_dir(data.join("overlays")).unwrap().count();
+    assert_eq!(
+        folders,
+        expected.len(),
+        "what is kept of no overlay is an orphan"
+    );
+}
+
+#[test]
+fn whatever_the_moment_of_a_kill_the_overlays_are_those_of_before_or_after() {
+    let mut node = Node::start(&ARGS);
+    let mut seed = 1_u64;
+    let mut seen = BTreeSet::new();
+    for _ in 0..KILLS {
+        let over = Arc::new(AtomicBool::new(false));
+        let changing = change_until_killed(socket(&node), Arc::clone(&over));
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_micros((seed >> 33) % 60_000));
+        node.kill();
+        over.store(true, Ordering::Relaxed);
+        changing.join().unwrap();
+        let left = kept(&node);
+        node.restart(&ARGS);
+        assert_eq!(kept(&node), left);
+        assert_whole(&node);
+        seen.insert(names(&node).join(" "));
+    }
+    assert!(seen.len() > 2, "nothing was changed: {seen:?}");
+}
+
+#[test]
+fn what_was_changed_of_an_overlay_ends_with_its_entry_in_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let made = run(
+        home.path(),
+        &["keygen", home.path().join("a.key").to_str().unwrap()],
+    );
+    assert!(made.status.success());
+    let file = home.path().join("tidings.toml");
+    let node_text = "[node]\nbind = \"127.0.0.1:0\"\n";
+    let with = format!("{node_text}[[overlay]]\nname = \"a\"\nkey_file = \"a.key\"\n");
+    fs::write(&file, &with).unwrap();
+    let node = Node::start_in(home, &["run", "--config", file.to_str().unwrap()]);
+    let patch = json!({ "retain": "8MiB" });
+    assert_eq!(
+        ask(&node, "PATCH", "/v1/overlays/a", Some(&patch)).status,
+        200
+    );
+    let token = ask(
+        &node,
+        "POST",
+        "/v1/overlays/a/tokens",
+        Some(&json!({ "name": "t" })),
+    );
+    assert_eq!(token.status, 201);
+    assert!(kept(&node)["overlays"]["a"]["options"]["retain"] == "8MiB");
+    fs::write(&file, format!("overlay = []\n{node_text}")).unwrap();
+    assert_eq!(ask(&node, "POST", "/v1/reload", None).status, 200);
+    assert_eq!(kept(&node)["overlays"], json!({}));
+    let again = ask(
+        &node,
+        "POST",
+        "/v1/overlays/a/tokens",
+        Some(&json!({ "name": "t" })),
+    );
+    again.is_error(404, "no_overlay");
+    // The name is free.
+    let wish = json!({ "name": "a" });
+    assert_eq!(ask(&node, "POST", "/v1/overlays", Some(&wish)).status, 201);
+}
+
+#[test]
+fn an_overlay_that_comes_later_has_the_tags_of_now() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("tidings.toml");
+    let text = |zone: &str| {
+        format!("[node]\nbind = \"127.0.0.1:0\"\nmetadata = {{ zone = \"{zone}\" }}\n")
+    };
+    fs::write(&file, text("a")).unwrap();
+    let node = Node::start_in(home, &["run", "--config", file.to_str().unwrap()]);
+    fs::write(&file, text("b")).unwrap();
+    assert_eq!(ask(&node, "POST", "/v1/reload", None).status, 200);
+    assert_eq!(
+        ask(&node, "POST", "/v1/overlays", Some(&json!({ "name": "x" }))).status,
+        201
+    );
+    let members = ask(&node, "GET", "/v1/overlays/x/members", None).json();
+    assert_eq!(members[0]["metadata"], json!({ "zone": "b" }));
+}
+
+#[test]
+fn a_damaged_state_is_told_and_left_alone() {
+    let mut node = Node::start(&ARGS);
+    node.kill();
+    let path = node.path().join("data/tidings/state.json");
+    fs::write(&path, "{ \"version\": 1, \"over").unwrap();
+    let output = run(node.path(), &ARGS);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(
+        told.contains("state.json is damaged") && told.contains("remedy"),
+        "{told}"
+    );
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "{ \"version\": 1, \"over"
+    );
+}
