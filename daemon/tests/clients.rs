@@ -9,28 +9,10 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-use common::{Node, run, stderr, stdout, tidings, within};
+use common::{Node, fails, good, run, stdout, text, tidings, within};
 
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
 const SOON: Duration = Duration::from_secs(30);
-
-fn good(output: Output) -> String {
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output)
-}
-
-/// Fails with this exit code, and names all of these.
-fn fails(output: &Output, code: i32, names: &[&str]) {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    for name in names {
-        assert!(told.contains(name), "{name} in {told}");
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 fn publish(node: &Node, topic: &str, secret: &Path) -> Output {
     let args = ["pub", "demo", topic, "m", "--as", "worker", "--secret-file"];

@@ -7,31 +7,17 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::{Node, run, stderr, stdout, tidings, within};
+use common::{Node, fails_with_remedy, good, run, text, tidings, within};
 use serde_json::Value;
 
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
 const SOON: Duration = Duration::from_secs(60);
-
-fn good(output: Output) -> String {
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output)
-}
-
-/// Fails with this exit code, and names all of these and a remedy.
-fn fails(output: &Output, code: i32, names: &[&str]) {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    for name in names.iter().chain(&["remedy: "]) {
-        assert!(told.contains(name), "{name} in {told}");
-    }
-}
 
 fn json(node: &Node, args: &[&str]) -> Value {
     let all = [args, &["--format", "json"]].concat();
@@ -44,10 +30,6 @@ fn key(dir: &Path, slot: &str, suite: &str) -> PathBuf {
     let args = ["keygen", text(&file), "--slot", slot, "--suite", suite];
     good(run(dir, &args));
     file
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Nodes with an overlay of this key, made while they run, that know each other.
@@ -78,8 +60,8 @@ fn keys(node: &Node) -> (Vec<u64>, u64) {
 /// Messages on their way from one node to another for as long as it lives.
 struct Load {
     ends: Arc<AtomicBool>,
-    feeder: JoinHandle<u64>,
-    publisher: Child,
+    feeder: Option<JoinHandle<u64>>,
+    publisher: Option<Child>,
     subscriber: Child,
 }
 
@@ -126,8 +108,8 @@ impl Load {
         });
         Self {
             ends,
-            feeder,
-            publisher,
+            feeder: Some(feeder),
+            publisher: Some(publisher),
             subscriber,
         }
     }
@@ -135,8 +117,8 @@ impl Load {
     /// All came, once each and in order.
     fn end(mut self, to: &Node) {
         self.ends.store(true, Ordering::Relaxed);
-        let sent = self.feeder.join().unwrap();
-        let told = self.publisher.wait_with_output().unwrap();
+        let sent = self.feeder.take().unwrap().join().unwrap();
+        let told = self.publisher.take().unwrap().wait_with_output().unwrap();
         let all = format!("accepted {sent}, delivered {sent}, failed 0");
         assert!(good(told).contains(&all), "{all}");
         let _ = Command::new("kill")
@@ -146,6 +128,16 @@ impl Load {
         let got = fs::read_to_string(to.path().join("got")).unwrap();
         let got = got.lines().map(|line| line.parse::<u64>().unwrap());
         assert!(got.eq(0..sent), "all {sent} came in order");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        for child in self.publisher.iter_mut().chain([&mut self.subscriber]) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -159,7 +151,7 @@ fn a_rotation_by_hand_refuses_what_would_lose_somebody() {
     let name = |node: &Node| json(node, &["members", "news"])[0]["name"].to_string();
     let host = name(&nodes[0]).trim_matches('"').to_owned();
 
-    fails(
+    fails_with_remedy(
         &nodes[0].run(&["keys", "use", "news", "1"]),
         2,
         &["no key in slot 1", "only in 0"],
@@ -167,7 +159,7 @@ fn a_rotation_by_hand_refuses_what_would_lose_somebody() {
     good(nodes[0].run(&["keys", "install", "news", text(&new)]));
     let again = good(nodes[0].run(&["keys", "install", "news", text(&new)]));
     assert!(again.contains("aes-192-gcm"), "as it was: {again}");
-    fails(
+    fails_with_remedy(
         &nodes[0].run(&["keys", "use", "news", "1"]),
         1,
         &["is not on", &host, "by force"],
@@ -177,12 +169,12 @@ fn a_rotation_by_hand_refuses_what_would_lose_somebody() {
     }
     let uses = |node: &Node| node.run(&["keys", "use", "news", "1"]).status.success();
     assert!(within(SOON, || uses(&nodes[0])), "all have it");
-    fails(
+    fails_with_remedy(
         &nodes[0].run(&["keys", "remove", "news", "1"]),
         1,
         &["the one that seals"],
     );
-    fails(
+    fails_with_remedy(
         &nodes[0].run(&["keys", "remove", "news", "0"]),
         1,
         &["in use", &host],
@@ -232,7 +224,7 @@ fn one_command_on_every_host_rotates_and_goes_on_where_it_was_interrupted() {
                 .unwrap()
         };
         let alone = rotate(&nodes[0], "1s").wait_with_output().unwrap();
-        fails(
+        fails_with_remedy(
             &alone,
             1,
             &["do not have the new key", "run the same rotation there"],
@@ -266,14 +258,14 @@ fn another_key_in_the_slot_is_refused_and_junk_is_named() {
     let other = key(dir.path(), "0", "aes-128-gcm");
     let nodes = nodes(1, &old);
     let install = |file: &Path| nodes[0].run(&["keys", "install", "news", text(file)]);
-    fails(&install(&other), 1, &["another key in slot 0", "--slot 1"]);
+    fails_with_remedy(&install(&other), 1, &["another key in slot 0", "--slot 1"]);
     let junk = dir.path().join("junk");
     fs::write(&junk, "tidings-keyring 1\n1 rot13 primary 00\n").unwrap();
-    fails(&install(&junk), 2, &["mode"]);
+    fails_with_remedy(&install(&junk), 2, &["mode"]);
     fs::set_permissions(&junk, fs::Permissions::from_mode(0o600)).unwrap();
-    fails(&install(&junk), 2, &["line 2"]);
-    fails(&install(&dir.path().join("none")), 2, &["none"]);
-    fails(&nodes[0].run(&["keys", "list", "olds"]), 1, &["olds"]);
+    fails_with_remedy(&install(&junk), 2, &["line 2"]);
+    fails_with_remedy(&install(&dir.path().join("none")), 2, &["none"]);
+    fails_with_remedy(&nodes[0].run(&["keys", "list", "olds"]), 1, &["olds"]);
     assert_eq!(keys(&nodes[0]), (vec![0], 0));
 }
 
@@ -309,7 +301,7 @@ fn a_key_file_is_replaced_as_a_whole_and_what_stands_in_it_counts_after_a_reload
     // Changed by hand: nothing else changes it before it was read again.
     fs::copy(&new, &old).unwrap();
     let refused = node.run(&["keys", "use", "news", "0"]);
-    fails(&refused, 1, &["is not what the node runs with", "SIGHUP"]);
+    fails_with_remedy(&refused, 1, &["is not what the node runs with", "SIGHUP"]);
     let told = good(node.run(&["reload"]));
     assert!(told.contains("holds now: overlay news: keys"), "{told}");
     assert_eq!(keys(&node), (vec![1], 1));
@@ -317,7 +309,7 @@ fn a_key_file_is_replaced_as_a_whole_and_what_stands_in_it_counts_after_a_reload
 
     // Damaged: the reload is refused and the keys stay.
     fs::write(&old, "tidings-keyring 1\n").unwrap();
-    fails(&node.run(&["reload"]), 2, &["no record is marked primary"]);
+    fails_with_remedy(&node.run(&["reload"]), 2, &["no record is marked primary"]);
     assert_eq!(keys(&node), (vec![1], 1));
 }
 

@@ -8,27 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use common::http::Service;
-use common::{Node, run, stderr, stdout, tidings};
+use common::{Node, fails_with_remedy, good, run, tidings};
 use serde_json::Value;
 
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
 
-fn good(output: Output) -> String {
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output)
-}
-
 fn json(output: Output) -> Value {
     serde_json::from_str(&good(output)).unwrap()
-}
-
-/// Fails with this exit code, and names all of these and a remedy.
-fn fails(output: &Output, code: i32, names: &[&str]) {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    for name in names.iter().chain(&["remedy: "]) {
-        assert!(told.contains(name), "{name} in {told}");
-    }
 }
 
 #[test]
@@ -66,19 +52,19 @@ fn overlays_are_made_shown_changed_and_removed() {
     good(node.run(&["overlays", "remove", "news"]));
     assert!(!good(node.run(&["overlays"])).contains("news"));
 
-    fails(&node.run(&["overlays", "show", "news"]), 1, &["news"]);
-    fails(&node.run(&["overlays", "remove", "demo"]), 1, &["demo"]);
-    fails(
+    fails_with_remedy(&node.run(&["overlays", "show", "news"]), 1, &["news"]);
+    fails_with_remedy(&node.run(&["overlays", "remove", "demo"]), 1, &["demo"]);
+    fails_with_remedy(
         &node.run(&["overlays", "change", "demo"]),
         2,
         &["OPTION=VALUE"],
     );
-    fails(
+    fails_with_remedy(
         &node.run(&["overlays", "change", "demo", "retian=1MiB"]),
         2,
         &["retian"],
     );
-    fails(
+    fails_with_remedy(
         &node.run(&["overlays", "change", "demo", "retain=1"]),
         2,
         &["retain"],
@@ -103,7 +89,7 @@ fn an_overlay_is_made_with_a_key_of_ones_own() {
     assert_eq!(made["suite"], "chacha20-poly1305");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = node.run(&["overlays", "create", "more", "--key-file", file]);
-    fails(&refused, 2, &["news.key", "chmod 600"]);
+    fails_with_remedy(&refused, 2, &["news.key", "chmod 600"]);
 }
 
 /// A node whose banner is in the file `out` of its home, where the client of the management service looks for it.
@@ -142,12 +128,12 @@ fn tokens_are_made_rotated_and_ended_and_their_secrets_work_meanwhile() {
     good(node.run(&["tokens", "remove", "demo", "grafana"]));
     assert!(!works(second.trim()) && !works(third["secret"].as_str().unwrap()));
 
-    fails(
+    fails_with_remedy(
         &node.run(&["tokens", "remove", "demo", "grafana"]),
         1,
         &["grafana"],
     );
-    fails(
+    fails_with_remedy(
         &node.run(&["tokens", "add", "demo", "x", "--file", path]),
         2,
         &["--file"],
@@ -158,7 +144,7 @@ fn tokens_are_made_rotated_and_ended_and_their_secrets_work_meanwhile() {
         Value::Array(Vec::new()),
         "nothing was made for a file that cannot be"
     );
-    fails(
+    fails_with_remedy(
         &node.run(&["tokens", "add", "demo", "x", "--expires", "30"]),
         2,
         &["--expires"],
@@ -185,14 +171,14 @@ fn a_reload_tells_what_holds() {
     assert!(told.contains("holds now: overlay news: options"), "{told}");
     assert!(told.contains("does not hold: node.rack"), "{told}");
     write("bnid = 1", "");
-    fails(&node.run(&["reload"]), 2, &["bnid"]);
+    fails_with_remedy(&node.run(&["reload"]), 2, &["bnid"]);
 }
 
 #[test]
 fn without_a_node_the_socket_and_a_remedy_are_told() {
     let home = tempfile::tempdir().unwrap();
     let refused = run(home.path(), &["reload"]);
-    fails(&refused, 1, &["run/tidings/tidings.http.sock"]);
+    fails_with_remedy(&refused, 1, &["run/tidings/tidings.http.sock"]);
     let socket = home.path().join("open/x.sock");
     fs::create_dir(home.path().join("open")).unwrap();
     fs::set_permissions(home.path().join("open"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -200,5 +186,5 @@ fn without_a_node_the_socket_and_a_remedy_are_told() {
         home.path(),
         &["reload", "--http-socket", socket.to_str().unwrap()],
     );
-    fails(&refused, 1, &["not trusted", "chmod go-w"]);
+    fails_with_remedy(&refused, 1, &["not trusted", "chmod go-w"]);
 }

@@ -202,9 +202,15 @@ impl Keyring {
 
     /// Slots whose record is not the same in `other`, or is in one of the two only; one bit each.
     pub fn differing(&self, other: &Self) -> u8 {
-        let record = |ring: &Self, slot| ring.bound(slot).map(|b| (b.record.suite, b.record.key));
+        let is_same = |slot: &u8| match (self.bound(*slot), other.bound(*slot)) {
+            (Some(a), Some(b)) => {
+                (a.record.suite, &a.record.key) == (b.record.suite, &b.record.key)
+            }
+            (None, None) => true,
+            _ => false,
+        };
         (0..8)
-            .filter(|slot| record(self, *slot) != record(other, *slot))
+            .filter(|slot| !is_same(slot))
             .fold(0, |bits, slot| bits | (1 << slot))
     }
 

@@ -13,6 +13,7 @@ mod sys;
 mod waiting;
 
 pub use finding::{Finding, State, count};
+pub use network::toward;
 pub use processor::has_aes;
 
 use crate::config::{Origin, Problem, Problems};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::net::sockopt;
 use tidings_engine::host;
@@ -17,6 +17,20 @@ use crate::config::units;
 const HEADERS: (u32, u32) = (20 + 8, 40 + 8);
 /// Payloads that paths are probed for (`overlay.max_datagram` bounds them), the largest first.
 const STEPS: [u32; 5] = [64_992, 8_952, 1_448, 1_400, MIN_DATAGRAM_SIZE as u32];
+
+/// A socket toward an address, from a port of its own and the address that a node is bound to. Connected, it hears of ports that
+/// nobody listens at, takes nothing from elsewhere, and knows the MTU of the way.
+pub fn toward(bind: IpAddr, address: SocketAddr) -> io::Result<UdpSocket> {
+    // A node bound to [::] serves both families; by its own, a socket tells more.
+    let from = match (bind.is_unspecified(), address.is_ipv4()) {
+        (false, _) => bind,
+        (true, true) => Ipv4Addr::UNSPECIFIED.into(),
+        (true, false) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((from, 0))?;
+    socket.connect(address)?;
+    Ok(socket)
+}
 
 /// Looks at every interface that a node bound to `bind` would use.
 pub fn interfaces(bind: IpAddr) -> Vec<Finding> {

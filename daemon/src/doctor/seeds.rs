@@ -2,7 +2,7 @@
 //! whether a node answers: one that starts tries again and again by itself.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rustix::net::sockopt;
 use tidings_engine::Seed;
 
 use super::finding::{Finding, State};
-use super::network::{describe_route, passes};
+use super::network::{describe_route, passes, toward};
 use crate::config::Settings;
 
 /// All lookups together get as long as a resolver that asks two servers twice; the system's own limit may be a minute.
@@ -73,14 +73,7 @@ fn reach(bind: IpAddr, addresses: Vec<SocketAddr>) -> Reach {
                 "a node bound to {bind} speaks IPv4 only"
             )));
         }
-        // A node bound to [::] serves both families; by its own, a socket tells more.
-        let from = match (bind.is_unspecified(), address.is_ipv4()) {
-            (false, _) => bind,
-            (true, true) => [0, 0, 0, 0].into(),
-            (true, false) => [0u16; 8].into(),
-        };
-        let socket = UdpSocket::bind((from, 0))?;
-        socket.connect(address)?;
+        let socket = toward(bind, address)?;
         Ok(match address {
             SocketAddr::V4(_) => sockopt::ip_mtu(&socket)?,
             SocketAddr::V6(_) => sockopt::ipv6_mtu(&socket)?,

@@ -22,6 +22,7 @@ use super::attach::attach;
 use super::read::ask;
 use super::top::tell::time;
 use crate::args::{ClientArgs, Format, ReachArgs};
+use crate::doctor::toward;
 use crate::load::load;
 use crate::output::{Failure, Table, json, line};
 
@@ -170,14 +171,7 @@ fn greet(ring: &Keyring, bind: IpAddr, address: SocketAddr) -> Result<Answer, Pr
 }
 
 fn open(bind: IpAddr, address: SocketAddr) -> io::Result<UdpSocket> {
-    let from = match (bind.is_unspecified(), address.is_ipv4()) {
-        (false, _) => bind,
-        (true, true) => [0, 0, 0, 0].into(),
-        (true, false) => [0u16; 8].into(),
-    };
-    let socket = UdpSocket::bind((from, 0))?;
-    // Connected, it hears of ports that nobody listens at, and takes nothing from elsewhere.
-    socket.connect(address)?;
+    let socket = toward(bind, address)?;
     // Nothing is cut to pieces on the way, as with nodes.
     match address {
         SocketAddr::V4(_) => {

@@ -35,6 +35,31 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What it wrote, of a run that ended well.
+pub(crate) fn good(output: Output) -> String {
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
+}
+
+/// Fails with this exit code, and names all of these.
+pub(crate) fn fails(output: &Output, code: i32, names: &[&str]) {
+    let told = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    for name in names {
+        assert!(told.contains(name), "{name} in {told}");
+    }
+}
+
+/// The same, with a remedy.
+pub(crate) fn fails_with_remedy(output: &Output, code: i32, names: &[&str]) {
+    fails(output, code, &[names, &["remedy: "]].concat());
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
 /// A running node.
 pub(crate) struct Node {
     pub(crate) home: tempfile::TempDir,

@@ -210,8 +210,7 @@ impl Reception {
         }
         self.who.grants = grants;
         // A login under way was judged by what held before.
-        let is_login = |visitor: &Visitor| matches!(visitor.stage, Stage::Login(_));
-        for visitor in self.visitors.iter_mut().filter(|visitor| is_login(visitor)) {
+        for visitor in self.visitors.iter_mut().filter(|v| v.is_logging_in()) {
             let (code, text) = Ending::Changed.word();
             visitor.refuse_all(code, text);
         }
@@ -231,14 +230,9 @@ impl Reception {
         } else if self.attached.len() + self.visitors.len() >= CLIENTS_MAX {
             visitor.refuse_all(ErrorCode::TooMany, "too many clients are attached");
         }
-        let is_login = |visitor: &Visitor| matches!(visitor.stage, Stage::Login(_));
-        if self
-            .visitors
-            .iter()
-            .filter(|visitor| is_login(visitor))
-            .count()
-            >= LOGINS_MAX
-            && let Some(oldest) = self.visitors.iter().position(is_login)
+        let logins = self.visitors.iter().filter(|v| v.is_logging_in()).count();
+        if logins >= LOGINS_MAX
+            && let Some(oldest) = self.visitors.iter().position(Visitor::is_logging_in)
         {
             self.visitors.remove(oldest);
         }
@@ -547,6 +541,11 @@ impl Visitor {
             output: Vec::new(),
             ending: false,
         }
+    }
+
+    /// Whether it has still to prove who it is.
+    fn is_logging_in(&self) -> bool {
+        matches!(self.stage, Stage::Login(_))
     }
 
     /// Whether it leaves so much unread that nothing more is read from it.

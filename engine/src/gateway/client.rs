@@ -56,11 +56,10 @@ impl Client {
 
     /// Ends the session; the first reason counts.
     pub(crate) fn end(&self, why: Ending) {
-        let free = self
+        // If it ends already, the first reason stays.
+        let _ = self
             .ending
             .compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
-        // It ends already.
-        let _ = free;
     }
 
     /// Why it ends, if it does.

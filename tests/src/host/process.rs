@@ -166,12 +166,13 @@ impl Process {
         self.signal(libc::SIGTERM)
     }
 
-    /// SIGSTOP: freezes it.
+    /// SIGSTOP: freezes it. Returns when it stands still: the signal alone leaves its threads running for a moment.
     ///
     /// # Errors
     /// If it has ended.
     pub fn stop(&self) -> io::Result<()> {
-        self.signal(libc::SIGSTOP)
+        self.signal(libc::SIGSTOP)?;
+        sys::wait_stopped(self.pid)
     }
 
     /// SIGCONT: lets it go on.

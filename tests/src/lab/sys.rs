@@ -139,6 +139,14 @@ pub(crate) fn kill(pid: i32, signal: c_int) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Waits until the child `pid` has stopped, all of its threads, or has ended; it can still be waited for.
+pub(crate) fn wait_stopped(pid: u32) -> io::Result<()> {
+    let mut told = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    let what = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: `told` lives through the call and has room for what is written.
+    check(unsafe { libc::waitid(libc::P_PID, pid, told.as_mut_ptr(), what) }).map(drop)
+}
+
 /// Makes the command run inside `namespace`, in a process group of its own, and die when the thread that started it dies.
 pub(crate) fn confine(command: &mut Command, namespace: Arc<OwnedFd>) {
     let parent = std::process::id();

@@ -156,16 +156,11 @@ impl Streams {
         }
     }
 
-    /// Ends the streams under keys in these slots (one bit each), and returns whose they were.
+    /// Ends the streams under keys in these slots (one bit each), and returns whose they were, once for each stream.
     pub(crate) fn end_keys(&mut self, gone: u8) -> Vec<PeerIx> {
         let is_gone = |stream: &StreamRx| gone & key_bit(stream) != 0;
-        let mut publishers: Vec<PeerIx> = self
-            .open
-            .values()
-            .filter(|stream| is_gone(stream))
-            .map(|stream| stream.peer)
-            .collect();
-        publishers.dedup();
+        let ending = self.open.values().filter(|stream| is_gone(stream));
+        let publishers = ending.map(|stream| stream.peer).collect();
         self.open.retain(|_, stream| !is_gone(stream));
         publishers
     }

@@ -85,20 +85,20 @@ impl Links {
         all.fold(0, |bits, peer| bits | self.key_slots(peer))
     }
 
-    /// The key slot of the session that is used for sending to a peer; 0 without a link.
-    pub(crate) fn link_key(&self, peer: PeerIx) -> u8 {
-        match self.links.get(peer.at()) {
-            Some(Kept::Open(link)) => link.sessions.used_ref().key_slot,
-            Some(Kept::Folded(folded)) => folded.key_slot(),
-            _ => 0,
-        }
-    }
-
     /// The same of the sessions of one link.
     pub(crate) fn key_slots(&self, peer: PeerIx) -> u8 {
         match self.links.get(peer.at()) {
             Some(Kept::Open(link)) => link.sessions.key_slots(),
             Some(Kept::Folded(folded)) => 1 << folded.key_slot(),
+            _ => 0,
+        }
+    }
+
+    /// The key slot of the session that is used for sending to a peer; 0 without a link.
+    pub(crate) fn link_key(&self, peer: PeerIx) -> u8 {
+        match self.links.get(peer.at()) {
+            Some(Kept::Open(link)) => link.sessions.used_ref().key_slot,
+            Some(Kept::Folded(folded)) => folded.key_slot(),
             _ => 0,
         }
     }
