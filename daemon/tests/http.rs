@@ -478,21 +478,41 @@ fn a_panic_is_its_requests_alone_and_one_of_the_service_starts_it_again() {
     let panicked = service.ask("GET", "/livez", &["x-tidings-panic: request"]);
     panicked.is_error(500, "internal");
     assert_eq!(service.get("/v1/node").status, 200);
-    // A client of the node goes on meanwhile.
-    let subscribed = node.run(&["sub", "demo", "t", "--as", "keeper", "--idle", "0.1"]);
-    assert!(subscribed.status.success(), "{}", stderr(&subscribed));
+    // A client of the node stays attached meanwhile, and has its messages.
+    let got = node.path().join("got");
+    let log = node.path().join("keeper");
+    let mut keeper = tidings(node.path())
+        .args(["sub", "demo", "t", "--ordered", "--count", "6"])
+        .stdout(fs::File::create(&got).unwrap())
+        .stderr(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    assert!(within(Duration::from_secs(60), || {
+        fs::read_to_string(&log).unwrap().contains("subscribed")
+    }));
     for seq in 0..3 {
         // Whoever publishes for the service outlives it, too.
         let way = "/v1/overlays/demo/publish/t";
         let sent = service.ask("POST", way, &[&service.superuser]);
         assert_eq!(sent.json()["seq"], seq, "{sent:?}");
         service.ask("GET", "/livez", &["x-tidings-panic: service"]);
-        let published = node.run(&["pub", "demo", "t", "a message"]);
+        let confirmed = ["--confirm", "delivered", "--wait-for", "1"];
+        let published = node.run(&[&["pub", "demo", "t", "a message"][..], &confirmed].concat());
         assert!(published.status.success(), "{}", stderr(&published));
         // The socket stays open: whoever connects meanwhile waits.
         assert_eq!(service.get("/v1/node").status, 200);
     }
     drop(idle);
+    let ended = within(Duration::from_secs(60), || {
+        keeper
+            .try_wait()
+            .unwrap()
+            .is_some_and(|status| status.success())
+    });
+    // It ends with the node at the latest.
+    assert!(ended, "{}", fs::read_to_string(&log).unwrap());
+    let got = fs::read_to_string(got).unwrap();
+    assert_eq!(got.matches("a message").count(), 3, "{got}");
     let metrics = service.get("/metrics").body;
     assert!(
         metrics.contains("\ntidings_http_restarts_total 3\n"),

@@ -64,6 +64,8 @@ fn from_the_installation_to_the_purge() {
     }
     systemd_likes(&Unit::of(&machines[0]), lab.folder());
     let mut services: Vec<Service<'_>> = machines.iter().map(Service::of).collect();
+    as_the_readme_says(&mut services[0]);
+    install(&machines[0], &packages[0]);
     for service in &mut services {
         first_start(service);
     }
@@ -169,6 +171,53 @@ fn key(machines: &[Machine<'_>], name: &str, flags: &[&str]) -> String {
         machine.good(&["rm", &made]);
     }
     path
+}
+
+/// What sudo and systemctl do in the README's commands, as far as a system without either can.
+const SUDO: &str = "#!/bin/sh\n\
+    [ \"$1\" = -u ] || exec \"$@\"\n\
+    user=$2; shift 2\n\
+    exec setpriv --reuid=\"$user\" --regid=\"$user\" --init-groups -- \"$@\"\n";
+const SYSTEMCTL: &str = "#!/bin/sh\n\
+    [ \"$*\" = 'enable --now tidings' ] && touch /srv/bin/started\n";
+
+/// The README's commands for a service, on a host where the package was just installed.
+fn as_the_readme_says(service: &mut Service<'_>) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let begins = "sudo tidings keygen /etc/tidings/news.key";
+    let (_, block) = readme.split_once(&format!("```\n{begins}")).unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let machine = service.machine();
+    machine.good(&["mkdir", "/srv/bin"]);
+    for (name, script) in [("sudo", SUDO), ("systemctl", SYSTEMCTL)] {
+        machine.write(&format!("srv/bin/{name}"), script);
+        machine.good(&["chmod", "0755", &format!("/srv/bin/{name}")]);
+    }
+    let config = "etc/tidings/tidings.toml";
+    let example = ["[[overlay]]", "name = \"news\"", "key_file"];
+    let uncommented: Vec<String> = machine
+        .read(config)
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if example.iter().any(|begins| rest.starts_with(begins)) => rest.to_owned(),
+            _ => line.to_owned(),
+        })
+        .collect();
+    machine.write(config, &(uncommented.join("\n") + "\n"));
+    let mut told = String::new();
+    for line in format!("{begins}{block}").lines() {
+        told = machine.good(&["sh", "-c", &format!("PATH=/srv/bin:$PATH; {line}")]);
+        if machine.file("srv/bin/started").exists() {
+            service.start();
+            machine.good(&["rm", "/srv/bin/started"]);
+        }
+    }
+    assert!(told.contains(&machine.name()), "the members: {told}");
+    machine.good(&["rm", "-r", "/srv/bin"]);
+    machine.tidings(&["leave"]);
+    service.ends();
+    machine.good(&["dpkg", "-P", "tidings"]);
 }
 
 /// The overlay on each host, until all see all. The first token of the first host.
