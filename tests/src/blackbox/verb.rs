@@ -8,7 +8,7 @@ use super::messages::{Message, messages};
 use crate::host::Process;
 
 /// How long a subscription may take to stand: 2 s until it says `partial`, and a loaded machine.
-const STANDS_WITHIN: Duration = Duration::from_secs(20);
+const STANDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The end of a verb.
 #[derive(Clone, Debug)]
