@@ -71,7 +71,8 @@ impl Subscriber {
         &self.process
     }
 
-    /// Waits until the subscription stands at every member.
+    /// Waits until the subscription stands: at every member, or on a loaded machine at those that confirmed it in time. Who
+    /// publishes next waits until its own node knows it, by `--wait-for` or [`wait_owed`](super::wait_owed).
     ///
     /// # Panics
     /// If it does not.
