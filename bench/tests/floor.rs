@@ -16,7 +16,7 @@ fn floor(arguments: &str) -> Output {
 /// The figures of a run of two short rounds.
 fn figures(arguments: &str) -> Value {
     let output = floor(&format!(
-        "{arguments} --seconds 0.15 --warmup 0.05 --rounds 2 --json"
+        "{arguments} --seconds 1 --warmup 0.05 --rounds 2 --json"
     ));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments}: {errors}");
@@ -30,17 +30,38 @@ fn number(figures: &Value, path: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no {path} in {figures}"))
 }
 
-/// Something arrived, and every figure of the range is a number.
-fn is_alive(figures: &Value, paths: &[&str]) {
-    for path in paths {
-        assert!(number(figures, path) > 0.0, "{path} of {figures}");
+/// Figures of which every one of these is above zero: something arrived. Where the machine stands still it may not, once.
+fn alive(arguments: &str, paths: &[&str]) -> Value {
+    let are_alive = |figures: &Value| paths.iter().all(|path| number(figures, path) > 0.0);
+    let mut found = figures(arguments);
+    if !are_alive(&found) {
+        found = figures(arguments);
     }
+    assert!(are_alive(&found), "{paths:?} of {found}");
+    found
 }
 
 #[test]
 fn shards_are_compared_with_the_first_number_of_them() {
+    let (mut rates, mut text) = compared_shards();
+    if rates.contains(&0.0) {
+        // As in `alive`.
+        (rates, text) = compared_shards();
+    }
+    assert!(
+        rates.len() == 2 && rates.iter().all(|rate| *rate > 0.0),
+        "{text}"
+    );
+    assert!(
+        text.lines().next().unwrap().ends_with("1.00 times"),
+        "{text}"
+    );
+}
+
+/// The rates with one shard and with two, and the text that they are of.
+fn compared_shards() -> (Vec<f64>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_shards"))
-        .args(["--shards", "1,2", "--seconds", "0.2", "--rounds", "1"])
+        .args(["--shards", "1,2", "--seconds", "1", "--rounds", "1"])
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -50,15 +71,7 @@ fn shards_are_compared_with_the_first_number_of_them() {
         line.split([':', ' '])
             .find_map(|word| word.parse::<f64>().ok().filter(|_| word.contains('.')))
     };
-    let rates: Vec<f64> = text.lines().filter_map(rate).collect();
-    assert!(
-        rates.len() == 2 && rates.iter().all(|rate| *rate > 0.0),
-        "{text}"
-    );
-    assert!(
-        text.lines().next().unwrap().ends_with("1.00 times"),
-        "{text}"
-    );
+    (text.lines().filter_map(rate).collect(), text)
 }
 
 #[test]
@@ -70,9 +83,8 @@ fn raw_and_gso_bring_datagrams_and_tell_both_sides_cpu() {
         "/recv_cpu_ns",
         "/cpu_ns",
     ];
-    is_alive(&figures("raw --size 64"), &paths);
-    let gso = figures("gso --datagram 1448 --segments 10 --sends 2");
-    is_alive(&gso, &paths);
+    alive("raw --size 64", &paths);
+    let gso = alive("gso --datagram 1448 --segments 10 --sends 2", &paths);
     assert_eq!(
         (&gso["segments"], &gso["program"]),
         (&10.into(), &"gso".into())
@@ -82,9 +94,8 @@ fn raw_and_gso_bring_datagrams_and_tell_both_sides_cpu() {
 #[test]
 fn the_pipe_brings_messages_in_small_and_in_the_largest_datagrams() {
     let paths = ["/rate", "/sent_rate", "/cpu_ns", "/bytes_rate"];
-    is_alive(&figures("pipe --size 64 --datagram 1448"), &paths);
-    let large = figures("pipe --size 1024 --datagram 65507");
-    is_alive(&large, &paths);
+    alive("pipe --size 64 --datagram 1448", &paths);
+    let large = alive("pipe --size 1024 --datagram 65507", &paths);
     assert_eq!(
         (&large["records"], &large["segments"]),
         (&63.into(), &1.into())
@@ -98,8 +109,10 @@ fn an_echo_comes_back_however_the_sides_wait() {
         ("epoll", "epoll"),
         ("polling", "parked"),
     ] {
-        let echo = figures(&format!("echo --sender {sender} --receiver {receiver}"));
-        is_alive(&echo, &["/rtt/count", "/rtt/p50", "/rtt/p999", "/cpu_ns"]);
+        let echo = alive(
+            &format!("echo --sender {sender} --receiver {receiver}"),
+            &["/rtt/count", "/rtt/p50", "/rtt/p999", "/cpu_ns"],
+        );
         assert!(
             number(&echo, "/rtt/p50") <= number(&echo, "/rtt/max"),
             "{echo}"
@@ -110,22 +123,29 @@ fn an_echo_comes_back_however_the_sides_wait() {
 #[test]
 fn one_way_every_message_of_the_schedule_counts_from_its_due_time() {
     for receiver in ["parked", "epoll"] {
-        let echo = figures(&format!("echo --rate 2000 --receiver {receiver}"));
-        // 0.15 s of 2,000 a second; whether the first of them falls into the window is a matter of rounding.
-        for path in ["/latency/count", "/lag/count"] {
-            let count = number(&echo, path);
-            assert!((299.0..=301.0).contains(&count), "{path} of {echo}");
+        let run = || figures(&format!("echo --rate 2000 --receiver {receiver}"));
+        let mut echo = run();
+        for _ in 1..5 {
+            // A socket's buffer holds what comes while a loaded machine does not run the receiver, up to a limit.
+            if number(&echo, "/lost") == 0.0 {
+                break;
+            }
+            echo = run();
         }
         assert_eq!(number(&echo, "/lost"), 0.0, "{echo}");
+        // 1 s of 2,000 a second; whether the first of them falls into the window is a matter of rounding.
+        for path in ["/latency/count", "/lag/count"] {
+            let count = number(&echo, path);
+            assert!((1999.0..=2001.0).contains(&count), "{path} of {echo}");
+        }
         assert!(number(&echo, "/latency/p50") > 0.0, "{echo}");
     }
 }
 
 #[test]
 fn a_fan_out_reaches_its_receivers() {
-    let fan_out = figures("fan-out --receivers 3 --datagram 1448 --messages 19");
-    is_alive(
-        &fan_out,
+    let fan_out = alive(
+        "fan-out --receivers 3 --datagram 1448 --messages 19",
         &[
             "/rate",
             "/datagram_cpu_ns",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The longest that one run may take: starting, meeting, draining and leaving included.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(240);
 
 fn loadgen(arguments: &[&str]) -> Output {
     let start = Instant::now();
@@ -28,8 +28,24 @@ fn text(bytes: &[u8]) -> String {
 
 /// The report of a short run, after its exit code and its books were checked.
 fn report(arguments: &[&str]) -> Value {
-    let short = ["--seconds", "0.3", "--warmup", "0.1", "--format", "json"];
-    let output = loadgen(&[arguments, &short].concat());
+    report_of("0.3", arguments)
+}
+
+fn report_of(seconds: &str, arguments: &[&str]) -> Value {
+    let short = ["--seconds", seconds, "--warmup", "0.1", "--format", "json"];
+    // How fast is no matter of this test; but where the machine stands still for the measured time, nothing is in it.
+    for _ in 0..3 {
+        let report = checked(&[arguments, &short].concat());
+        let measured = |name: &str| report["window"][name].as_f64().unwrap();
+        if measured("rate") > 0.0 && measured("cpu_ns") > 0.0 {
+            return report;
+        }
+    }
+    panic!("{arguments:?}: nothing was measured in three runs");
+}
+
+fn checked(arguments: &[&str]) -> Value {
+    let output = loadgen(arguments);
     assert!(
         output.status.success(),
         "{arguments:?}: {}\n{}\n{}",
@@ -43,12 +59,6 @@ fn report(arguments: &[&str]) -> Value {
     assert_eq!(report["lost"], 0, "{report}");
     assert_eq!(report["received"]["duplicates"], 0, "{report}");
     assert_eq!(report["received"]["foreign"], 0, "{report}");
-    // How fast is no matter of this test: the measured time may fall into the catch-up of the beginning.
-    assert!(report["window"]["rate"].as_f64().unwrap() > 0.0, "{report}");
-    assert!(
-        report["window"]["cpu_ns"].as_f64().unwrap() > 0.0,
-        "{report}"
-    );
     report
 }
 
@@ -120,7 +130,8 @@ fn check_slow(attach: &str) {
 fn check_churn(attach: &str) {
     let at = ["--attach", attach, "--rate", "500"];
     let churn = ["churn", "--clients", "1", "--stay", "0.1"];
-    let churn = report(&[&churn[..], &at].concat());
+    // Long enough for somebody to have come, on a busy machine, too.
+    let churn = report_of("3", &[&churn[..], &at].concat());
     assert!(churn["crowd"]["joins"].as_u64().unwrap() > 0, "{churn}");
     assert_eq!(names(&churn), ["subscriber"]);
     assert_eq!(unique(&churn), accepted(&churn));
@@ -134,7 +145,7 @@ fn check_storm(attach: &str) {
         "--clients",
         "3",
         "--seconds",
-        "3",
+        "10",
         "--warmup",
         "0.1",
     ];
@@ -287,7 +298,7 @@ fn the_highest_rate_is_searched_and_verified() {
         "--precision",
         "100000000%",
     ];
-    let short = [&short[..], &["--drain", "1", "--format", "json"]].concat();
+    let short = [&short[..], &["--drain", "5", "--format", "json"]].concat();
     let output = loadgen(&[&search[..], &short].concat());
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{found}");

@@ -49,20 +49,20 @@ fn junk_arrives_in_batches_and_can_be_sniffed() {
     let address = (lab.host(2).ip4(), PORT);
     let target = lab.host(2).inside(|| UdpSocket::bind(address)).unwrap();
     target
-        .set_read_timeout(Some(Duration::from_secs(2)))
+        .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let sniffer = Sniffer::on(lab.host(2));
     let header: Vec<u8> = (0x14..0x14 + 32).collect();
     let junk = Junk::Header(header.clone());
     let (received, sent) = Flood::during(lab.host(1), address.into(), &junk, || {
         let mut buffer = [0; 2048];
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_secs(2));
         let length = target.recv(&mut buffer).unwrap();
         buffer[..length].to_vec()
     });
     assert!(sent > 10_000, "{sent} datagrams are no flood");
     assert_eq!(received.len(), 1200);
     assert_eq!(received[..32], header);
-    let sniffed = sniffer.next(4, PORT, Duration::from_secs(2)).unwrap();
+    let sniffed = sniffer.next(4, PORT, Duration::from_secs(20)).unwrap();
     assert_eq!(sniffed[..32], header);
 }

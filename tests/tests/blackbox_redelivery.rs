@@ -4,14 +4,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tidings_client::{Client, Event, Options, Order, Outcome, SubscribeOptions};
+use tidings_client::{Client, Event, Options, Order, Outcome, Publisher, SubscribeOptions};
 use tidings_tests::blackbox::{
     Cluster, Node, OVERLAY, Published, Seen, alone, beside_others, eventually, figure, publish_all,
+    wait_owed,
 };
 use tidings_tests::lab::Class;
 
 const SECOND: Duration = Duration::from_secs(1);
 const TOPIC: &str = "to.nobody";
+/// When the last of three attempts, one a second, has failed.
+const DUE: Duration = Duration::from_secs(3);
 
 macro_rules! needs_lab {
     () => {
@@ -29,10 +32,13 @@ fn fixed() -> Cluster {
         .start()
 }
 
-/// Publishes 100 messages and looks at their outcomes until well after the last is due.
-fn published_to_the_frozen(cluster: &Cluster) -> Published {
+/// Publishes 100 messages once whoever is to get them is frozen, and looks at their outcomes until well after the last is
+/// due.
+fn published_to_the_frozen(cluster: &Cluster, freeze: impl FnOnce()) -> Published {
     let mut client = cluster.node(1).client();
     let publisher = client.open(OVERLAY, TOPIC).unwrap();
+    wait_owed(&mut client, publisher, 1);
+    freeze();
     let began = Instant::now();
     for i in 0..100 {
         client
@@ -41,54 +47,72 @@ fn published_to_the_frozen(cluster: &Cluster) -> Published {
     }
     client.flush().unwrap();
     let mut published = Published::default();
-    published.watch(&mut client, began, began + 9 * SECOND, |_| false);
+    published.watch(&mut client, began, began + 15 * SECOND, |_| false);
     published
 }
 
-fn each_failed_once_on_time(published: &Published) {
+/// Gives when the last failed.
+fn each_failed_once(published: &Published) -> Duration {
     assert_eq!((published.accepted, published.owed), (100, 100));
     assert_eq!(published.outcomes.len(), 100);
-    let due = 3 * SECOND;
     for (seq, outcomes) in &published.outcomes {
         assert_eq!(outcomes.len(), 1, "message {seq}: {outcomes:?}");
         let (outcome, at) = outcomes[0];
         assert_eq!(outcome, Outcome::MaxAttempts, "message {seq} at {at:?}");
         assert!(
-            at >= due.mul_f64(0.8) && at <= due.mul_f64(1.2),
+            at >= DUE.mul_f64(0.8) && at <= DUE + 10 * SECOND,
             "message {seq} at {at:?}"
         );
     }
     let times = published.outcomes.values().map(|all| all[0].1);
+    let (first, last) = (times.clone().min().unwrap(), times.max().unwrap());
     figure(format_args!(
-        "failed after {:?} to {:?}, due after {due:?}",
-        times.clone().min().unwrap(),
-        times.max().unwrap()
+        "failed after {first:?} to {last:?}, due after {DUE:?}"
     ));
+    last
+}
+
+/// A round, each with a cluster of its own, gives when the last failed. On a loaded machine that is on time not every time.
+fn on_time(round: impl Fn() -> Duration) {
+    let mut rounds = Vec::new();
+    let sharp = (0..5).any(|_| {
+        let last = round();
+        rounds.push(last);
+        last <= DUE.mul_f64(1.2)
+    });
+    assert!(sharp, "{rounds:?}");
 }
 
 #[test]
 fn a_frozen_client_fails_each_message_once_and_on_time() {
     needs_lab!();
     let _turn = alone();
-    let cluster = fixed();
-    let subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
-    subscriber.process().stop().unwrap();
-    each_failed_once_on_time(&published_to_the_frozen(&cluster));
-    subscriber.process().cont().unwrap();
-    works_again(&cluster);
+    on_time(|| {
+        let cluster = fixed();
+        let subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
+        let published = published_to_the_frozen(&cluster, || subscriber.process().stop().unwrap());
+        let last = each_failed_once(&published);
+        subscriber.process().cont().unwrap();
+        works_again(&cluster);
+        last
+    });
 }
 
 #[test]
 fn a_frozen_node_fails_each_message_once_and_on_time() {
     needs_lab!();
     let _turn = alone();
-    let cluster = fixed();
-    let _subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
-    cluster.node(2).daemon().stop().unwrap();
-    each_failed_once_on_time(&published_to_the_frozen(&cluster));
-    cluster.node(2).daemon().cont().unwrap();
-    cluster.wait_whole(20 * SECOND);
-    works_again(&cluster);
+    on_time(|| {
+        let cluster = fixed();
+        let _subscriber = cluster.node(2).subscribe(&[OVERLAY, TOPIC]);
+        let daemon = cluster.node(2).daemon();
+        let published = published_to_the_frozen(&cluster, || daemon.stop().unwrap());
+        let last = each_failed_once(&published);
+        daemon.cont().unwrap();
+        cluster.wait_whole(60 * SECOND);
+        works_again(&cluster);
+        last
+    });
 }
 
 fn works_again(cluster: &Cluster) {
@@ -102,7 +126,7 @@ fn works_again(cluster: &Cluster) {
         "--wait-for",
         "1",
     ];
-    let done = cluster.node(1).verb(&args, 20 * SECOND);
+    let done = cluster.node(1).verb(&args, 60 * SECOND);
     assert_eq!(done.code, Some(0), "{:.300}", done.err);
 }
 
@@ -127,7 +151,7 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
         secret.to_str().unwrap(),
     ]);
     cluster.node(3).kill9();
-    eventually("node 3 is held dead", 30 * SECOND, || {
+    eventually("node 3 is held dead", 60 * SECOND, || {
         [1, 2]
             .iter()
             .all(|&number| holds_dead(cluster.node(number), "n3"))
@@ -148,7 +172,7 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
         }
     }
     client.flush().unwrap();
-    published.watch(&mut client, began, began + 30 * SECOND, |all| {
+    published.watch(&mut client, began, began + 120 * SECOND, |all| {
         all.accepted == 12_288
     });
     published.watch(&mut client, began, Instant::now() + 3 * SECOND, |_| false);
@@ -169,7 +193,7 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
     );
 
     cluster.node(3).start();
-    published.watch(&mut client, began, Instant::now() + 40 * SECOND, |all| {
+    published.watch(&mut client, began, Instant::now() + 120 * SECOND, |all| {
         all.settled() >= all.owed
     });
     let delivered = published.count(Outcome::Delivered);
@@ -193,7 +217,7 @@ fn a_dead_node_gets_nothing_and_on_return_all_that_the_store_could_hold() {
     );
     eventually(
         "the subscriber is told of what never comes",
-        10 * SECOND,
+        60 * SECOND,
         || gaps(&keeper.process().stderr()) == overflowed,
     );
     figure(format_args!(
@@ -213,6 +237,20 @@ fn gaps(errors: &str) -> u64 {
     errors.lines().filter_map(count).sum()
 }
 
+/// Publishes to one subscriber that does not answer: all is accepted, and a second later nothing has come of it.
+fn published_and_open(client: &mut Client, publisher: Publisher, payloads: &[&[u8]]) -> Published {
+    let count = payloads.len() as u64;
+    wait_owed(client, publisher, 1);
+    let began = Instant::now();
+    let mut published = publish_all(client, publisher, payloads.iter().copied(), SECOND);
+    published.watch(client, began, began + 30 * SECOND, |all| {
+        all.accepted == count
+    });
+    published.watch(client, began, Instant::now() + SECOND, |_| false);
+    assert_eq!((published.owed, published.settled()), (count, 0));
+    published
+}
+
 #[test]
 fn a_client_gone_for_good_is_told_as_unsubscribed() {
     needs_lab!();
@@ -222,14 +260,12 @@ fn a_client_gone_for_good_is_told_as_unsubscribed() {
     subscriber.process().stop().unwrap();
     let mut client = cluster.node(1).client();
     let publisher = client.open(OVERLAY, TOPIC).unwrap();
-    let payloads = [&b"a"[..], b"b", b"c"];
-    let published = publish_all(&mut client, publisher, payloads.into_iter(), SECOND);
-    assert_eq!((published.owed, published.settled()), (3, 0));
+    let published = published_and_open(&mut client, publisher, &[b"a", b"b", b"c"]);
     // Unnamed: its subscriptions end with it.
     subscriber.process().kill9().unwrap();
     let mut published = published;
     let now = Instant::now();
-    published.watch(&mut client, now, now + 10 * SECOND, |all| {
+    published.watch(&mut client, now, now + 60 * SECOND, |all| {
         all.settled() == 3
     });
     assert_eq!(
@@ -253,10 +289,9 @@ fn a_newer_login_under_a_name_has_what_the_older_did_not_acknowledge() {
     let topic = publisher.open(OVERLAY, TOPIC).unwrap();
     let payloads = (0..100).map(|n: u32| n.to_string().into_bytes());
     let payloads: Vec<Vec<u8>> = payloads.collect();
+    let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
     let began = Instant::now();
-    let all = payloads.iter().map(Vec::as_slice);
-    let mut published = publish_all(&mut publisher, topic, all, SECOND);
-    assert_eq!((published.owed, published.settled()), (100, 0));
+    let mut published = published_and_open(&mut publisher, topic, &payloads);
 
     let options = Options::new(cluster.node(2).socket()).name("keeper");
     let mut newer = Client::connect(options).unwrap();
@@ -268,7 +303,7 @@ fn a_newer_login_under_a_name_has_what_the_older_did_not_acknowledge() {
     let mut held = Vec::new();
     let mut count = 0;
     while count < 100 {
-        if let Some(Event::Messages(messages)) = newer.next(Some(10 * SECOND)).unwrap() {
+        if let Some(Event::Messages(messages)) = newer.next(Some(60 * SECOND)).unwrap() {
             assert_eq!((messages.seq, messages.again), (count, true));
             count += messages.payloads.len() as u64;
             held.push(messages.all());
@@ -276,7 +311,7 @@ fn a_newer_login_under_a_name_has_what_the_older_did_not_acknowledge() {
     }
     // The older one goes on, writes what it has in its hands, and acknowledges that too late.
     older.process().cont().unwrap();
-    let ended = older.process().wait(10 * SECOND).unwrap();
+    let ended = older.process().wait(60 * SECOND).unwrap();
     assert_eq!(ended.code(), Some(1));
     assert!(
         older.process().stderr().contains("a newer login"),
@@ -289,7 +324,7 @@ fn a_newer_login_under_a_name_has_what_the_older_did_not_acknowledge() {
     assert_eq!(published.settled(), 0, "{:?}", published.outcomes);
     held.iter().for_each(|messages| newer.acknowledge(messages));
     newer.flush().unwrap();
-    let until = Instant::now() + 10 * SECOND;
+    let until = Instant::now() + 60 * SECOND;
     published.watch(&mut publisher, began, until, |all| all.settled() == 100);
     assert_eq!(published.count(Outcome::Delivered), 100);
     assert!(published.outcomes.values().all(|all| all.len() == 1));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidings_tests::blackbox::{
     Cluster, Flood, Junk, OVERLAY, Recorder, Seen, Watcher, alone, beside_others, classes,
-    commonest, eventually, figure, replay,
+    commonest, eventually, figure, replay, wait_owed,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,9 +52,13 @@ fn counted(cluster: &Cluster, at: usize, of: usize) -> Counted {
 /// Freezes node `from`; gives what `to` has counted of it when all has arrived.
 fn freeze(cluster: &Cluster, from: usize, to: usize) -> Counted {
     cluster.node(from).daemon().stop().unwrap();
+    if !cluster.lab().is_bridge() {
+        // The switch takes a change after all that was sent.
+        cluster.lab().change(|_, _, _| {});
+    }
     // What is on its way has arrived when two looks find the same.
     let mut before = counted(cluster, to, from);
-    eventually("the frozen node is silent", 2 * SECOND, || {
+    eventually("the frozen node is silent", 20 * SECOND, || {
         std::thread::sleep(Duration::from_millis(100));
         let last = std::mem::replace(&mut before, counted(cluster, to, from));
         last.opened == before.opened
@@ -63,18 +67,26 @@ fn freeze(cluster: &Cluster, from: usize, to: usize) -> Counted {
 }
 
 /// Sends what was recorded from `from` to `to` again, while `from` is frozen: what `to` accepts from it, it accepts of that.
-fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
+/// Gives for how long it was frozen.
+fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) -> Duration {
+    let frozen = Instant::now();
     let before = freeze(cluster, from, to);
     replay(cluster.lab().host(from), frames);
-    let mut after = before;
+    let kinds = classes(frames);
+    // First handshakes are answered without keeping anything; all else must be refused and counted.
+    let countable = frames.len() - kinds[HELLO];
     // On a busy machine some are lost where the kernel's queues are short.
-    let most = frames.len() as u64;
+    let enough = before.refused + countable as u64 * 3 / 4;
     let began = Instant::now();
-    while after.received - before.received < most && began.elapsed() < 2 * SECOND {
-        after = counted(cluster, to, from);
+    let (mut after, mut grew) = (before, began);
+    while began.elapsed() < 20 * SECOND && (after.refused < enough || grew.elapsed() < SECOND / 2) {
+        let last = std::mem::replace(&mut after, counted(cluster, to, from));
+        if last.refused != after.refused {
+            grew = Instant::now();
+        }
     }
     cluster.node(from).daemon().cont().unwrap();
-    let kinds = classes(frames);
+    let frozen = frozen.elapsed();
     figure(format_args!(
         "{from} to {to}: {} datagrams again, {} of them handshakes: {} opened, {} refused",
         frames.len(),
@@ -87,13 +99,12 @@ fn attack(cluster: &Cluster, from: usize, to: usize, frames: &[Vec<u8>]) {
         (before.opened, before.links, before.delivered),
         "something recorded was accepted"
     );
-    // First handshakes are answered without keeping anything; all else must be refused and counted.
-    let countable = frames.len() - kinds[HELLO];
     assert!(
-        after.refused - before.refused >= countable as u64 * 3 / 4,
+        after.refused >= enough,
         "{countable} of {}, {kinds:?}: {before:?} {after:?}",
         frames.len()
     );
+    frozen
 }
 
 fn restart(cluster: &Cluster, numbers: &[usize]) {
@@ -103,7 +114,7 @@ fn restart(cluster: &Cluster, numbers: &[usize]) {
     for &number in numbers {
         cluster.node(number).start();
     }
-    cluster.wait_whole(20 * SECOND);
+    cluster.wait_whole(60 * SECOND);
 }
 
 /// Publishes numbered messages from node `from` until all are delivered; gives the next number.
@@ -126,7 +137,7 @@ fn publish(cluster: &Cluster, from: usize, first: u64, count: u64, copies: &str)
         "--wait-for",
         copies,
     ];
-    let done = cluster.node(from).verb(&args, 30 * SECOND);
+    let done = cluster.node(from).verb(&args, 60 * SECOND);
     assert_eq!(done.code, Some(0), "{:.300}", done.err);
     first + count
 }
@@ -141,7 +152,7 @@ fn nothing_recorded_before_a_restart_is_accepted_after_it() {
     let recorders = [(1, 2), (2, 1)]
         .map(|(from, to)| Recorder::between(cluster.lab().host(from), cluster.lab().host(to)));
     cluster.nodes().for_each(|node| drop(node.start()));
-    cluster.wait_whole(20 * SECOND);
+    cluster.wait_whole(60 * SECOND);
     let witness = Watcher::of(cluster.node(3), OVERLAY);
     let subscriber = cluster
         .node(3)
@@ -168,20 +179,23 @@ fn nothing_recorded_before_a_restart_is_accepted_after_it() {
             .iter()
             .filter(|(event, _)| event == "member_rejoin")
             .count();
-        attack(&cluster, 1, 2, &recorded[0]);
-        attack(&cluster, 2, 1, &recorded[1]);
-        // Being frozen may make a node suspect; nothing more has happened to anybody.
+        let frozen = attack(&cluster, 1, 2, &recorded[0]).max(attack(&cluster, 2, 1, &recorded[1]));
+        // Being frozen may make a node suspect, and dead after 4 s; nothing more has happened to anybody.
+        let mut harmless = vec!["member_quarantine", "member_rejoin"];
+        if frozen > 3 * SECOND {
+            harmless.push("member_unreachable");
+        }
         std::thread::sleep(2 * SECOND);
         let changes = witness.changes();
         let since: Vec<_> = changes[before.len()..]
             .iter()
-            .filter(|(event, _)| event != "member_quarantine" && event != "member_rejoin")
+            .filter(|(event, _)| !harmless.contains(&event.as_str()))
             .collect();
         assert!(since.is_empty(), "{since:?}, {rejoined} before");
-        cluster.wait_whole(10 * SECOND);
+        cluster.wait_whole(60 * SECOND);
         next = publish(&cluster, 1, next, 20, "1");
     }
-    subscriber.wait_lines(next as usize, 20 * SECOND);
+    subscriber.wait_lines(next as usize, 60 * SECOND);
     let messages = subscriber.messages();
     assert_eq!(messages.len() as u64, next, "each came once");
     assert!(
@@ -205,23 +219,28 @@ fn a_replay_as_fast_as_one_core_can_is_refused_and_what_it_costs_is_told() {
     let cluster = Cluster::builder().nodes(2).hosts(3).bridge().build();
     let recorder = Recorder::between(cluster.lab().host(1), cluster.lab().host(2));
     cluster.nodes().for_each(|node| drop(node.start()));
-    cluster.wait_whole(20 * SECOND);
+    cluster.wait_whole(60 * SECOND);
     let subscriber = cluster.node(2).subscribe(&[OVERLAY, "recorded"]);
     let mut client = cluster.node(1).client();
     let publisher = client.open(OVERLAY, "recorded").unwrap();
-    eventually("a subscription", 10 * SECOND, || {
-        client.owed(publisher).unwrap() == 1
-    });
-    for _ in 0..200 {
-        client.publish(publisher, &[7; 1000]).unwrap();
-        client.flush().unwrap();
-        // Each alone, or the recorder sees batches.
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    subscriber.wait_written(200 * 1000, 20 * SECOND);
+    wait_owed(&mut client, publisher, 1);
+    // Each alone, or the recorder sees batches: where the machine is held up it takes more of them.
+    let mut published = 0;
+    let datagrams = loop {
+        for _ in 0..200 {
+            client.publish(publisher, &[7; 1000]).unwrap();
+            client.flush().unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        published += 200;
+        subscriber.wait_written(published * 1000, 60 * SECOND);
+        // Of the stream: what names the boot of its receiver the kernel drops for the node, at no cost to it.
+        let datagrams = commonest(&recorder.frames());
+        if datagrams.len() > 100 || published >= 5000 {
+            break datagrams;
+        }
+    };
     drop((subscriber, client));
-    // Of the stream: what names the boot of its receiver the kernel drops for the node, at no cost to it.
-    let datagrams = commonest(&recorder.frames());
     assert!(datagrams.len() > 100, "{}", datagrams.len());
     restart(&cluster, &[2]);
     let before = freeze(&cluster, 1, 2);
@@ -248,5 +267,5 @@ fn a_replay_as_fast_as_one_core_can_is_refused_and_what_it_costs_is_told() {
         "something recorded was accepted"
     );
     assert!(after.refused - before.refused >= received * 9 / 10);
-    cluster.wait_whole(20 * SECOND);
+    cluster.wait_whole(60 * SECOND);
 }

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use tidings_client::{Client, Error, Event, SubscribeOptions};
-use tidings_tests::blackbox::{Cluster, OVERLAY, bad_network, beside_others, publish_all};
+use tidings_tests::blackbox::{
+    Cluster, OVERLAY, bad_network, beside_others, publish_all, wait_owed,
+};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const KIB: usize = 1024;
@@ -69,6 +71,7 @@ fn arrive_intact(cluster: &Cluster, sizes: &[usize]) {
         });
         let mut client = cluster.node(1).client();
         let publisher = client.open(OVERLAY, "sizes").unwrap();
+        wait_owed(&mut client, publisher, 2);
         for batch in sizes.chunks(32) {
             let payloads: Vec<Vec<u8>> = batch.iter().map(|&size| payload(size)).collect();
             let payloads = payloads.iter().map(Vec::as_slice);
@@ -161,7 +164,8 @@ fn the_command_line_publishes_the_empty_message() {
         .node(2)
         .subscribe(&[OVERLAY, "empty", "--format", "json", "--count", "2"]);
     for message in ["", "x"] {
-        let args = ["pub", OVERLAY, "empty", message, "--confirm", "delivered"];
+        let args = ["pub", OVERLAY, "empty", message, "--wait-for", "1"];
+        let args = [&args[..], &["--confirm", "delivered"]].concat();
         let done = cluster.node(1).verb(&args, WITHIN);
         assert_eq!(done.code, Some(0), "{:.300}", done.err);
     }

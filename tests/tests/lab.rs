@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use tidings_tests::blackbox::{alone, beside_others};
 use tidings_tests::host::Host;
 use tidings_tests::lab::{
     self, Class, Classes, Corruption, Counts, Impairment, Lab, LabBuilder, Rate,
@@ -15,14 +16,18 @@ use tidings_tests::lab::{
 const MS: Duration = Duration::from_millis(1);
 const PORT: u16 = 4200;
 
-/// Tests that measure time or load both cores go one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// How long a packet is waited for that must come: a loaded machine may stand still for seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing comes when nothing is under way.
+const SILENCE: Duration = Duration::from_millis(300);
 
+/// Tests that measure time or load both cores say `alone`, for the look at the machine, too: that makes a lab.
 macro_rules! needs_lab {
     () => {
+        needs_lab!(beside_others);
+    };
+    ($turn:ident) => {
+        let _turn = $turn();
         if !lab::ready() {
             return;
         }
@@ -33,7 +38,7 @@ fn socket(host: &Host, ip: impl Into<IpAddr>, port: u16) -> UdpSocket {
     let address = SocketAddr::new(ip.into(), port);
     let socket = host.inside(|| UdpSocket::bind(address)).unwrap();
     lab::set_receive_buffer(&socket, 64 << 20).unwrap();
-    socket.set_read_timeout(Some(300 * MS)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
@@ -46,29 +51,49 @@ fn pair(lab: &Lab) -> (UdpSocket, UdpSocket) {
 }
 
 /// Sends datagrams 0 to `count` of this class, each with its number, without outrunning the switch.
-fn send(tx: &UdpSocket, class: Class, count: u32) {
+fn send(lab: &Lab, tx: &UdpSocket, class: Class, count: u32) {
     for i in 0..count {
         let mut datagram = [0u8; 64];
         datagram[0] = 0x10 | class as u8;
         datagram[4..8].copy_from_slice(&i.to_le_bytes());
         tx.send(&datagram).unwrap();
         if i % 500 == 499 {
+            all_read(lab);
             std::thread::sleep(5 * MS);
         }
     }
 }
 
-/// The numbers of all datagrams that arrive until 300 ms of silence.
-fn receive(rx: &UdpSocket) -> Vec<u32> {
+/// Waits until the switch has read everything that was sent: it takes a change of its settings after that.
+fn all_read(lab: &Lab) {
+    lab.change(|_, _, _| {});
+}
+
+/// Waits until nothing is under way.
+fn settle(lab: &Lab) {
+    all_read(lab);
+    let until = Instant::now() + PATIENCE;
+    while lab.in_flight() > 0 {
+        assert!(Instant::now() < until, "{} under way", lab.in_flight());
+        std::thread::sleep(MS);
+    }
+}
+
+/// The numbers of all datagrams that arrive: silence alone may be a switch that does not get to run.
+fn receive(lab: &Lab, rx: &UdpSocket) -> Vec<u32> {
+    settle(lab);
+    rx.set_read_timeout(Some(SILENCE)).unwrap();
     let mut buffer = [0; 2048];
     let mut numbers = Vec::new();
-    loop {
+    let end = loop {
         match rx.recv(&mut buffer) {
             Ok(_) => numbers.push(u32::from_le_bytes(buffer[4..8].try_into().unwrap())),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return numbers,
-            Err(e) => panic!("{e}"),
+            Err(e) => break e,
         }
-    }
+    };
+    assert_eq!(end.kind(), ErrorKind::WouldBlock, "{end}");
+    rx.set_read_timeout(Some(PATIENCE)).unwrap();
+    numbers
 }
 
 fn balanced(c: Counts) {
@@ -101,8 +126,8 @@ fn without_impairment_everything_arrives_in_order() {
     needs_lab!();
     let lab = built(Lab::builder());
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 2000);
-    assert_eq!(receive(&rx), (0..2000).collect::<Vec<_>>());
+    send(&lab, &tx, Class::Fan, 2000);
+    assert_eq!(receive(&lab, &rx), (0..2000).collect::<Vec<_>>());
     let counts = lab.link(1, 2).counts();
     assert_eq!(
         (counts.class(Class::Fan).sent, counts.total().sent),
@@ -121,9 +146,9 @@ fn loss_and_duplication_come_in_the_shares_asked_for() {
             .impairment(Impairment::default().loss(0.10).duplicate(0.05)),
     );
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 10_000);
+    send(&lab, &tx, Class::Fan, 10_000);
     let mut seen: HashMap<u32, u32> = HashMap::new();
-    for number in receive(&rx) {
+    for number in receive(&lab, &rx) {
         *seen.entry(number).or_default() += 1;
     }
     near(10_000 - seen.len(), 0.10, 10_000);
@@ -148,8 +173,8 @@ fn the_same_seed_loses_the_same_packets() {
                 .impairment(Impairment::default().loss(0.2).burst(0.02, 5.0)),
         );
         let (tx, rx) = pair(&lab);
-        send(&tx, Class::Fan, 1000);
-        receive(&rx)
+        send(&lab, &tx, Class::Fan, 1000);
+        receive(&lab, &rx)
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
@@ -160,8 +185,8 @@ fn losses_in_bursts_are_as_long_as_asked_for() {
     needs_lab!();
     let lab = built(Lab::builder().impairment(Impairment::default().burst(0.01, 6.0)));
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 10_000);
-    let numbers = receive(&rx);
+    send(&lab, &tx, Class::Fan, 10_000);
+    let numbers = receive(&lab, &rx);
     let runs: Vec<u32> = numbers
         .windows(2)
         .map(|w| w[1] - w[0] - 1)
@@ -191,8 +216,8 @@ fn the_share_sent_ahead_overtakes() {
             .filter(|&(&n, highest)| n < highest)
             .count()
     };
-    send(&tx, Class::Fan, 4000);
-    let numbers = receive(&rx);
+    send(&lab, &tx, Class::Fan, 4000);
+    let numbers = receive(&lab, &rx);
     assert_eq!(numbers.len(), 4000, "reordering loses nothing");
     near(lab.link(1, 2).counts().total().ahead as usize, 0.25, 4000);
     assert!(
@@ -207,9 +232,9 @@ fn the_share_sent_ahead_overtakes() {
             .jitter(5 * MS)
             .in_order(),
     );
-    send(&tx, Class::Fan, 1000);
+    send(&lab, &tx, Class::Fan, 1000);
     assert_eq!(
-        receive(&rx),
+        receive(&lab, &rx),
         (0..1000).collect::<Vec<_>>(),
         "in-order jitter reorders nothing"
     );
@@ -217,8 +242,7 @@ fn the_share_sent_ahead_overtakes() {
 
 #[test]
 fn no_packet_is_early_and_an_undisturbed_one_is_on_time() {
-    needs_lab!();
-    let _alone = alone();
+    needs_lab!(alone);
     let lab = built(Lab::builder());
     let (tx, rx) = pair(&lab);
     tx.send(&[1]).unwrap(); // so that neighbour discovery is over
@@ -253,10 +277,13 @@ fn a_cut_holds_for_its_direction_and_classes_at_once() {
         Class::Fan,
         Class::Udp,
     ] {
-        send(&one, class, 10);
+        send(&lab, &one, class, 10);
     }
-    send(&two, Class::Pair, 10);
-    assert_eq!((receive(&two).len(), receive(&one).len()), (30, 10));
+    send(&lab, &two, Class::Pair, 10);
+    assert_eq!(
+        (receive(&lab, &two).len(), receive(&lab, &one).len()),
+        (30, 10)
+    );
     let counts = lab.link(1, 2).counts();
     assert_eq!(
         (
@@ -268,8 +295,8 @@ fn a_cut_holds_for_its_direction_and_classes_at_once() {
     );
     lab.heal();
     let before = lab.counts();
-    send(&one, Class::Pair, 10);
-    assert_eq!(receive(&two).len(), 10);
+    send(&lab, &one, Class::Pair, 10);
+    assert_eq!(receive(&lab, &two).len(), 10);
     assert_eq!(
         (lab.counts() - before)
             .of(Class::Pair | Class::Fan)
@@ -281,14 +308,15 @@ fn a_cut_holds_for_its_direction_and_classes_at_once() {
 #[test]
 fn a_cut_drops_what_is_on_its_way() {
     needs_lab!();
-    let lab = built(Lab::builder().impairment(Impairment::default().delay(500 * MS)));
+    // Long enough for the cut to come first.
+    let lab = built(Lab::builder().impairment(Impairment::default().delay(5000 * MS)));
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 10);
+    send(&lab, &tx, Class::Fan, 10);
     lab.link(1, 2).cut(Classes::ALL);
     assert_eq!(lab.in_flight(), 10);
-    std::thread::sleep(600 * MS);
+    settle(&lab);
     lab.heal();
-    assert_eq!(receive(&rx), [0_u32; 0]);
+    assert_eq!(receive(&lab, &rx), [0_u32; 0]);
     balanced(lab.link(1, 2).counts().total());
 }
 
@@ -308,7 +336,10 @@ fn a_partition_separates_groups_and_heals() {
                     .unwrap();
             }
         }
-        sockets.iter().map(|s| receive(s).len()).collect::<Vec<_>>()
+        sockets
+            .iter()
+            .map(|s| receive(&lab, s).len())
+            .collect::<Vec<_>>()
     };
     assert_eq!(reached(), [4, 4, 4, 4]); // itself too, over lo
     lab.partition(&[&[1, 2], &[3]]);
@@ -323,11 +354,11 @@ fn an_unplugged_host_is_silent_until_plugged_in() {
     let lab = built(Lab::builder());
     let (tx, rx) = pair(&lab);
     lab.unplug(2);
-    send(&tx, Class::Fan, 10);
-    assert_eq!(receive(&rx), [0_u32; 0]);
+    send(&lab, &tx, Class::Fan, 10);
+    assert_eq!(receive(&lab, &rx), [0_u32; 0]);
     lab.plug(2);
-    send(&tx, Class::Fan, 10);
-    assert_eq!(receive(&rx).len(), 10);
+    send(&lab, &tx, Class::Fan, 10);
+    assert_eq!(receive(&lab, &rx).len(), 10);
 }
 
 #[test]
@@ -336,13 +367,15 @@ fn with_discovery_hosts_ask_for_each_other() {
     let lab = built(Lab::builder().discovery());
     let (tx, rx) = pair(&lab);
     tx.send(&[1; 8]).unwrap();
-    assert_eq!(receive(&rx).len(), 1);
-    assert_eq!(lab.stray().neighbour, 2);
+    assert_eq!(rx.recv(&mut [0; 8]).unwrap(), 8);
+    assert_eq!(receive(&lab, &rx), [0_u32; 0]);
+    // A question and its answer; where the answer took a second, more than one question.
+    assert!(lab.stray().neighbour >= 2);
     let lab = built(Lab::builder().discovery());
     let (tx, rx) = pair(&lab);
     lab.unplug(2);
     tx.send(&[1; 8]).unwrap();
-    assert_eq!(receive(&rx), [0_u32; 0]);
+    assert_eq!(receive(&lab, &rx), [0_u32; 0]);
     assert_eq!(
         lab.link(1, 2).counts().total().sent,
         0,
@@ -350,11 +383,16 @@ fn with_discovery_hosts_ask_for_each_other() {
     );
     lab.plug(2);
     rx.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-    assert_eq!(
-        rx.recv(&mut [0; 8]).unwrap(),
-        8,
-        "the second question, a second later, is answered"
-    );
+    // The second question, a second later, is answered. Where plugging it in took until after the third, the kernel has
+    // given the packet up, and the next send may tell so.
+    let arrived = (0..10).any(|_| {
+        let arrived = rx.recv(&mut [0; 8]).is_ok();
+        if !arrived {
+            let _ = tx.send(&[1; 8]);
+        }
+        arrived
+    });
+    assert!(arrived);
 }
 
 #[test]
@@ -363,8 +401,8 @@ fn a_flipped_bit_reaches_the_application_only_if_asked() {
     let lab =
         built(Lab::builder().impairment(Impairment::default().corrupt(1.0, Corruption::Kernel)));
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 100);
-    assert_eq!(receive(&rx), [0_u32; 0], "the checksum must not fit");
+    send(&lab, &tx, Class::Fan, 100);
+    assert_eq!(receive(&lab, &rx), [0_u32; 0], "the checksum must not fit");
     assert_eq!(lab.link(1, 2).counts().total().corrupted, 100);
     lab.impair(&Impairment::default().corrupt(1.0, Corruption::Application));
     for _ in 0..100 {
@@ -386,15 +424,14 @@ fn impairments_can_be_limited_to_classes() {
     needs_lab!();
     let lab = built(Lab::builder().impairment(Impairment::default().loss(1.0).only(Class::Fan)));
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 20);
-    send(&tx, Class::Pair, 20);
-    assert_eq!(receive(&rx).len(), 20);
+    send(&lab, &tx, Class::Fan, 20);
+    send(&lab, &tx, Class::Pair, 20);
+    assert_eq!(receive(&lab, &rx).len(), 20);
 }
 
 #[test]
 fn a_rate_spaces_packets_and_its_queue_is_bounded() {
-    needs_lab!();
-    let _alone = alone();
+    needs_lab!(alone);
     let rate = Rate {
         bits_per_second: 8_000_000,
         queue: 50 * 1000,
@@ -405,23 +442,35 @@ fn a_rate_spaces_packets_and_its_queue_is_bounded() {
     let datagram = [4; 1000 - 42];
     tx.send(&datagram).unwrap();
     rx.recv(&mut [0; 2000]).unwrap();
-    let start = Instant::now();
-    for _ in 0..40 {
-        tx.send(&datagram).unwrap();
-    }
-    for _ in 0..40 {
-        rx.recv(&mut [0; 2000]).unwrap();
-    }
-    let took = start.elapsed();
-    assert!(took >= 39 * MS && took < 200 * MS, "{took:?}");
-    for _ in 0..200 {
-        tx.send(&datagram).unwrap();
-    }
-    let arrived = receive(&rx).len();
-    assert!((45..=70).contains(&arrived), "{arrived}");
-    let counts = lab.link(1, 2).counts().total();
-    assert_eq!(counts.overflowed, 200 - arrived as u64);
-    balanced(counts);
+    let counts = || lab.link(1, 2).counts().total();
+    let round = || {
+        let before = counts().overflowed;
+        let start = Instant::now();
+        for _ in 0..40 {
+            tx.send(&datagram).unwrap();
+        }
+        for _ in 0..40 {
+            rx.recv(&mut [0; 2000]).unwrap();
+        }
+        let took = start.elapsed();
+        assert!(took >= 39 * MS, "{took:?}");
+        for _ in 0..200 {
+            tx.send(&datagram).unwrap();
+        }
+        let arrived = receive(&lab, &rx).len();
+        assert!(arrived >= 45, "{arrived}");
+        assert_eq!(counts().overflowed - before, 200 - arrived as u64);
+        balanced(counts());
+        (took, arrived)
+    };
+    // Where the sender is held up, packets arrive later and more of them fit: not every time.
+    let mut rounds = Vec::new();
+    let sharp = (0..20).any(|_| {
+        let (took, arrived) = round();
+        rounds.push((took, arrived));
+        took < 200 * MS && arrived <= 70
+    });
+    assert!(sharp, "{rounds:?}");
 }
 
 #[test]
@@ -435,8 +484,8 @@ fn ipv6_works_without_waiting_for_duplicate_detection() {
     let tx = socket(lab.host(1), lab.host(1).ip6(), 0);
     let rx = socket(lab.host(2), lab.host(2).ip6(), PORT);
     tx.connect(rx.local_addr().unwrap()).unwrap();
-    send(&tx, Class::Bulk, 100);
-    assert_eq!(receive(&rx).len(), 100);
+    send(&lab, &tx, Class::Bulk, 100);
+    assert_eq!(receive(&lab, &rx).len(), 100);
     assert_eq!(lab.link(1, 2).counts().class(Class::Bulk).delivered, 100);
     lab.impair(&Impairment::default().corrupt(1.0, Corruption::Application));
     tx.send(&[4; 99]).unwrap();
@@ -459,7 +508,7 @@ fn a_host_can_change_its_address() {
         .remove_address(lab.host(2).ip4().into())
         .unwrap();
     tx.send_to(&[1; 8], (other, PORT)).unwrap();
-    assert_eq!(receive(&rx).len(), 1);
+    assert_eq!(receive(&lab, &rx).len(), 1);
 }
 
 #[test]
@@ -476,6 +525,8 @@ fn a_closed_port_is_reported_by_icmp() {
     assert_eq!(lab.link(2, 1).counts().class(Class::Icmp).delivered, 1);
     lab.link(2, 1).cut(Class::Icmp);
     tx.send(&[1]).unwrap();
+    settle(&lab);
+    tx.set_read_timeout(Some(SILENCE)).unwrap();
     assert_eq!(
         tx.recv(&mut [0; 8]).unwrap_err().kind(),
         ErrorKind::WouldBlock
@@ -549,8 +600,8 @@ fn captures_hold_what_was_sent_and_what_arrived() {
             .impairment(Impairment::default().loss(0.5)),
     );
     let (tx, rx) = pair(&lab);
-    send(&tx, Class::Fan, 100);
-    let arrived = receive(&rx).len();
+    send(&lab, &tx, Class::Fan, 100);
+    let arrived = receive(&lab, &rx).len();
     drop(lab);
     let packets = |name: &str| {
         let bytes = std::fs::read(folder.path().join(name)).unwrap();
@@ -566,8 +617,7 @@ fn captures_hold_what_was_sent_and_what_arrived() {
 
 #[test]
 fn the_switch_sleeps_when_nothing_is_sent() {
-    needs_lab!();
-    let _alone = alone();
+    needs_lab!(alone);
     let lab = built(Lab::builder());
     let cpu = || {
         let thread = std::fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -586,26 +636,44 @@ fn the_switch_sleeps_when_nothing_is_sent() {
 /// Prints what the switch carries; asserts a tenth of what it does on two idle cores.
 #[test]
 fn the_switch_carries_many_frames() {
-    needs_lab!();
-    let _alone = alone();
+    needs_lab!(alone);
     let lab =
         built(Lab::builder().impairment(Impairment::default().delay(MS).jitter(MS / 2).loss(0.01)));
     let (tx, rx) = pair(&lab);
     lab::set_udp_segment(&tx, 1200).unwrap();
-    let rate = |lab: &Lab| lab.link(1, 2).counts().total().delivered;
-    let start = Instant::now();
-    let reader = std::thread::spawn(move || while rx.recv(&mut [0; 2048]).is_ok() {});
-    while start.elapsed() < Duration::from_secs(1) {
-        if tx.send(&[0x14; 50 * 1200]).is_err() {
-            std::thread::sleep(MS);
+    rx.set_read_timeout(Some(SILENCE)).unwrap();
+    let delivered = || lab.link(1, 2).counts().total().delivered;
+    let one_second = || {
+        let (before, start) = (delivered(), Instant::now());
+        while start.elapsed() < Duration::from_secs(1) {
+            if tx.send(&[0x14; 50 * 1200]).is_err() {
+                std::thread::sleep(MS);
+            }
         }
-    }
-    let delivered = rate(&lab);
-    let per_second = delivered as f64 / start.elapsed().as_secs_f64();
+        (delivered() - before) as f64 / start.elapsed().as_secs_f64()
+    };
+    let over = AtomicBool::new(false);
+    let best = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                // Silence is no reason to end.
+                let _ = rx.recv(&mut [0; 2048]);
+            }
+        });
+        // Other work on the machine may take most of a second, but not of ten in a row.
+        let mut best = 0.0_f64;
+        for _ in 0..10 {
+            best = best.max(one_second());
+            if best > 20_000.0 {
+                break;
+            }
+        }
+        over.store(true, Relaxed);
+        best
+    });
     println!(
-        "{per_second:.0} frames of 1,242 bytes a second; lost before the switch: {}",
+        "{best:.0} frames of 1,242 bytes a second; lost before the switch: {}",
         lab.host(1).interface().unwrap().tx_dropped
     );
-    assert!(per_second > 20_000.0);
-    reader.join().unwrap();
+    assert!(best > 20_000.0);
 }

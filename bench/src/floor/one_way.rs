@@ -3,9 +3,9 @@
 //! stands beside the latency, is alike.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -16,8 +16,10 @@ use crate::sys;
 
 /// From the decision to begin to the first message, in ns.
 const BEFORE_START: u64 = 20_000_000;
-/// What is under way when the last message is sent may take so long.
-const DRAIN: Duration = Duration::from_millis(100);
+/// What is under way when the last message is sent may take so long: the receiver of a loaded machine may not run before.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether all has arrived.
+const LOOK: Duration = Duration::from_millis(1);
 
 const LATENCY: Names = [
     "latency.count",
@@ -67,6 +69,8 @@ impl Schedule {
 }
 
 struct Told {
+    /// Those that do not count among them.
+    messages: u64,
     times: Histogram<u64>,
     cpu: Duration,
 }
@@ -74,12 +78,13 @@ struct Told {
 /// One round.
 pub fn round(echo: &Echo, rate: f64) -> Result<Vec<Figure>, Fault> {
     let (near, far) = socket::connected()?;
-    let over = AtomicBool::new(false);
+    // Messages that the receiver waits for: without end until all are sent.
+    let wanted = AtomicU64::new(u64::MAX);
     let schedule = Schedule::new(echo, rate, sys::now() + BEFORE_START);
     let (sent, received) = thread::scope(|scope| {
         let receiver = scope.spawn(|| {
             pinned(echo, 1)?;
-            receive(&Ear::new(&far, echo.receiver)?, echo.size, &over)
+            receive(&Ear::new(&far, echo.receiver)?, echo.size, &wanted)
         });
         let sender = scope.spawn(|| {
             pinned(echo, 0)?;
@@ -89,8 +94,13 @@ pub fn round(echo: &Echo, rate: f64) -> Result<Vec<Figure>, Fault> {
         let sent = sender
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        thread::sleep(DRAIN);
-        over.store(true, Relaxed);
+        let messages = sent.as_ref().map_or(0, |sent| sent.messages);
+        wanted.store(messages, Relaxed);
+        let until = Instant::now() + DRAIN;
+        while !receiver.is_finished() && Instant::now() < until {
+            thread::sleep(LOOK);
+        }
+        wanted.store(0, Relaxed);
         let received = receiver
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -132,7 +142,11 @@ fn send(ear: &Ear<'_>, echo: &Echo, schedule: Schedule) -> io::Result<Told> {
         number += 1;
     }
     let cpu = sys::thread_cpu_time().saturating_sub(cpu);
-    Ok(Told { times: lag, cpu })
+    Ok(Told {
+        messages: number,
+        times: lag,
+        cpu,
+    })
 }
 
 /// Answers the time, which is `due` or later.
@@ -149,14 +163,16 @@ fn wait_until(due: u64, waiting: Waiting) -> u64 {
     }
 }
 
-fn receive(ear: &Ear<'_>, size: usize, over: &AtomicBool) -> io::Result<Told> {
+fn receive(ear: &Ear<'_>, size: usize, wanted: &AtomicU64) -> io::Result<Told> {
     let mut message = vec![0; size];
     let mut latency = histogram();
     let mut cpu = Duration::ZERO;
-    while !over.load(Relaxed) {
+    let mut messages = 0;
+    while messages < wanted.load(Relaxed) {
         if ear.recv(&mut message)?.is_none() {
             continue;
         }
+        messages += 1;
         let now = sys::now();
         let due = message
             .first_chunk()
@@ -170,6 +186,7 @@ fn receive(ear: &Ear<'_>, size: usize, over: &AtomicBool) -> io::Result<Told> {
     }
     let cpu = sys::thread_cpu_time().saturating_sub(cpu);
     Ok(Told {
+        messages,
         times: latency,
         cpu,
     })

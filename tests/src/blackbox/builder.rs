@@ -11,7 +11,7 @@ use super::{OVERLAY, PORT, tidings};
 use crate::lab::{Impairment, Lab, LabBuilder};
 
 /// How long all nodes may take to see each other on a network that does no harm to speak of.
-const WHOLE_WITHIN: Duration = Duration::from_secs(20);
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the acceptance list calls a bad network: 5 +- 2 ms, 2 % lost, 1 % doubled, 25 % sent ahead.
 pub fn bad_network() -> Impairment {

@@ -101,3 +101,15 @@ pub fn publish_all<'a>(
     });
     published
 }
+
+/// Waits until the node of `client` knows `count` subscriptions of the topic: what is published then is owed to all of them.
+///
+/// # Panics
+/// If it does not in a minute.
+#[track_caller]
+pub fn wait_owed(client: &mut Client, publisher: Publisher, count: u32) {
+    let what = format!("{count} subscriptions");
+    super::eventually(&what, Duration::from_secs(60), || {
+        client.owed(publisher).expect("a daemon") == count
+    });
+}

@@ -52,7 +52,7 @@ impl Watcher {
     #[track_caller]
     pub fn of(node: Node<'_>, overlay: &str) -> Watcher {
         let watcher = Watcher(node.spawn(&["members", overlay, "--watch", "--format", "json"]));
-        super::eventually("a snapshot of the members", Duration::from_secs(10), || {
+        super::eventually("a snapshot of the members", Duration::from_secs(60), || {
             watcher.all().iter().any(|(snapshot, ..)| *snapshot)
         });
         watcher

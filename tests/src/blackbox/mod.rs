@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use binary::tidings;
 pub use builder::{ClusterBuilder, bad_network};
-pub use client::{Published, publish_all};
+pub use client::{Published, publish_all, wait_owed};
 pub use cluster::Cluster;
 pub use flood::{Flood, Junk};
 pub use members::{Member, Watcher};

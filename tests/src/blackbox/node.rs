@@ -18,9 +18,9 @@ use super::{eventually, tidings};
 use crate::host::{Host, Process};
 
 /// How long a daemon may take until clients can attach.
-const READY_WITHIN: Duration = Duration::from_secs(10);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a verb that only reads may take.
-pub(super) const READ_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(60);
 
 /// A node, running or not.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,8 @@ use crate::lab::set_receive_buffer;
 
 /// Bytes of Ethernet, IPv4 and UDP headers in front of a payload.
 const HEADERS: usize = 14 + 20 + 8;
+/// Bytes of the largest payload on the wire; a longer one is a batch that was kept in one piece.
+const DATAGRAM_MAX: usize = 1500 - 20 - 8;
 /// Bytes that may wait in the kernel while the machine is busy.
 const BUFFER: usize = 64 << 20;
 /// Frames sent in one go, which the switch and the receiver's socket hold.
@@ -91,9 +93,10 @@ pub fn classes(frames: &[Vec<u8>]) -> [usize; 16] {
     counts
 }
 
-/// The datagrams of the size that most bytes among the frames are of.
+/// The datagrams of the size that most bytes among the frames are of; batches are passed over.
 pub fn commonest(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let datagrams = || frames.iter().map(|frame| &frame[HEADERS..]);
+    let payloads = || frames.iter().map(|frame| &frame[HEADERS..]);
+    let datagrams = || payloads().filter(|payload| payload.len() <= DATAGRAM_MAX);
     let count = |len: usize| datagrams().filter(|d| d.len() == len).count();
     let len = datagrams()
         .map(<[u8]>::len)

@@ -8,7 +8,7 @@ use super::messages::{Message, messages};
 use crate::host::Process;
 
 /// How long a subscription may take to stand: 2 s until it says `partial`, and a loaded machine.
-const STANDS_WITHIN: Duration = Duration::from_secs(20);
+const STANDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The end of a verb.
 #[derive(Clone, Debug)]
@@ -71,7 +71,8 @@ impl Subscriber {
         &self.process
     }
 
-    /// Waits until the subscription stands at every member.
+    /// Waits until the subscription stands: at every member, or on a loaded machine at those that confirmed it in time. Who
+    /// publishes next waits until its own node knows it, by `--wait-for` or [`wait_owed`](super::wait_owed).
     ///
     /// # Panics
     /// If it does not.

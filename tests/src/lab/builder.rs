@@ -21,7 +21,7 @@ use super::{Fabric, HOSTS_MAX, INTERFACE, Lab, Port, sys};
 use crate::host::Host;
 
 /// How long the kernel gets to bring all interfaces up.
-const READY_WITHIN: Duration = Duration::from_secs(5);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Makes a [`Lab`]. Defaults: two hosts, MTU 1500, seed 1, a switch that does no harm.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Release};
 use std::time::{Duration, Instant};
 
 use tidings_client::{
@@ -78,6 +78,8 @@ pub(super) struct Talker<'a> {
     pub(super) rate: u64,
     /// Outcomes and answers of its present session that have not come.
     pub(super) waits_for: &'a AtomicU64,
+    /// Messages that it has published in the calm. Whoever finds one here finds it in `waits_for`, too.
+    pub(super) calm: &'a AtomicU64,
     /// Subscriptions that its node would owe a message to, asked for after the storm.
     pub(super) owed: &'a AtomicU64,
 }
@@ -142,6 +144,7 @@ impl Talker<'_> {
                 session.unaccepted + session.unsettled + (wanted.saturating_sub(calm)),
                 Relaxed,
             );
+            self.calm.store(calm, Release);
         }
     }
 

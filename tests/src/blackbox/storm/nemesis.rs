@@ -24,7 +24,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Furthest that a node's monotonic clock is from the machine's.
 const SHIFT_S: u64 = 1_000_000;
 /// How long the nodes may take to come up when all is mended.
-const UP_WITHIN: Duration = Duration::from_secs(20);
+const UP_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Nemesis<'a> {
     cluster: &'a Cluster,
