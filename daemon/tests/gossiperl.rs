@@ -158,7 +158,7 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
     assert_eq!(ask(&b, "DELETE", "/overlays/met", &Value::Null).status, 202);
     let alone = || members(&a).as_array().unwrap().len() == 1;
     assert!(
-        within(Duration::from_secs(5), alone),
+        within(Duration::from_secs(30), alone),
         "who left is not listed"
     );
 }
@@ -175,7 +175,7 @@ fn a_digest_is_published_as_json_whatever_the_order_of_its_keys() {
         .spawn()
         .unwrap();
     let stands = || get(&node, "/v1/overlays/demo/stats").json()["subscriptions"] == 1;
-    assert!(within(Duration::from_secs(10), stands));
+    assert!(within(Duration::from_secs(60), stands));
     for body in [
         r#"{"type": "orders.new", "id": 7, "to": "x"}"#,
         r#"{"to": "x", "id": 7, "type": "orders.new"}"#,

@@ -41,7 +41,7 @@ fn started(config: &str, environment: &[(&str, &str)]) -> Node {
         .unwrap();
     let node = Node::of(home, child);
     let banner = || fs::read_to_string(node.path().join("out")).is_ok_and(|t| t.contains("manage"));
-    assert!(within(Duration::from_secs(10), banner));
+    assert!(within(Duration::from_secs(60), banner));
     node
 }
 
@@ -129,7 +129,7 @@ fn without_an_address_there_is_the_unix_socket_alone() {
         .unwrap();
     let node = Node::of(home, child);
     let banner = || fs::read_to_string(&out).unwrap_or_default();
-    assert!(within(Duration::from_secs(10), || banner().contains("manage")));
+    assert!(within(Duration::from_secs(60), || banner().contains("manage")));
     assert!(!banner().contains("http://") && !banner().contains("https://"));
     assert!(node.path().join("run/tidings/tidings.http.sock").exists());
     assert!(!node.path().join("data/tidings/http").exists());
@@ -235,7 +235,7 @@ fn whoever_guesses_is_locked_out_and_nobody_else() {
     assert_eq!(service.ask("GET", "/v1/node", &[&service.user]).status, 200);
     assert_eq!(service.over_unix("GET", "/v1/node", &[]).status, 200);
     let again = || service.get("/v1/node").status == 200;
-    assert!(within(Duration::from_secs(10), again));
+    assert!(within(Duration::from_secs(60), again));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn tokens_are_made_listed_rotated_and_revoked() {
         "--http",
         &service.address.to_string(),
     ]);
-    assert!(within(Duration::from_secs(10), || may(&service, &new)));
+    assert!(within(Duration::from_secs(60), || may(&service, &new)));
     let revoke = format!("{path}/a");
     let revoked = service.ask("DELETE", &revoke, &[&service.superuser]);
     assert_eq!((revoked.status, revoked.body.as_str()), (204, ""));
@@ -315,7 +315,7 @@ fn a_changed_password_counts_at_once_and_after_a_restart() {
         "--http",
         &service.address.to_string(),
     ]);
-    assert!(within(Duration::from_secs(10), || works(&new) == 200));
+    assert!(within(Duration::from_secs(60), || works(&new) == 200));
     assert_eq!(works(&service.superuser), 200);
     assert!(!node.path().join("data/tidings/passwords").exists());
 }
@@ -406,7 +406,7 @@ fn whoever_takes_every_connection_leaves_the_unix_socket_its_own() {
         let metrics = service.over_unix("GET", "/metrics", &[]).body;
         metrics.contains("\ntidings_http_connections 241\n")
     };
-    assert!(within(Duration::from_secs(10), are_taken));
+    assert!(within(Duration::from_secs(60), are_taken));
     drop(taken);
     assert_eq!(service.get("/v1/node").status, 200);
 }
@@ -427,7 +427,7 @@ fn no_more_streams_than_there_are_places_and_their_ends_give_them_back() {
     assert!(streams.iter().all(|(_, status)| status == "200"));
     assert_eq!(open().1, "429");
     drop(streams);
-    assert!(within(Duration::from_secs(5), || open().1 == "200"));
+    assert!(within(Duration::from_secs(30), || open().1 == "200"));
 }
 
 #[test]
@@ -508,7 +508,7 @@ fn a_panic_is_its_requests_alone_and_one_of_the_service_starts_it_again() {
 #[test]
 fn health_tells_the_verdict_to_all_and_the_reasons_to_users() {
     let (_node, service) = node(PLAIN);
-    assert!(within(Duration::from_secs(10), || service
+    assert!(within(Duration::from_secs(60), || service
         .ask("GET", "/readyz", &[])
         .status
         == 200));
@@ -637,7 +637,7 @@ fn a_node_that_cannot_write_its_passwords_runs_and_says_so() {
         .unwrap();
     let node = Node::of(home, child);
     let told = || fs::read_to_string(&log).unwrap();
-    assert!(within(Duration::from_secs(10), || told()
+    assert!(within(Duration::from_secs(60), || told()
         .contains("nobody has a password")));
     assert!(told().contains("look at the disk"), "{}", told());
     let socket = node.path().join("run/tidings/tidings.http.sock");
@@ -679,7 +679,7 @@ fn a_request_left_alone_ends_with_the_daemon_within_a_second_or_so() {
         .unwrap();
     let left = node.run(&["leave"]);
     assert!(left.status.success(), "{}", stderr(&left));
-    assert!(within(Duration::from_secs(10), || node.ended().is_some()));
+    assert!(within(Duration::from_secs(60), || node.ended().is_some()));
     assert!(!service.unix.exists());
 }
 

@@ -150,7 +150,7 @@ fn a_destination_that_never_answers_costs_the_oldest_points_and_nothing_else() {
     let since = Instant::now();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert!(node.wait());
-    assert!(since.elapsed() < Duration::from_secs(30));
+    assert!(since.elapsed() < Duration::from_secs(60));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Node, run, stderr, stdout, within};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn hang_up(node: &Node) {
     let pid = node.pid().to_string();

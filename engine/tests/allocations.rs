@@ -66,7 +66,7 @@ fn count() {
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 /// Messages before counting begins: what grows with use has grown then.
 const WARM_UP: u64 = 200_000;
 const COUNT: u64 = 1_000_000;

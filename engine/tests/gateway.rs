@@ -17,7 +17,7 @@ use tidings_wire::client::query::Topic;
 use tidings_wire::client::subscribe::{Ack, Subscribe, Unsubscribe};
 use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Outcome, Policy, Reply};
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Nobody asks these clients' daemon anything.
 struct Silent;

@@ -15,7 +15,7 @@ use tidings_engine::{
     StartError, StorageError,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Notes that it was woken.
 struct Woken(AtomicU32);

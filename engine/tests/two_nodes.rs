@@ -15,7 +15,7 @@ use tidings_engine::{
     Subscriber, SubscriberOptions,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 fn all() -> PublisherOptions {
     PublisherOptions {

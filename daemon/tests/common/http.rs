@@ -64,7 +64,7 @@ impl Service {
         let read = || fs::read_to_string(node.path().join("out")).unwrap();
         // Clients can attach a moment before it is written.
         let is_written = || read().contains("manage ");
-        assert!(within(Duration::from_secs(20), is_written), "no banner");
+        assert!(within(Duration::from_secs(60), is_written), "no banner");
         let banner = read();
         let line = banner
             .lines()
@@ -108,7 +108,7 @@ impl Service {
     pub(crate) fn socket(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address).unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         socket
     }
@@ -122,7 +122,7 @@ impl Service {
     pub(crate) fn over_unix(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
         let mut socket = UnixStream::connect(&self.unix).unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         exchange(&mut socket, &request(method, path, headers, None))
     }
@@ -235,6 +235,6 @@ pub(crate) fn try_unix(
     body: Option<&str>,
 ) -> io::Result<Answer> {
     let mut socket = UnixStream::connect(socket)?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     Ok(exchange(&mut socket, &request(method, path, &[], body)))
 }

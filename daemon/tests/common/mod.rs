@@ -117,7 +117,7 @@ impl Node {
             .unwrap();
         let node = Self::of(home, child);
         let banner = || std::fs::read_to_string(node.path().join("out"));
-        assert!(within(Duration::from_secs(10), || banner()
+        assert!(within(Duration::from_secs(60), || banner()
             .is_ok_and(|t| t.contains("manage"))));
         node
     }
@@ -151,7 +151,7 @@ impl Node {
     fn wait_ready(&self) {
         let ready = || run(self.path(), &["overlays"]).status.success();
         assert!(
-            within(Duration::from_secs(20), ready),
+            within(Duration::from_secs(60), ready),
             "the node does not come up"
         );
     }
@@ -178,7 +178,7 @@ pub(crate) fn meet(a: &Node, b: &Node) {
             .as_array()
             .is_some_and(|members| members.len() == 2)
     };
-    assert!(within(Duration::from_secs(20), both));
+    assert!(within(Duration::from_secs(60), both));
 }
 
 impl Drop for Node {
