@@ -44,7 +44,7 @@ enabled = false
 [[operations]]
 include-path-regex = "/(presence|subscribe)$"
 max-stream-events = 1
-request-timeout = 2
+request-timeout = 20
 "#;
 
 fn has_schemathesis() -> bool {

@@ -134,11 +134,13 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
         201
     );
     let members = |node: &Node| get(node, "/membership/met").json()["membership"].clone();
-    assert!(within(Duration::from_secs(20), || members(&a)
-        .as_array()
-        .unwrap()
-        .len()
-        == 2));
+    // A busy machine may keep one from answering for a moment.
+    let are_reachable = || {
+        let members = members(&a);
+        let mut states = members.as_array().unwrap().iter().map(|m| &m["state"]);
+        states.len() == 2 && states.all(|state| state == "reachable")
+    };
+    assert!(within(Duration::from_secs(60), are_reachable));
     let both = members(&a);
     assert_eq!(
         both[0]["port"],
@@ -146,7 +148,6 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
         "itself first"
     );
     for member in both.as_array().unwrap() {
-        assert_eq!(member["state"], "reachable");
         assert!(
             member["heartbeat"].is_u64() && member["ip"].is_string(),
             "{member}"

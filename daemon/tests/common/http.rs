@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
-use super::{Node, within};
+use super::{Node, until, within};
 
 /// An answer.
 #[derive(Debug)]
@@ -155,6 +155,11 @@ impl Service {
         assert_eq!(made.status, 201, "{made:?}");
         made.json()["secret"].as_str().unwrap().to_owned()
     }
+}
+
+/// What is answered once that is 200, or at last: a busy machine can keep a shard silent for the second that a healthy node may be.
+pub(crate) fn once_ok(ask: impl Fn() -> Answer) -> Answer {
+    until(Duration::from_secs(60), |answer| answer.status == 200, ask)
 }
 
 /// A request whose connection ends with its answer.

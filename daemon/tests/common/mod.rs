@@ -208,3 +208,15 @@ pub(crate) fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
     }
     holds()
 }
+
+/// What `ask` gives once that is `wanted`, or when the time is over.
+pub(crate) fn until<T>(time: Duration, wanted: impl Fn(&T) -> bool, ask: impl Fn() -> T) -> T {
+    let end = Instant::now() + time;
+    loop {
+        let told = ask();
+        if wanted(&told) || Instant::now() >= end {
+            return told;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -6,7 +6,7 @@ pub(crate) mod log;
 use std::time::{Duration, Instant};
 
 use tidings_engine::{
-    Engine, EngineBuilder, KeyRecord, Keyring, OverlayConfig, OverlayId, Seed, Suite,
+    Engine, EngineBuilder, KeyRecord, Keyring, OverlayConfig, OverlayId, PresenceKind, Seed, Suite,
 };
 
 pub(crate) fn config(name: &str, join: &[&Engine]) -> OverlayConfig {
@@ -29,6 +29,11 @@ pub(crate) fn pair(name: &str, make: impl Fn() -> EngineBuilder) -> (Engine, Eng
     let id = a.add_overlay(config(name, &[])).unwrap();
     b.add_overlay(config(name, &[&a])).unwrap();
     (a, b, id)
+}
+
+/// Whether it is about a member that a busy machine kept silent for a moment, which the others notice.
+pub(crate) fn is_passing(kind: PresenceKind) -> bool {
+    matches!(kind, PresenceKind::Quarantine | PresenceKind::Rejoin)
 }
 
 /// Waits until `holds`, at most 60 s.
