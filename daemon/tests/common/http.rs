@@ -157,7 +157,8 @@ impl Service {
     }
 }
 
-/// What is answered once that is 200, or at last: a busy machine can keep a shard silent for the second that a healthy node may be.
+/// What is answered once that is 200, or at last: a shard that a busy machine keeps from running for a second makes its node
+/// unwell for a moment.
 pub(crate) fn once_ok(ask: impl Fn() -> Answer) -> Answer {
     until(Duration::from_secs(60), |answer| answer.status == 200, ask)
 }

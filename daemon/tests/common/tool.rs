@@ -41,7 +41,7 @@ impl Running {
         Self(child)
     }
 
-    /// Starts it until it `answers` at a port: where it ends by itself, as where somebody took its port meanwhile, at another.
+    /// Starts it until it `answers` at a port; at another one if it ends by itself, as where somebody took its port meanwhile.
     pub(crate) fn at_a_port(
         command: impl Fn(u16) -> Command,
         log: &Path,
