@@ -72,8 +72,8 @@ const WARM_UP: u64 = 200_000;
 const COUNT: u64 = 1_000_000;
 /// Allocations that may remain, of a million messages: an array that is fuller than ever before and doubles,
 const REMAIN: u64 = 100;
-/// and so many times those of the same time without messages: membership's probes and gossip a few times a second. A slow machine
-/// takes long for a million messages.
+/// and so many times those of the same time without messages: membership's probes and gossip a few times a second. A slow
+/// machine takes long for a million messages.
 const IDLE: f64 = 2.0;
 /// How long those are counted.
 const IDLE_TIME: Duration = Duration::from_secs(2);

@@ -138,8 +138,8 @@ impl UdpSocket {
 
 #[cfg(test)]
 impl UdpSocket {
-    /// Waits until one of them has something to receive or to complain of, at most 10 s: on a busy machine the kernel may pass a
-    /// datagram on after it was sent.
+    /// Waits until one of them has something to receive or to complain of, at most 10 s: on a busy machine the kernel may
+    /// pass a datagram on after it was sent.
     pub(crate) fn wait_any<'a>(sockets: impl IntoIterator<Item = &'a Self>) {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let fds = sockets
