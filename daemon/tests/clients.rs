@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::{Node, fails, good, run, stdout, text, tidings, within};
 
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
+const NEW: [&str; 3] = ["pub", "demo", "orders.new"];
 const SOON: Duration = Duration::from_secs(30);
 
 fn publish(node: &Node, topic: &str, secret: &Path) -> Output {
@@ -30,9 +31,10 @@ fn reader(node: &Node, secret: &Path, count: &str) -> Child {
         .unwrap()
 }
 
+/// Publishes it and waits until the client has it.
 fn deliver(node: &Node, message: &str) {
-    let args = ["pub", "demo", "orders.new", message, "--wait-for", "1"];
-    good(node.run(&args));
+    let args = [message, "--wait-for", "1", "--confirm", "delivered"];
+    good(node.run(&[&NEW[..], &args].concat()));
 }
 
 #[test]
@@ -124,7 +126,8 @@ fn another_secret_ends_the_session_under_the_old_one_and_nothing_is_lost() {
     let ended = old.wait_with_output().unwrap();
     fails(&ended, 1, &["does not know this client"]);
     assert_eq!(stdout(&ended), "1");
-    deliver(&node, "2");
+    // Nobody is there to take it.
+    good(node.run(&[&NEW[..], &["2", "--wait-for", "1"]].concat()));
     let new = reader(&node, &files[1], "2");
     deliver(&node, "3");
     assert_eq!(good(new.wait_with_output().unwrap()), "23");

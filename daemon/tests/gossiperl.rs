@@ -134,11 +134,13 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
         201
     );
     let members = |node: &Node| get(node, "/membership/met").json()["membership"].clone();
-    assert!(within(Duration::from_secs(20), || members(&a)
-        .as_array()
-        .unwrap()
-        .len()
-        == 2));
+    // A busy machine may keep one from answering for a moment.
+    let are_reachable = || {
+        let members = members(&a);
+        let mut states = members.as_array().unwrap().iter().map(|m| &m["state"]);
+        states.len() == 2 && states.all(|state| state == "reachable")
+    };
+    assert!(within(Duration::from_secs(60), are_reachable));
     let both = members(&a);
     assert_eq!(
         both[0]["port"],
@@ -146,7 +148,6 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
         "itself first"
     );
     for member in both.as_array().unwrap() {
-        assert_eq!(member["state"], "reachable");
         assert!(
             member["heartbeat"].is_u64() && member["ip"].is_string(),
             "{member}"
@@ -158,7 +159,7 @@ fn two_nodes_of_the_old_description_meet_and_are_told_of() {
     assert_eq!(ask(&b, "DELETE", "/overlays/met", &Value::Null).status, 202);
     let alone = || members(&a).as_array().unwrap().len() == 1;
     assert!(
-        within(Duration::from_secs(5), alone),
+        within(Duration::from_secs(30), alone),
         "who left is not listed"
     );
 }
@@ -175,7 +176,7 @@ fn a_digest_is_published_as_json_whatever_the_order_of_its_keys() {
         .spawn()
         .unwrap();
     let stands = || get(&node, "/v1/overlays/demo/stats").json()["subscriptions"] == 1;
-    assert!(within(Duration::from_secs(10), stands));
+    assert!(within(Duration::from_secs(60), stands));
     for body in [
         r#"{"type": "orders.new", "id": 7, "to": "x"}"#,
         r#"{"to": "x", "id": 7, "type": "orders.new"}"#,

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::http::{Service, basic, exchange, request};
-use common::{Node, run, stderr, stdout, tidings, within};
+use common::http::{Service, basic, exchange, once_ok, request};
+use common::{Node, run, stderr, stdout, tidings, until, within};
 
 /// A node with these lines of configuration besides what keeps it apart, its banner and its log in files.
 fn node(config: &str) -> (Node, Service) {
@@ -41,7 +41,7 @@ fn started(config: &str, environment: &[(&str, &str)]) -> Node {
         .unwrap();
     let node = Node::of(home, child);
     let banner = || fs::read_to_string(node.path().join("out")).is_ok_and(|t| t.contains("manage"));
-    assert!(within(Duration::from_secs(10), banner));
+    assert!(within(Duration::from_secs(60), banner));
     node
 }
 
@@ -77,7 +77,7 @@ fn a_node_tells_of_itself_over_tls_under_a_certificate_of_its_own() {
     socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest);
-    assert_eq!(service.get("/livez").status, 200);
+    assert_eq!(once_ok(|| service.get("/livez")).status, 200);
     let mode = |path: &str| {
         let path = node.path().join("data/tidings").join(path);
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -129,7 +129,7 @@ fn without_an_address_there_is_the_unix_socket_alone() {
         .unwrap();
     let node = Node::of(home, child);
     let banner = || fs::read_to_string(&out).unwrap_or_default();
-    assert!(within(Duration::from_secs(10), || banner().contains("manage")));
+    assert!(within(Duration::from_secs(60), || banner().contains("manage")));
     assert!(!banner().contains("http://") && !banner().contains("https://"));
     assert!(node.path().join("run/tidings/tidings.http.sock").exists());
     assert!(!node.path().join("data/tidings/http").exists());
@@ -180,7 +180,7 @@ fn every_route_refuses_whoever_may_not() {
         let at = concrete(&path);
         let ask = |header: &str| service.ask(&method, &at, &[header]);
         if schemes.is_empty() {
-            assert_eq!(ask("X-None: 1").status, 200, "{path}");
+            assert_eq!(once_ok(|| ask("X-None: 1")).status, 200, "{path}");
             continue;
         }
         guarded += 1;
@@ -224,18 +224,22 @@ fn every_route_refuses_whoever_may_not() {
 fn whoever_guesses_is_locked_out_and_nobody_else() {
     let (_node, service) = node(PLAIN);
     let wrong = basic("superuser", "not the password");
-    for _ in 0..5 {
-        service
-            .ask("GET", "/v1/node", &[&wrong])
-            .is_error(401, "bad_credentials");
-    }
-    let locked = service.get("/v1/node");
+    // For a second: a busy machine may take longer to ask, and whoever is let in then begins anew.
+    let lock = || {
+        for _ in 0..5 {
+            service
+                .ask("GET", "/v1/node", &[&wrong])
+                .is_error(401, "bad_credentials");
+        }
+        service.get("/v1/node")
+    };
+    let locked = until(Duration::from_secs(20), |answer| answer.status == 429, lock);
     locked.is_error(429, "locked_out");
     assert!(locked.head.contains("retry-after: 1"), "{locked:?}");
     assert_eq!(service.ask("GET", "/v1/node", &[&service.user]).status, 200);
     assert_eq!(service.over_unix("GET", "/v1/node", &[]).status, 200);
     let again = || service.get("/v1/node").status == 200;
-    assert!(within(Duration::from_secs(10), again));
+    assert!(within(Duration::from_secs(60), again));
 }
 
 #[test]
@@ -279,7 +283,7 @@ fn tokens_are_made_listed_rotated_and_revoked() {
         "--http",
         &service.address.to_string(),
     ]);
-    assert!(within(Duration::from_secs(10), || may(&service, &new)));
+    assert!(within(Duration::from_secs(60), || may(&service, &new)));
     let revoke = format!("{path}/a");
     let revoked = service.ask("DELETE", &revoke, &[&service.superuser]);
     assert_eq!((revoked.status, revoked.body.as_str()), (204, ""));
@@ -315,7 +319,7 @@ fn a_changed_password_counts_at_once_and_after_a_restart() {
         "--http",
         &service.address.to_string(),
     ]);
-    assert!(within(Duration::from_secs(10), || works(&new) == 200));
+    assert!(within(Duration::from_secs(60), || works(&new) == 200));
     assert_eq!(works(&service.superuser), 200);
     assert!(!node.path().join("data/tidings/passwords").exists());
 }
@@ -406,7 +410,7 @@ fn whoever_takes_every_connection_leaves_the_unix_socket_its_own() {
         let metrics = service.over_unix("GET", "/metrics", &[]).body;
         metrics.contains("\ntidings_http_connections 241\n")
     };
-    assert!(within(Duration::from_secs(10), are_taken));
+    assert!(within(Duration::from_secs(60), are_taken));
     drop(taken);
     assert_eq!(service.get("/v1/node").status, 200);
 }
@@ -427,7 +431,7 @@ fn no_more_streams_than_there_are_places_and_their_ends_give_them_back() {
     assert!(streams.iter().all(|(_, status)| status == "200"));
     assert_eq!(open().1, "429");
     drop(streams);
-    assert!(within(Duration::from_secs(5), || open().1 == "200"));
+    assert!(within(Duration::from_secs(30), || open().1 == "200"));
 }
 
 #[test]
@@ -528,27 +532,28 @@ fn a_panic_is_its_requests_alone_and_one_of_the_service_starts_it_again() {
 #[test]
 fn health_tells_the_verdict_to_all_and_the_reasons_to_users() {
     let (_node, service) = node(PLAIN);
-    assert!(within(Duration::from_secs(10), || service
+    assert!(within(Duration::from_secs(60), || service
         .ask("GET", "/readyz", &[])
         .status
         == 200));
     for path in ["/livez", "/healthz", "/readyz", "/startupz"] {
-        let bare = service.ask("GET", &format!("{path}?verbose"), &[]);
+        let asked = format!("{path}?verbose");
+        let bare = once_ok(|| service.ask("GET", &asked, &[]));
         assert_eq!(
             (bare.status, bare.body.as_str()),
             (200, "{\"status\":\"ok\"}"),
             "{path}"
         );
-        let verbose = service.ask("GET", &format!("{path}?verbose"), &[&service.user]);
+        let verbose = once_ok(|| service.ask("GET", &asked, &[&service.user]));
         assert!(verbose.json()["checks"][0]["ok"] == true, "{verbose:?}");
     }
-    let ready = service.get("/readyz?verbose").json();
+    let ready = once_ok(|| service.get("/readyz?verbose")).json();
     let checks = ready["checks"].as_array().unwrap();
     assert!(
         checks.iter().any(|check| check["name"] == "overlay news"),
         "{ready}"
     );
-    let head = service.ask("HEAD", "/livez", &[]);
+    let head = once_ok(|| service.ask("HEAD", "/livez", &[]));
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
 
@@ -657,7 +662,7 @@ fn a_node_that_cannot_write_its_passwords_runs_and_says_so() {
         .unwrap();
     let node = Node::of(home, child);
     let told = || fs::read_to_string(&log).unwrap();
-    assert!(within(Duration::from_secs(10), || told()
+    assert!(within(Duration::from_secs(60), || told()
         .contains("nobody has a password")));
     assert!(told().contains("look at the disk"), "{}", told());
     let socket = node.path().join("run/tidings/tidings.http.sock");
@@ -699,7 +704,7 @@ fn a_request_left_alone_ends_with_the_daemon_within_a_second_or_so() {
         .unwrap();
     let left = node.run(&["leave"]);
     assert!(left.status.success(), "{}", stderr(&left));
-    assert!(within(Duration::from_secs(10), || node.ended().is_some()));
+    assert!(within(Duration::from_secs(60), || node.ended().is_some()));
     assert!(!service.unix.exists());
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::http::{Answer, Service};
+use common::http::{Answer, Service, once_ok};
 use common::managed::{deliver, log, managed, managed_in, samples, whole};
 use common::recorder::{Recorder, ask, coded, free_port, header};
 use common::tool::{Running, tool};
@@ -142,7 +142,7 @@ fn a_destination_that_never_answers_costs_the_oldest_points_and_nothing_else() {
         "tidings_report_failures_total"
     ) >= 1.0));
     assert!(gauge(&service, "tidings_report_queue_bytes") <= most);
-    assert_eq!(service.get("/livez").status, 200);
+    assert_eq!(once_ok(|| service.get("/livez")).status, 200);
     let told = log(node.path());
     assert!(told.contains("did not answer within"), "{told}");
     // It ends as soon as any node does.
@@ -150,7 +150,7 @@ fn a_destination_that_never_answers_costs_the_oldest_points_and_nothing_else() {
     let since = Instant::now();
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert!(node.wait());
-    assert!(since.elapsed() < Duration::from_secs(30));
+    assert!(since.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
@@ -266,25 +266,24 @@ fn a_reload_says_that_a_destination_holds_from_the_next_start_on_but_takes_a_new
 
 /// InfluxDB 1 in directories of its own, where users need a password.
 fn influxd(program: &Path, home: &Path) -> (Running, u16) {
-    let (port, folder) = (free_port(), home.join("influxdb"));
+    let folder = home.join("influxdb");
     fs::create_dir(&folder).unwrap();
-    let text = format!(
-        "reporting-disabled = true\nbind-address = \"127.0.0.1:{}\"\n[meta]\ndir = \"{dir}/meta\"\n[data]\ndir = \"{dir}/data\"\nwal-dir = \"{dir}/wal\"\n\
+    let config = |port: u16| {
+        format!(
+            "reporting-disabled = true\nbind-address = \"127.0.0.1:{}\"\n[meta]\ndir = \"{dir}/meta\"\n[data]\ndir = \"{dir}/data\"\nwal-dir = \"{dir}/wal\"\n\
         [http]\nbind-address = \"127.0.0.1:{port}\"\nauth-enabled = true\nlog-enabled = false\n[monitor]\nstore-enabled = false\n",
-        free_port(),
-        dir = folder.display(),
-    );
-    fs::write(folder.join("conf"), text).unwrap();
-    let mut command = Command::new(program);
-    command.arg("-config").arg(folder.join("conf"));
-    let running = Running::start(&mut command, &folder.join("log"));
-    let answers = || ask(port, "GET", "/ping", "").is_some_and(|(status, _)| status == 204);
-    assert!(
-        within(LONG, answers),
-        "{}",
-        fs::read_to_string(folder.join("log")).unwrap()
-    );
-    (running, port)
+            free_port(),
+            dir = folder.display(),
+        )
+    };
+    let command = |port| {
+        fs::write(folder.join("conf"), config(port)).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-config").arg(folder.join("conf"));
+        command
+    };
+    let answers = |port| ask(port, "GET", "/ping", "").is_some_and(|(status, _)| status == 204);
+    Running::at_a_port(command, &folder.join("log"), answers)
 }
 
 fn query(port: u16, text: &str) -> Value {

@@ -212,8 +212,12 @@ fn a_named_client_finds_what_it_had_not_acknowledged() {
 fn a_subscriber_survives_its_daemon() {
     let mut node = Node::start(&["--bind", "127.0.0.1:0"]);
     let sub = start_sub(&node, &["demo", "news", "--count", "1"]);
-    let count = |node: &Node| stdout(&node.run(&["stats"])).contains("clients");
-    assert!(within(Duration::from_secs(10), || count(&node)));
+    let stands = || {
+        let stats = node.run(&["stats", "--format", "json"]).stdout;
+        let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+        stats["overlays"][0]["subscriptions"] == 1
+    };
+    assert!(within(Duration::from_secs(60), stands));
     node.kill();
     node.restart(&["--bind", "127.0.0.1:0"]);
     let output = node.run(&[

@@ -115,8 +115,11 @@ fn a_shard_that_does_not_answer_stops_the_signs_of_life_until_it_does() {
             return;
         }
     };
-    // What was said before.
-    while next(&manager, Duration::from_millis(50)).is_some() {}
+    // What was said before, which a busy machine may be late to say.
+    let since = Instant::now();
+    while next(&manager, Duration::from_secs(1)).is_some() {
+        assert!(since.elapsed() < LONG, "it goes on");
+    }
     assert!(!hears(&manager, "WATCHDOG=1", Duration::from_secs(2)));
     drop(stopped);
     assert!(hears(&manager, "WATCHDOG=1", LONG));

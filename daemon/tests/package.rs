@@ -241,7 +241,7 @@ fn in_layer(home: &Path, first: &Path, second: &Path) -> Output {
     fs::create_dir(&layer).unwrap();
     Command::new("timeout")
         .args([
-            "120",
+            "600",
             "unshare",
             "--mount",
             "--propagation",

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::managed::{deliver, managed, managed_in};
-use common::recorder::{ask, coded, free_port};
+use common::recorder::{ask, coded};
 use common::tool::{Running, tool};
 use common::{run, stderr, within};
 use serde_json::Value;
@@ -246,24 +246,21 @@ fn the_real_prometheus_scrapes_a_node_and_evaluates_dashboard_and_alerts() {
         service.address
     );
     fs::write(folder.join("prometheus.yml"), config).unwrap();
-    let port = free_port();
-    let mut command = Command::new(program);
-    command.current_dir(&folder).args([
-        "--config.file=prometheus.yml",
-        "--storage.tsdb.path=data",
-        &format!("--web.listen-address=127.0.0.1:{port}"),
-    ]);
-    let _running = Running::start(&mut command, &folder.join("log"));
-    let is_up = || {
+    let command = |port: u16| {
+        let mut command = Command::new(&program);
+        command.current_dir(&folder).args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            &format!("--web.listen-address=127.0.0.1:{port}"),
+        ]);
+        command
+    };
+    let is_up = |port| {
         query(port, "up{job=\"tidings\"}")
             .first()
             .is_some_and(|(_, up)| *up == 1.0)
     };
-    assert!(
-        within(LONG, is_up),
-        "{}",
-        fs::read_to_string(folder.join("log")).unwrap()
-    );
+    let (_running, port) = Running::at_a_port(command, &folder.join("log"), is_up);
     deliver(&node, 100);
     let delivered = "tidings_delivery_latency_seconds_count{overlay=\"demo\"}";
     let has_all = || {

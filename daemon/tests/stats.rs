@@ -61,19 +61,23 @@ fn clients_are_counted_once_wherever_their_overlay_lives() {
         let far = overlays.iter().find(|overlay| overlay["name"] == "far");
         far.unwrap()["subscriptions"] == 1
     };
-    assert!(within(Duration::from_secs(10), stands));
+    assert!(within(Duration::from_secs(60), stands));
     assert_eq!(clients(&node), 1);
     far.kill().unwrap();
     far.wait().unwrap();
-    assert!(within(Duration::from_secs(10), || clients(&node) == 0));
+    assert!(within(Duration::from_secs(60), || clients(&node) == 0));
 }
 
 #[test]
 fn depths_of_queues_and_stores_are_shown() {
     let node = Node::start(&["--bind", "127.0.0.1:0"]);
     // A named client's subscription outlives it: what is published now stays in the store.
-    let asked = node.run(&["sub", "demo", "jobs", "--as", "worker", "--idle", "0.1"]);
-    assert!(asked.status.success());
+    let stands = || {
+        let asked = node.run(&["sub", "demo", "jobs", "--as", "worker", "--idle", "0.1"]);
+        assert!(asked.status.success());
+        stats(&node)["overlays"][0]["subscriptions"] == 1
+    };
+    assert!(within(Duration::from_secs(20), stands));
     assert!(node.run(&["pub", "demo", "jobs", "wait"]).status.success());
     let stats = stats(&node);
     let shard = &stats["shards"][0];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use common::http::{request, unix};
-use common::{Node, stdout, within};
+use common::{Node, stdout, until, within};
 use serde_json::{Value, json};
 
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
@@ -58,6 +58,17 @@ impl Stream {
         stream
     }
 
+    /// The next event of presence but of members that a busy machine keeps silent for a moment.
+    fn next_lasting(&mut self) -> Event {
+        let passing = ["member_quarantine", "member_rejoin"];
+        loop {
+            let event = self.next().unwrap();
+            if !passing.contains(&event.0.as_str()) {
+                return event;
+            }
+        }
+    }
+
     /// The next event; none at the end. What is around the events' lines is of HTTP's chunks.
     fn next(&mut self) -> Option<Event> {
         let (mut name, mut id) = (None, None);
@@ -82,7 +93,9 @@ impl Stream {
 
 fn publish(node: &Node, topic: &str, query: &str, body: &str) -> Value {
     let path = format!("/v1/overlays/demo/publish/{topic}{query}");
-    let answer = unix(&socket(node), "POST", &path, Some(body));
+    let ask = || unix(&socket(node), "POST", &path, Some(body));
+    // Nothing was published: a busy machine may be late to detach a slow reader, and there is no room until then.
+    let answer = until(Duration::from_secs(60), |answer| answer.status != 503, ask);
     assert!(answer.status < 300, "{answer:?}");
     answer.json()
 }
@@ -131,7 +144,7 @@ fn a_reader_that_is_gone_takes_its_subscription_with_it_and_one_that_is_slow_sto
     let gone = Stream::subscribe(&node, "pattern=t");
     assert_eq!(subscriptions(&node), 1);
     drop(gone);
-    assert!(within(Duration::from_secs(5), || subscriptions(&node) == 0));
+    assert!(within(Duration::from_secs(30), || subscriptions(&node) == 0));
     // It reads nothing, while another gets everything, also what has to wait for room in the store.
     let patch = json!({ "retain": "8MiB" }).to_string();
     let changed = unix(&socket(&node), "PATCH", "/v1/overlays/demo", Some(&patch));
@@ -145,7 +158,7 @@ fn a_reader_that_is_gone_takes_its_subscription_with_it_and_one_that_is_slow_sto
         assert_eq!(data["seq"], seq);
     }
     drop(slow);
-    assert!(within(Duration::from_secs(5), || subscriptions(&node) == 1));
+    assert!(within(Duration::from_secs(30), || subscriptions(&node) == 1));
     let told = publish(&node, "t", "?confirm=delivered", "last");
     assert_eq!(told["delivered"], 1);
 }
@@ -177,7 +190,7 @@ fn presence_begins_with_everybody_and_tells_who_comes_and_goes() {
             .contains("127.0.0.1")
     );
     unix(&socket(&b), "DELETE", "/v1/overlays/met", None);
-    let (name, _, told) = stream.next().unwrap();
+    let (name, _, told) = stream.next_lasting();
     assert_eq!((name.as_str(), &told["id"]), ("member_out", &data["id"]));
     assert_eq!(told["member"]["state"], "left");
 }
@@ -255,5 +268,5 @@ fn a_token_that_is_revoked_reads_no_further() {
     for stream in &mut streams {
         assert_eq!(stream.next(), None);
     }
-    assert!(within(Duration::from_secs(5), || subscriptions(&node) == 0));
+    assert!(within(Duration::from_secs(30), || subscriptions(&node) == 0));
 }

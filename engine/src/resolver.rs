@@ -334,7 +334,11 @@ mod tests {
     use super::*;
     use crate::builder::EngineBuilder;
     use crate::{KeyRecord, Keyring, OverlayConfig, Suite};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    /// Longer than anything takes that shall happen.
+    const LONG: Duration = Duration::from_secs(60);
 
     fn addrs(ports: &[u16]) -> Vec<SocketAddr> {
         ports
@@ -429,24 +433,30 @@ mod tests {
         let a = local().start().unwrap();
         let id = a.add_overlay(config(None)).unwrap();
         let (there, tries) = (a.local_addr(), Arc::new(AtomicU32::new(0)));
+        let (added, is_added) = channel();
+        let is_added = Mutex::new(is_added);
+        let was_added = Arc::new(AtomicBool::new(false));
         let mut b = local();
+        let told = Arc::clone(&was_added);
         b.lookup = Some(Arc::new(move |_| {
             match tries.fetch_add(1, Ordering::Relaxed) {
                 0 => {
-                    // A resolver that is not answered.
-                    thread::sleep(Duration::from_secs(3));
+                    // A resolver that is not answered before the overlay is there.
+                    let heard = is_added.lock().unwrap().recv_timeout(LONG);
+                    told.store(heard.is_ok(), Ordering::Relaxed);
                     refused()
                 }
                 _ => Ok(vec![there]),
             }
         }));
         let b = b.start().unwrap();
-        let began = Instant::now();
         b.add_overlay(config(Some(seed("host-a")))).unwrap();
-        assert!(began.elapsed() < Duration::from_millis(2_900));
+        added.send(()).unwrap();
+        let began = Instant::now();
         while b.members(id).unwrap().len() < 2 {
-            assert!(began.elapsed() < Duration::from_secs(12), "not joined");
+            assert!(began.elapsed() < LONG, "not joined");
             thread::sleep(Duration::from_millis(20));
         }
+        assert!(was_added.load(Ordering::Relaxed), "it waited for its seed");
     }
 }

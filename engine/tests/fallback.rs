@@ -54,11 +54,11 @@ fn without_io_uring_a_node_waits_with_epoll_and_works() {
         .unwrap();
     for i in 0..1_000u32 {
         publisher
-            .publish_within(&i.to_le_bytes(), Duration::from_secs(5))
+            .publish_within(&i.to_le_bytes(), Duration::from_secs(30))
             .unwrap();
     }
     for _ in 0..1_000u32 {
-        match subscriber.next_within(Duration::from_secs(5)) {
+        match subscriber.next_within(Duration::from_secs(30)) {
             Some(Received::Message(_)) => {}
             other => panic!("{other:?}"),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{builder, pair, wait_for};
 use tidings_engine::{PublisherOptions, Received, SubscriberOptions};
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_a_forked_child_publishes_goes_nowhere_and_its_parent_goes_on() {

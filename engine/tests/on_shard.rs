@@ -17,7 +17,7 @@ use tidings_engine::{
     SubscriberOptions, Taken, Verdict,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_handler_answers_from_the_shard_and_a_source_publishes_from_it() {

@@ -90,13 +90,13 @@ fn peers_take_a_panic_for_a_crash_and_the_node_rejoins_when_it_is_started_again(
     child.stdin.take().unwrap().write_all(b"!").unwrap();
     let status = child.wait().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGABRT), "{status:?}");
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(20));
     let began = Instant::now();
     let mut child = spawn();
     wait_for("it is back", || {
         boot().is_some_and(|boot| Some(boot) != first)
     });
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(60));
     child.kill().unwrap();
     child.wait().unwrap();
     let brief = Duration::from_millis(10);

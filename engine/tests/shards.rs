@@ -10,7 +10,7 @@ use tidings_engine::{
     Engine, EngineError, OverlayId, PublisherOptions, Received, SubscriberOptions,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 fn exchange(from: &Engine, to: &Engine, overlay: OverlayId, count: u32) {
     let mut subscriber = to

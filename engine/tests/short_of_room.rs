@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{builder, config, wait_for};
 use tidings_engine::{PublisherOptions, Received, Subscriber, SubscriberOptions};
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 const COUNT: u64 = 5_000;
 
 /// Reads all messages, in whatever order they come.

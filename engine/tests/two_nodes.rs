@@ -15,7 +15,9 @@ use tidings_engine::{
     Subscriber, SubscriberOptions,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
+/// For what does not come.
+const BRIEF: Duration = Duration::from_millis(500);
 
 fn all() -> PublisherOptions {
     PublisherOptions {
@@ -194,7 +196,7 @@ fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowled
     assert!(newers.iter().copied().eq(again));
     olders[3..].iter().for_each(|got| older.ack(got.0, got.1));
     older.flush();
-    assert_eq!(publisher.outcome_within(WAIT / 20), None, "too late");
+    assert_eq!(publisher.outcome_within(BRIEF), None, "too late");
     drop(older);
     publisher.publish_within(b"x", WAIT).unwrap();
     let last = take(&mut newer, 1);
@@ -214,11 +216,7 @@ fn of_two_subscribers_of_one_name_the_newer_has_what_the_older_did_not_acknowled
     assert!(!newer.is_superseded());
     drop(newer);
     publisher.publish_within(b"x", WAIT).unwrap();
-    assert_eq!(
-        publisher.outcome_within(WAIT / 20),
-        None,
-        "it may come back"
-    );
+    assert_eq!(publisher.outcome_within(BRIEF), None, "it may come back");
     b.unsubscribe(overlay, &subs).unwrap();
     let range = publisher.outcome_within(WAIT).unwrap();
     assert_eq!((range.from, range.outcome), (11, Outcome::Unsubscribed));

@@ -13,7 +13,7 @@ use tidings_engine::{Outcome, OutcomeWish, PublisherOptions, Received, Seed, Sub
 
 /// Says what to do to the process that is the subscriber: the publisher's address, and where to keep its state.
 const ROLE: &str = "TIDINGS_TEST_SUBSCRIBER";
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_subscriber_that_is_killed_and_comes_back_misses_nothing() {

@@ -28,7 +28,7 @@ live = unittest.skipUnless(BIN, "no live test runs: set TIDINGS_BIN to the path 
 class BoundedCase(unittest.IsolatedAsyncioTestCase):
     """Asynchronous tests that end in time."""
 
-    SECONDS = 30
+    SECONDS = 180
 
     def _callTestMethod(self, method) -> None:
         async def bounded() -> None:
@@ -44,7 +44,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command(*words: str, timeout: float = 10) -> str:
+def command(*words: str, timeout: float = 60) -> str:
     """Runs the daemon's binary as a command and returns what it wrote."""
     done = subprocess.run([BIN, *words], capture_output=True, text=True, timeout=timeout, check=True)
     return done.stdout
@@ -77,7 +77,7 @@ class Daemon:
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen([BIN, *words], stdout=log, stderr=log)
         log.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise AssertionError(f"the daemon {self.name} does not come up:\n{(self.folder / 'log').read_text()}")
@@ -88,7 +88,7 @@ class Daemon:
         """Ends it as kill -9 does."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     def freeze(self) -> None:
         """Stops it in its tracks; returns when it stands still."""
@@ -100,7 +100,7 @@ class Daemon:
         """Ends it gracefully."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -23,20 +23,20 @@ class Blocking(unittest.TestCase):
     def test_publish_and_subscribe(self) -> None:
         daemon = self.hosts.start()
         with Client(daemon.socket) as client:
-            subscription = client.subscribe(OVERLAY, "a.*", order=Order.ORDERED, timeout=5)
-            with client.publisher(OVERLAY, "a.b", timeout=5) as publisher:
-                sent = [publisher.send(b"%d" % number, timeout=5) for number in range(100)]
+            subscription = client.subscribe(OVERLAY, "a.*", order=Order.ORDERED, timeout=60)
+            with client.publisher(OVERLAY, "a.b", timeout=60) as publisher:
+                sent = [publisher.send(b"%d" % number, timeout=60) for number in range(100)]
                 for number, message in zip(range(100), subscription):
                     self.assertEqual(message.payload, b"%d" % number)
                     self.assertTrue(message.ack())
-                publisher.settled(timeout=5)
+                publisher.settled(timeout=60)
                 self.assertEqual([o.result for s in sent for o in s.outcomes(5)], [Result.DELIVERED] * 100)
-                self.assertEqual(publisher.ask_owed(timeout=5), 1)
+                self.assertEqual(publisher.ask_owed(timeout=60), 1)
                 self.assertEqual(publisher.offer(b"x").accepted(5).owed, 1)
             with self.assertRaises(TimeoutError):
                 while True:
                     subscription.next(timeout=0.1)
-            subscription.unsubscribe(timeout=5)
+            subscription.unsubscribe(timeout=60)
             self.assertEqual(list(subscription), [])
             self.assertEqual([member["name"] for member in client.members(OVERLAY)], ["a"])
         with self.assertRaises(tidings.Closed):
@@ -50,14 +50,14 @@ class Blocking(unittest.TestCase):
             def publish(number: int) -> None:
                 with client.publisher(OVERLAY, f"t.{number}") as publisher:
                     for _ in range(20):
-                        publisher.publish(b"x", 10)
+                        publisher.publish(b"x", 60)
 
             threads = [threading.Thread(target=publish, args=(number,)) for number in range(5)]
             for thread in threads:
                 thread.start()
-            topics = [subscription.next(timeout=10).topic for _ in range(100)]
+            topics = [subscription.next(timeout=60).topic for _ in range(100)]
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
             self.assertEqual({topic: topics.count(topic) for topic in topics}, {f"t.{number}": 20 for number in range(5)})
 
     def test_a_killed_daemon_comes_back(self) -> None:
@@ -67,17 +67,17 @@ class Blocking(unittest.TestCase):
             publisher = client.publisher(OVERLAY, "a")
             daemon.kill()
             daemon.start()
-            publisher.publish(b"x", timeout=10)
-            self.assertIsInstance(subscription.next_event(timeout=10), Reconnected)
-            message = subscription.next_event(timeout=10)
+            publisher.publish(b"x", timeout=60)
+            self.assertIsInstance(subscription.next_event(timeout=60), Reconnected)
+            message = subscription.next_event(timeout=60)
             self.assertIsInstance(message, Message)
             self.assertTrue(message.ack())
 
     def test_presence(self) -> None:
         daemon = self.hosts.start("a")
-        with Client(daemon.socket) as client, client.watch(OVERLAY, timeout=5) as watch:
+        with Client(daemon.socket) as client, client.watch(OVERLAY, timeout=60) as watch:
             self.assertEqual([member.name for member in watch.members.values()], ["a"])
-            self.assertTrue(watch.next(timeout=5).snapshot)
+            self.assertTrue(watch.next(timeout=60).snapshot)
             self.hosts.start("b", join=(daemon.port,))
             self.assertEqual(next(iter(watch)).name, "b")
             with self.assertRaises(TimeoutError):
@@ -102,7 +102,7 @@ class Examples(unittest.TestCase):
                 [sys.executable, str(HERE.parent / "examples" / name), *words], env=environment, stdout=subprocess.PIPE, text=True
             )
             self.addCleanup(process.stdout.close)
-            self.addCleanup(process.wait, 5)
+            self.addCleanup(process.wait, 60)
             self.addCleanup(process.kill)
             return process
 
@@ -110,7 +110,7 @@ class Examples(unittest.TestCase):
         for reader in readers:
             self.assertIn("subscribed", reader.stdout.readline())
         publisher = example("publish.py", OVERLAY, "hello.world", "Good news!")
-        self.assertEqual(publisher.communicate(timeout=10)[0], "accepted, owed to 2\ndelivered to 2\n")
+        self.assertEqual(publisher.communicate(timeout=60)[0], "accepted, owed to 2\ndelivered to 2\n")
         for reader in readers:
             self.assertEqual(reader.stdout.readline(), "hello.world: Good news!\n")
 

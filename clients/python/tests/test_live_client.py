@@ -52,7 +52,7 @@ class PublishAndSubscribe(LiveCase):
             self.assertEqual((publisher.owed, publisher.max_message), (1, 1 << 20))
             sent = await publisher.publish(b"one")
             self.assertEqual((sent.seq, sent.owed, sent.is_settled), (0, 1, False))
-            message = await subscription.next(5)
+            message = await subscription.next(60)
             self.assertEqual((message.topic, message.payload, message.seq, message.again), ("orders.new", b"one", 0, False))
             self.assertEqual((message.node, message.boot, message.handle), (sent.node, sent.boot, sent.handle))
             self.assertTrue(message.ack())
@@ -70,7 +70,7 @@ class PublishAndSubscribe(LiveCase):
         await self.all_owed(publisher, 1)
         sent = [await publisher.publish(b"%d" % number) for number in range(100)]
         for number in range(100):
-            message = await subscription.next(5)
+            message = await subscription.next(60)
             self.assertEqual(message.node, here.node.node)
             self.assertTrue(message.ack())
         for message in sent:
@@ -97,7 +97,7 @@ class PublishAndSubscribe(LiveCase):
 
         publishing = asyncio.create_task(publish())
         for number in range(10_000):
-            message = await subscription.next(10)
+            message = await subscription.next(60)
             self.assertEqual((message.seq, message.payload), (number, b"%d" % number))
             if number % 100 == 99:
                 self.assertTrue(message.ack_up_to())
@@ -112,11 +112,11 @@ class PublishAndSubscribe(LiveCase):
         await self.all_owed(publisher, 1)
         payload = bytes(range(256)) * 4096
         await (await publisher.publish(payload)).delivered()
-        self.assertEqual((await subscription.next(10)).payload, payload)
+        self.assertEqual((await subscription.next(60)).payload, payload)
         with self.assertRaises(tidings.TooLarge):
             await publisher.publish(payload + b"x")
         await (await publisher.publish(b"")).delivered()
-        self.assertEqual((await subscription.next(10)).payload, b"")
+        self.assertEqual((await subscription.next(60)).payload, b"")
 
     async def test_offer_blocks_when_the_credit_is_used_up(self) -> None:
         client = await self.client(self.hosts.start())
@@ -137,7 +137,7 @@ class PublishAndSubscribe(LiveCase):
             publisher, answers = await client.publisher(OVERLAY, "in"), await client.publisher(OVERLAY, "out")
             publishing = asyncio.gather(*[publisher.send(bytes(1000)) for _ in range(200)])
             for number in range(200):
-                message = await subscription.next(5)
+                message = await subscription.next(60)
                 self.assertEqual(message.seq, number)
                 await answers.publish(b"done")
                 message.ack()
@@ -157,13 +157,13 @@ class Acknowledgements(LiveCase):
         subscription = await self.here.subscribe(OVERLAY, "a", ack=Ack.NODE)
         publisher = await self.here.publisher(OVERLAY, "a")
         await (await publisher.publish(b"x")).delivered()
-        self.assertTrue((await subscription.next(5)).ack(), "nothing to do")
+        self.assertTrue((await subscription.next(60)).ack(), "nothing to do")
 
     async def test_one_by_one_and_up_to(self) -> None:
         subscription = await self.here.subscribe(OVERLAY, "a", order=Order.ORDERED)
         publisher = await self.here.publisher(OVERLAY, "a")
         sent = [await publisher.publish(b"x") for _ in range(6)]
-        messages = [await subscription.next(5) for _ in range(6)]
+        messages = [await subscription.next(60) for _ in range(6)]
         messages[4].ack()
         await sent[4].delivered()
         self.assertEqual([s.is_settled for s in sent], [False] * 4 + [True, False])
@@ -175,7 +175,7 @@ class Acknowledgements(LiveCase):
         subscription = await self.here.subscribe(OVERLAY, "a")
         await (await self.here.publisher(OVERLAY, "a")).publish(b"x")
         with self.assertRaises(ValueError):
-            (await subscription.next(5)).ack_up_to()
+            (await subscription.next(60)).ack_up_to()
 
     async def test_attempts_are_used_up_and_the_hole_is_told(self) -> None:
         subscription = await self.here.subscribe(OVERLAY, "a", order=Order.ORDERED, redelivery=Redelivery(attempts=2, every=0.2))
@@ -184,13 +184,13 @@ class Acknowledgements(LiveCase):
         with self.assertRaises(tidings.NotDelivered) as caught:
             await sent.delivered()
         self.assertEqual([o.result for o in caught.exception.outcomes], [Result.MAX_ATTEMPTS])
-        self.assertIsInstance(await subscription.next_event(5), Message)
+        self.assertIsInstance(await subscription.next_event(60), Message)
 
     async def test_unsubscribe(self) -> None:
         subscription = await self.here.subscribe(OVERLAY, "a")
         publisher = await self.here.publisher(OVERLAY, "a")
         sent = await publisher.publish(b"x")
-        await subscription.next(5)
+        await subscription.next(60)
         await subscription.unsubscribe()
         self.assertEqual([o.result for o in await sent.outcomes()], [Result.UNSUBSCRIBED])
         self.assertEqual([message async for message in subscription], [])
@@ -203,7 +203,7 @@ class Acknowledgements(LiveCase):
         async with AsyncClient(self.host.socket, name="reader") as first:
             subscription = await first.subscribe(OVERLAY, "a")
             sent = [await publisher.publish(b"%d" % number) for number in range(3)]
-            messages = [await subscription.next(5) for _ in range(3)]
+            messages = [await subscription.next(60) for _ in range(3)]
             self.assertFalse(any(message.again for message in messages))
             messages[0].ack()
             await sent[0].delivered()
@@ -211,7 +211,7 @@ class Acknowledgements(LiveCase):
         sent.append(await publisher.publish(b"3"))
         async with AsyncClient(self.host.socket, name="reader") as second:
             subscription = await second.subscribe(OVERLAY, "a")
-            messages = [await subscription.next(5) for _ in range(3)]
+            messages = [await subscription.next(60) for _ in range(3)]
             self.assertEqual([m.payload for m in messages], [b"1", b"2", b"3"])
             self.assertTrue(messages[0].again and messages[1].again)  # the third may have been sent into the closed connection
             for message in messages:
@@ -233,7 +233,7 @@ class Reconnection(LiveCase):
         publisher = await here.publisher(OVERLAY, "a")
         await self.all_owed(publisher, 1)
         sent = [await publisher.publish(b"%d" % number) for number in range(4)]
-        messages = [await subscription.next(5) for _ in range(4)]
+        messages = [await subscription.next(60) for _ in range(4)]
         messages[1].ack_up_to()
         await sent[1].delivered()
         b.kill()
@@ -263,7 +263,7 @@ class Reconnection(LiveCase):
         self.assertNotEqual(again.boot, sent.boot)
         events = []
         while not (isinstance(events and events[-1], Message) and events[-1].payload == b"after"):
-            events.append(await subscription.next_event(10))
+            events.append(await subscription.next_event(60))
             if isinstance(events[-1], Message):
                 self.assertEqual(events[-1].ack(), events[-1].payload == b"after")
         self.assertEqual([e.continued for e in events if isinstance(e, Reconnected)], [False])
@@ -291,7 +291,7 @@ class Reconnection(LiveCase):
         sending = asyncio.create_task(publisher.send(b"x"))
         await asyncio.sleep(0.1)
         await client.close()
-        for waiting in (subscription.next(5), sending, client.members(OVERLAY)):
+        for waiting in (subscription.next(60), sending, client.members(OVERLAY)):
             with self.assertRaises(tidings.Closed):
                 await waiting
 
@@ -313,7 +313,7 @@ class Reconnection(LiveCase):
         subscription = await first.subscribe(OVERLAY, "a")
         second = await self.client(a, name="same")
         with self.assertRaises(tidings.Fenced):
-            await subscription.next(5)
+            await subscription.next(60)
         with self.assertRaises(tidings.Fenced):
             await first.members(OVERLAY)
         self.assertTrue(second.connected)
@@ -323,7 +323,7 @@ class Reconnection(LiveCase):
         a.kill()
         with self.assertRaises(tidings.Unreachable):
             await AsyncClient(a.socket).connect()
-        connecting = asyncio.create_task(AsyncClient(a.socket).connect(patience=10))
+        connecting = asyncio.create_task(AsyncClient(a.socket).connect(patience=60))
         await asyncio.sleep(0.1)
         a.start()
         await (await connecting).close()
@@ -335,23 +335,23 @@ class WhoIsThere(LiveCase):
         a = self.hosts.start("a")
         client = await self.client(a)
         async with await client.watch(OVERLAY) as watch:
-            itself = await watch.next(5)
+            itself = await watch.next(60)
             self.assertEqual((itself.name, itself.snapshot, itself.itself, itself.node), ("a", True, True, client.node.node))
             self.assertEqual((str(itself.address), itself.reached), (f"127.0.0.1:{a.port}", True))
             self.assertEqual(list(watch.members), [itself.node])
             b = self.hosts.start("b", join=(a.port,))
-            came = await watch.next(10)
+            came = await watch.next(60)
             self.assertEqual((came.change, came.name, came.snapshot, came.itself), (Change.MEMBER_IN, "b", False, False))
             members = await client.members(OVERLAY)
             self.assertEqual({member["name"] for member in members}, {"a", "b"})
             b.stop()
-            went = await watch.next(10)
+            went = await watch.next(60)
             while went.change is not Change.MEMBER_OUT:
-                went = await watch.next(10)
+                went = await watch.next(60)
             self.assertEqual(went.node, came.node)
             self.assertEqual(list(watch.members), [itself.node])
             async with await client.watch(OVERLAY) as another:
-                snapshot = {(await another.next(5)).change for _ in range(2)}
+                snapshot = {(await another.next(60)).change for _ in range(2)}
                 self.assertEqual(snapshot, {Change.MEMBER_IN, Change.MEMBER_OUT})
                 self.assertEqual(list(another.members), [itself.node])
 
@@ -362,7 +362,7 @@ class WhoIsThere(LiveCase):
 
             async def until_change(change: Change) -> None:
                 while change not in changes:
-                    event = await watch.next(15)
+                    event = await watch.next(60)
                     if event.name == "b":
                         changes.append(event.change)
 
@@ -378,10 +378,10 @@ class WhoIsThere(LiveCase):
         a = self.hosts.start("a")
         client = await self.client(a)
         watch = await client.watch(OVERLAY)
-        first = await watch.next(5)
+        first = await watch.next(60)
         a.kill()
         a.start()
-        again = await watch.next(10)
+        again = await watch.next(60)
         self.assertEqual((again.node, again.snapshot), (first.node, True))
         watch.close()
         self.assertEqual([event async for event in watch], [])
@@ -401,8 +401,8 @@ class WhoIsThere(LiveCase):
         client = await self.client(a)
         subscription = await client.subscribe(OVERLAY, "a")
         await client.leave()
-        self.assertEqual(await asyncio.to_thread(a.process.wait, 10), 0)
-        waiting = asyncio.create_task(subscription.next(10))
+        self.assertEqual(await asyncio.to_thread(a.process.wait, 60), 0)
+        waiting = asyncio.create_task(subscription.next(60))
         await asyncio.sleep(0.1)
         await client.close()
         with self.assertRaises(tidings.Closed):

@@ -43,7 +43,7 @@ class Peer:
         self._floors = {pair.Ctl: 0, bulk.Bulk: 0}
         self._chunks = 0
 
-    def receive(self, seconds: float = 5) -> Iterator[tuple[bytes, tuple[str, int]]]:
+    def receive(self, seconds: float = 30) -> Iterator[tuple[bytes, tuple[str, int]]]:
         """Datagrams until the time is over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -95,7 +95,7 @@ class Peer:
         self.send(pair.Ctl(self._chunks, write_body(digests)))
         self._chunks += 1
 
-    def wait(self, wanted: Callable[[Digest], bool], seconds: float = 5) -> Digest:
+    def wait(self, wanted: Callable[[Digest], bool], seconds: float = 30) -> Digest:
         """Serves the peer until such a digest came."""
         for digest in self.seen:
             if wanted(digest):
@@ -200,7 +200,7 @@ class LiveNode(unittest.TestCase):
             header = FanHeader(key.suite, key.slot, steer_byte, tag, first_counter, SESSION)
             records = [fan.Define(1, 0, "from.python.here"), fan.Message(1, b"one"), fan.Message(1, b"two")]
             self.peer.socket.sendto(stream.seal(header, write_body(records)), self.peer.to)
-            messages = [subscription.next(timeout=5) for _ in range(2)]
+            messages = [subscription.next(timeout=30) for _ in range(2)]
             self.assertEqual([(m.payload, m.seq, m.node, m.topic) for m in messages],
                              [(b"one", 0, node.id, "from.python.here"), (b"two", 1, node.id, "from.python.here")])
             acked = self.peer.wait(lambda digest: isinstance(digest, pair.FanAck))

@@ -23,7 +23,7 @@ use tidings_wire::client::query::Answer;
 use tidings_wire::client::subscribe::{DeliverKey, DeliverRun, Names, Subscribed};
 use tidings_wire::client::{ClientKey, Kind, Request, Side};
 
-const SECOND: Option<Duration> = Some(Duration::from_secs(5));
+const SECOND: Option<Duration> = Some(Duration::from_secs(30));
 
 fn opened(publisher: u32, credit: u64) -> Opened {
     Opened {

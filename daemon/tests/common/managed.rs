@@ -26,7 +26,7 @@ pub(crate) fn managed_in(home: tempfile::TempDir, config: &str) -> (Node, Servic
         .unwrap();
     let node = Node::of(home, child);
     let banner = || fs::read_to_string(node.path().join("out")).is_ok_and(|t| t.contains("manage"));
-    assert!(within(Duration::from_secs(20), banner));
+    assert!(within(Duration::from_secs(60), banner));
     let service = Service::of(&node);
     (node, service)
 }

@@ -117,7 +117,7 @@ impl Node {
             .unwrap();
         let node = Self::of(home, child);
         let banner = || std::fs::read_to_string(node.path().join("out"));
-        assert!(within(Duration::from_secs(10), || banner()
+        assert!(within(Duration::from_secs(60), || banner()
             .is_ok_and(|t| t.contains("manage"))));
         node
     }
@@ -151,7 +151,7 @@ impl Node {
     fn wait_ready(&self) {
         let ready = || run(self.path(), &["overlays"]).status.success();
         assert!(
-            within(Duration::from_secs(20), ready),
+            within(Duration::from_secs(60), ready),
             "the node does not come up"
         );
     }
@@ -178,7 +178,7 @@ pub(crate) fn meet(a: &Node, b: &Node) {
             .as_array()
             .is_some_and(|members| members.len() == 2)
     };
-    assert!(within(Duration::from_secs(20), both));
+    assert!(within(Duration::from_secs(60), both));
 }
 
 impl Drop for Node {
@@ -207,4 +207,16 @@ pub(crate) fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(50));
     }
     holds()
+}
+
+/// What `ask` gives once that is `wanted`, or when the time is over.
+pub(crate) fn until<T>(time: Duration, wanted: impl Fn(&T) -> bool, ask: impl Fn() -> T) -> T {
+    let end = Instant::now() + time;
+    loop {
+        let told = ask();
+        if wanted(&told) || Instant::now() >= end {
+            return told;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

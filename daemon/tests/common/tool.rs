@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::recorder::free_port;
+use super::within;
 
 /// Where a program is: unpacked beside what cargo builds, as `.ci/run` does it, or in the path. Says loudly what is skipped without it.
 pub(crate) fn tool(name: &str, skipped: &str) -> Option<PathBuf> {
@@ -35,6 +39,27 @@ impl Running {
             .spawn()
             .unwrap();
         Self(child)
+    }
+
+    /// Starts it until it `answers` at a port; at another one if it ends by itself, as where somebody took its port meanwhile.
+    pub(crate) fn at_a_port(
+        command: impl Fn(u16) -> Command,
+        log: &Path,
+        answers: impl Fn(u16) -> bool,
+    ) -> (Self, u16) {
+        for _ in 0..5 {
+            let port = free_port();
+            let mut running = Self::start(&mut command(port), log);
+            let mut has_ended = || running.0.try_wait().unwrap().is_some();
+            let is_up = within(Duration::from_secs(90), || has_ended() || answers(port));
+            if is_up && !has_ended() {
+                return (running, port);
+            }
+        }
+        panic!(
+            "it does not come up: {}",
+            std::fs::read_to_string(log).unwrap()
+        );
     }
 }
 

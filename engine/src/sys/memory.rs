@@ -60,10 +60,13 @@ mod tests {
 
     #[test]
     fn a_program_goes_on_after_its_pages_were_let_go_of() {
-        let before = kib("RssFile:");
-        let_go_of_program();
-        let after = kib("RssFile:");
-        assert!(after < before, "{before} KiB before, {after} KiB after");
+        let falls = |_| {
+            let before = kib("RssFile:");
+            let_go_of_program();
+            kib("RssFile:") < before
+        };
+        // Other threads of this process may use their pages again before we look.
+        assert!((0..10).any(falls));
     }
 
     #[test]

@@ -245,6 +245,7 @@ mod tests {
         assert_eq!((sent.calls, sent.datagrams, sent.bytes), (1, 6, 5_250));
 
         let mut receiver = Receiver::new(SLOT_BYTES_GRO, 2, 4);
+        UdpSocket::wait_any([&rx]);
         assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
         let mut lens = Vec::new();
         let taken = receiver.take(|from, datagram| {
@@ -283,6 +284,7 @@ mod tests {
             }),
         );
         let mut batches = Vec::new();
+        UdpSocket::wait_any([&rx]);
         while let Received::Batch { .. } = receiver.recv(&rx) {
             batches.push(receiver.take(|_, _| ()).datagrams);
         }
@@ -309,6 +311,7 @@ mod tests {
                 bytes: &long,
             }],
         );
+        UdpSocket::wait_any([&rx]);
         assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
         let taken = receiver.take(|_, _| panic!("a cut datagram was handed out"));
         assert_eq!((taken.datagrams, taken.refused), (0, 1));

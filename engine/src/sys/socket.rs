@@ -136,6 +136,24 @@ impl UdpSocket {
     }
 }
 
+#[cfg(test)]
+impl UdpSocket {
+    /// Waits until one of them has something to receive or to complain of, at most 10 s: on a busy machine the kernel may
+    /// pass a datagram on after it was sent.
+    pub(crate) fn wait_any<'a>(sockets: impl IntoIterator<Item = &'a Self>) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let fds = sockets
+            .into_iter()
+            .map(|socket| PollFd::new(socket, PollFlags::IN));
+        let mut fds: Vec<_> = fds.collect();
+        let time = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&time)).unwrap();
+    }
+}
+
 impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
