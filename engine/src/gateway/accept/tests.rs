@@ -186,6 +186,8 @@ fn failed_proofs_lock_out_the_claimed_name_only() {
         Answered::Refused(ErrorCode::Busy),
         "a login by uid proves nothing"
     );
+    let refused = reception.desk.refusals.each();
+    assert_eq!(refused[..3], [("denied", 5), ("busy", 2), ("crowded", 0)]);
 }
 
 #[test]
