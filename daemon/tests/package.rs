@@ -141,6 +141,7 @@ fn the_package_holds_everything_that_an_installation_needs() {
         "./usr/share/doc/tidings/copyright",
         "./usr/share/doc/tidings/examples/tidings.json",
         "./usr/share/doc/tidings/examples/tidings.rules.yml",
+        "./usr/share/doc/tidings/runbook.md",
     ] {
         assert!(listed.contains(wanted), "{wanted} in {listed}");
     }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::managed::{deliver, managed, managed_in};
+use common::managed::{deliver, managed, managed_in, samples};
 use common::recorder::{ask, coded};
 use common::tool::{Running, tool};
-use common::{run, stderr, within};
+use common::{Node, run, stderr, within};
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(90);
@@ -27,11 +27,207 @@ fn rules() -> String {
     fs::read_to_string(deploy("prometheus/tidings.rules.yml")).unwrap()
 }
 
+/// A page of the documentation.
+fn page(name: &str) -> String {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    fs::read_to_string(docs.join(name)).unwrap()
+}
+
+/// The names that people of memberlist, Serf, Aeron, NATS and gossipsub alert on, without our prefix.
+const CONVENTION: [&str; 48] = [
+    "health_score",
+    "members",
+    "member_transitions_total",
+    "refutes_total",
+    "flaps_total",
+    "queue_depth",
+    "queue_limit",
+    "queue_dropped_total",
+    "probe_rtt_seconds",
+    "gossip_round_seconds",
+    "sync_seconds",
+    "net_bytes_total",
+    "net_packets_total",
+    "net_syscalls_total",
+    "probe_degraded_total",
+    "state_bytes",
+    "coord_error",
+    "coord_rejected_total",
+    "naks_total",
+    "retransmit_bytes_total",
+    "backpressure_total",
+    "rx_invalid_total",
+    "loop_lag_seconds",
+    "loop_stalls_total",
+    "client_timeouts_total",
+    "msgs_total",
+    "subs",
+    "clients",
+    "slow_subscribers",
+    "delivery_gap_total",
+    "tree_peers",
+    "duplicates_total",
+    "lazy_repairs_total",
+    "e2e_latency_seconds",
+    "ack_outstanding",
+    "redelivered_total",
+    "dup_suppressed_total",
+    "replay_dropped_total",
+    "auth_fail_total",
+    "key_epoch",
+    "key_laggards",
+    "partition_suspected",
+    "converged_seconds",
+    "cpu_ns_per_msg",
+    "bytes_per_member",
+    "io_backend_info",
+    "enobufs_total",
+    "busy_ratio",
+];
+
+/// The names of families in a scrape. One has no sample before there is something to count: its head is there from the beginning.
+fn families(text: &str) -> BTreeSet<&str> {
+    let heads = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = heads.filter_map(|head| head.split_once(' '));
+    names.map(|(name, _)| name).collect()
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_name_of_the_convention_is_served_or_the_table_says_what_is_instead() {
+    let (_node, service) = managed("");
+    let text = service.ask("GET", "/metrics", &[]).body;
+    let served = families(&text);
+    let page = page("management.md");
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| name of the field's convention | ours | why not |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut told = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, theirs, ours, why, _] = cells[..] else {
+            panic!("{row} has another number of cells");
+        };
+        assert!(why.len() > 10, "{row}");
+        for name in quoted(theirs) {
+            let name = name.split('{').next().unwrap();
+            assert!(CONVENTION.contains(&name), "{name} is none of theirs");
+            told.insert(name);
+        }
+        assert!(quoted(ours).count() > 0, "{row}");
+        for name in quoted(ours) {
+            assert!(served.contains(name), "{name} of {row} is not served");
+        }
+    }
+    for name in CONVENTION {
+        let is_served = served.contains(&*format!("tidings_{name}"));
+        assert!(is_served || told.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn metrics_follow_what_happens_to_members_and_messages() {
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("news.key");
+    let made = run(home.path(), &["keygen", key.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let overlay = "[[overlay]]\nname = \"news\"\nkey_file = \"news.key\"";
+    let (one, service) = managed_in(home, overlay);
+    let value = |name: &str, labels: &str| {
+        let text = service.ask("GET", "/metrics", &[]).body;
+        let found = samples(&text, name);
+        let found = found.iter().find(|(written, _)| *written == labels);
+        found
+            .unwrap_or_else(|| panic!("{name}{labels} in {text}"))
+            .1
+    };
+    let news = "{overlay=\"news\"}";
+    let became = |state: &str| {
+        let labels = format!("{{overlay=\"news\",to=\"{state}\"}}");
+        value("tidings_member_transitions_total", &labels)
+    };
+    assert_eq!((became("alive"), value("tidings_links", news)), (0.0, 0.0));
+    let members = one.run(&["members", "news", "--format", "json"]);
+    let members: Value = serde_json::from_slice(&members.stdout).unwrap();
+    let address = members[0]["address"].as_str().unwrap();
+    let key = one.path().join("news.key");
+    let mut two = Node::start(&[
+        "run",
+        "--bind",
+        "127.0.0.1:0",
+        "--overlay",
+        "news",
+        "--key-file",
+        key.to_str().unwrap(),
+        "--name",
+        "two",
+        "--join",
+        address,
+    ]);
+    assert!(within(LONG, || became("alive") == 1.0));
+    for (name, labels) in [
+        ("tidings_links", news),
+        ("tidings_sync_seconds_count", news),
+        ("tidings_probe_rtt_seconds_count", news),
+        (
+            "tidings_link_rtt_seconds",
+            "{overlay=\"news\",rank=\"most\"}",
+        ),
+        ("tidings_loop_lag_seconds_count", "{shard=\"0\"}"),
+        ("tidings_shard_cpu_seconds_total", "{shard=\"0\"}"),
+    ] {
+        let text = || service.ask("GET", "/metrics", &[]).body;
+        let is_told = || {
+            let text = text();
+            let mut found = samples(&text, name).into_iter();
+            found.any(|(written, value)| written == labels && value > 0.0)
+        };
+        assert!(within(LONG, is_told), "{name}{labels} in {}", text());
+    }
+    // A key that the other lacks.
+    let file = one.path().join("5.key");
+    let file = file.to_str().unwrap();
+    assert_eq!(value("tidings_key_laggards", news), 0.0);
+    for args in [
+        &["keygen", file, "--slot", "5"][..],
+        &["keys", "install", "news", file],
+        &["keys", "use", "news", "5", "--force"],
+    ] {
+        let output = one.run(args);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert_eq!(value("tidings_key_laggards", news), 1.0);
+    // What was delivered waits for nothing.
+    let outstanding = "{overlay=\"demo\"}";
+    assert_eq!(value("tidings_ack_outstanding", outstanding), 0.0);
+    deliver(&one, 10);
+    assert!(within(LONG, || value(
+        "tidings_ack_outstanding",
+        outstanding
+    ) == 0.0));
+    two.kill();
+    assert!(within(LONG, || became("dead") == 1.0));
+    let dead = "{overlay=\"news\",state=\"dead\"}";
+    assert_eq!(value("tidings_members", dead), 1.0);
+    assert!(became("suspect") >= 1.0);
+}
+
 /// Every expression of the dashboard, with what Grafana puts in for its variables.
 fn expressions() -> Vec<String> {
     let text = fs::read_to_string(deploy("grafana/tidings.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
+    let rows = panels.iter().filter(|panel| panel["type"] == "row");
+    let rows: Vec<&str> = rows.map(|row| row["title"].as_str().unwrap()).collect();
+    for wanted in ["At a glance", "Members", "Messages", "Links", "Nodes"] {
+        assert!(rows.contains(&wanted), "{wanted} in {rows:?}");
+    }
     let targets = panels
         .iter()
         .filter_map(|panel| panel["targets"].as_array());
@@ -67,7 +263,6 @@ fn names(text: &str) -> BTreeSet<String> {
 fn a_node_serves_every_metric_that_dashboard_and_alerts_ask_for() {
     let (_node, service) = managed("");
     let text = service.ask("GET", "/metrics", &[]).body;
-    // A family has no sample before there is something to count: its head is there from the beginning.
     let heads = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let served: BTreeSet<String> = heads
         .filter_map(|head| head.split_once(' '))
@@ -105,10 +300,9 @@ fn a_node_serves_every_metric_that_dashboard_and_alerts_ask_for() {
         "state=\"dead\"",
         "state=\"suspect\"",
         "fate=\"dropped\"",
-        "reason=\"open_slot\"",
-        "reason=\"open_suite\"",
-        "reason=\"open_gate\"",
-        "reason=\"open_forged\"",
+        "reason=\"denied\"",
+        "class=\"commands\"",
+        "class=\"bulk\"",
     ] {
         assert!(text.contains(label), "{label}");
     }
@@ -179,8 +373,20 @@ fn every_alert_says_what_is_the_matter_and_what_to_do_and_fires_when_it_should()
     let rules = rules();
     let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
     assert!(alerts.len() >= 12);
+    let runbook = page("runbook.md");
+    let sections: BTreeSet<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    let all: BTreeSet<&str> = alerts
+        .iter()
+        .map(|alert| alert.lines().next().unwrap())
+        .collect();
+    assert_eq!(sections, all, "the runbook has a section for each alert");
     for alert in alerts {
         let name = alert.lines().next().unwrap();
+        let runbook = format!("runbook: 'docs/runbook.md#{}'", name.to_lowercase());
+        assert!(alert.contains(&runbook), "{name} lacks {runbook}");
         assert!(name.starts_with("Tidings"), "{name}");
         for key in ["expr: ", "for: ", "severity: ", "summary: ", "remedy: "] {
             let found = alert.lines().find_map(|line| line.trim().strip_prefix(key));

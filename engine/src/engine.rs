@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tidings_protocol::{Core, CoreConfig, KeyUse, Member, Policy, Subscription, Trace};
+use tidings_protocol::{Core, CoreConfig, Health, KeyUse, Member, Policy, Subscription, Trace};
 use tidings_wire::{Boot, Keyring, NodeId, OverlayId, Suite};
 
 use crate::builder::EngineBuilder;
+use crate::clock;
 use crate::entropy;
 use crate::error::{EngineError, StartError};
 use crate::join::Seed;
@@ -337,6 +338,11 @@ impl Engine {
         self.inner.ask(id, |_, overlay| overlay.members())
     }
 
+    /// How an overlay is doing. Its shard goes through all members and all that is outstanding: not to be asked several times a second.
+    pub fn health(&self, id: OverlayId) -> Result<Health, EngineError> {
+        self.inner.ask(id, |now, overlay| overlay.core.health(now))
+    }
+
     /// Subscriptions that are known: this node's, then those of the others, by node and number. Those behind `after`, and at
     /// most `most` and [`SUBSCRIPTIONS_MAX`](crate::limits::SUBSCRIPTIONS_MAX): a shard tells no more in a turn.
     pub fn subscriptions(
@@ -445,6 +451,8 @@ impl Engine {
                     rcvbuf: shard.rcvbuf(),
                     receive_slots: shard.receive_slots(),
                     queued: shard.queued(),
+                    lag: Box::new(shard.lag().clone()),
+                    cpu: clock::thread_cpu(),
                     sessions: shard.sessions.len(),
                     clients: shard.sessions.connected(),
                     counters: shard.counters(),

@@ -95,7 +95,7 @@ pub use crate::{
     session::{Flushed, Session, Verdict},
     shard::notice::Notice,
     shard::outlet::OutcomeWish,
-    stats::{EngineStats, OverlayStats, ShardStats},
+    stats::{EngineStats, OverlayStats, ShardQueues, ShardStats},
     storage::StorageError,
     subscriber::{Message, MessageId, Received, Subscriber, SubscriberOptions},
     tuning::Tuning,
@@ -106,10 +106,10 @@ pub use crate::{
 /// What applications meet of the protocol.
 #[cfg(not(loom))]
 pub use tidings_protocol::{
-    Accepted, AckMode, Batch, CommandError, Delivery, Event, KeyUse, Member, MemberCounters,
-    Outcome, PeerCounters, PeerStats, Policy, PresenceKind, Profile, PublishCounters, PublishError,
-    PublisherId, ReceiveCounters, Redelivery, Refusals, Run, SlowPolicy, Standing, SubSpec,
-    Subscription, Taken, Trace, TraceNode, TraceWay,
+    Accepted, AckMode, Batch, CommandError, Delivery, Event, Health, KeyUse, Member,
+    MemberCounters, Outcome, PeerCounters, PeerStats, Policy, PresenceKind, Profile,
+    PublishCounters, PublishError, PublisherId, ReceiveCounters, Redelivery, Refusals, Run,
+    SlowPolicy, Standing, SubSpec, Subscription, Taken, Trace, TraceNode, TraceWay,
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]

@@ -1,5 +1,7 @@
 //! What a node can tell about itself at one moment.
 
+use std::time::Duration;
+
 use tidings_protocol::latency::Latency;
 use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
 use tidings_wire::OverlayId;
@@ -28,14 +30,37 @@ pub struct ShardStats {
     pub rcvbuf: usize,
     /// Slots of 64 KiB into which it receives: they grow while batches come full.
     pub receive_slots: usize,
-    /// Commands, bells and ports that wait for it.
-    pub queued: usize,
+    /// What waits for it.
+    pub queued: ShardQueues,
+    /// How long its turns took in which there was something to do: what came meanwhile had to wait that long, at most. Their sum is the
+    /// time for which it was busy.
+    pub lag: Box<Latency>,
+    /// CPU time of its thread.
+    pub cpu: Duration,
     /// Sessions on it: connections of local clients, agents of connections on other shards, handlers.
     pub sessions: usize,
     /// Connections of local clients that it serves. One that has named no overlay yet is on no shard.
     pub clients: usize,
     /// Its counters.
     pub counters: ShardCounters,
+}
+
+/// What waits for a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardQueues {
+    /// Commands of other threads; at most [`COMMANDS_MAX`](crate::limits::COMMANDS_MAX).
+    pub commands: usize,
+    /// Bells of publishers and subscribers of other threads; at most [`BELLS_MAX`](crate::limits::BELLS_MAX).
+    pub bells: usize,
+    /// Such publishers and subscribers that it is to look at.
+    pub ports: usize,
+}
+
+impl ShardQueues {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.commands + self.bells + self.ports
+    }
 }
 
 /// One overlay.

@@ -61,6 +61,13 @@ fn a_reader_that_takes_nothing_is_waited_for_but_not_long() {
     let _eager = reader.join().unwrap();
     let held = || b.stats().unwrap().shards[0].counters.data_held;
     assert!(held() > 0, "the socket was left unread for a moment");
+    let slow = || b.health(overlay).unwrap().slow_subscribers;
+    let outstanding = || a.health(overlay).unwrap().ack_outstanding;
+    wait_for("the idle one is told of", || slow() == 1);
+    assert!((1..=COUNT).contains(&outstanding()), "{}", outstanding());
     let _idle = read_all(idle);
     assert!(publisher.settled_within(WAIT));
+    wait_for("nothing waits", || (slow(), outstanding()) == (0, 0));
+    let fetches = b.stats().unwrap().overlays[0].receive.fetches;
+    assert!(fetches > 0, "what was missed was asked for");
 }

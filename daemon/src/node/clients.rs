@@ -285,6 +285,12 @@ impl Clients {
         Ok(result)
     }
 
+    /// Logins of clients that were refused since the start, by reason.
+    pub fn logins_refused(&self) -> Vec<(&'static str, u64)> {
+        let gateway = self.gateway.upgrade();
+        gateway.map_or_else(Vec::new, |gateway| gateway.logins_refused().to_vec())
+    }
+
     fn tell(&self, file: &[ClientGrant]) {
         // Without a gateway the node is stopping.
         if let Some(gateway) = self.gateway.upgrade() {

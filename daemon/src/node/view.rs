@@ -275,7 +275,7 @@ pub fn shard(index: usize, shard: &ShardStats) -> ShardView {
             .map(|waiting| format!("{waiting:?}").to_lowercase()),
         rcvbuf: shard.rcvbuf,
         receive_slots: shard.receive_slots,
-        queued: shard.queued,
+        queued: shard.queued.total(),
         clients: shard.clients,
         counters: counts(shard.counters.each()),
     }

@@ -58,6 +58,8 @@ struct Visitor {
     output: Vec<u8>,
     /// Close as soon as the output is written.
     ending: bool,
+    /// Why, until that is counted.
+    refused: Option<ErrorCode>,
 }
 
 /// What became of a visitor after it was served.
@@ -235,6 +237,7 @@ impl Reception {
             && let Some(oldest) = self.visitors.iter().position(Visitor::is_logging_in)
         {
             self.visitors.remove(oldest);
+            self.desk.refusals.count(ErrorCode::TooMany);
         }
         self.visitors.push(visitor);
         Ok(())
@@ -285,6 +288,11 @@ impl Reception {
         }
         if matches!(after, After::Leaves) {
             return after;
+        }
+        if let Some(code) = visitor.refused.take()
+            && visitor.is_logging_in()
+        {
+            self.desk.refusals.count(code);
         }
         if !visitor.write() || (visitor.ending && visitor.output.is_empty()) {
             return After::Leaves;
@@ -540,6 +548,7 @@ impl Visitor {
             input: Vec::new(),
             output: Vec::new(),
             ending: false,
+            refused: None,
         }
     }
 
@@ -594,6 +603,7 @@ impl Visitor {
 
     fn refuse_all(&mut self, code: ErrorCode, text: &str) {
         if !std::mem::replace(&mut self.ending, true) {
+            self.refused = Some(code);
             Refusal {
                 code,
                 fatal: true,

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::grant::{Grants, Rights};
 use super::limits::QUESTIONS_MAX;
 use super::mail::Mailbox;
+use super::refusals::LoginRefusals;
 use crate::engine::Inner;
 use crate::session::Session;
 use crate::shard::door::Door;
@@ -194,6 +195,8 @@ pub(crate) struct Desk {
     places: Mutex<Arc<HashMap<String, Place>>>,
     /// Clients that may attach from now on.
     grants: Mutex<Option<Grants>>,
+    /// Of the control thread.
+    pub(crate) refusals: LoginRefusals,
     engine: Arc<Inner>,
 }
 
@@ -205,6 +208,7 @@ impl Desk {
             bell,
             places: Mutex::default(),
             grants: Mutex::default(),
+            refusals: LoginRefusals::default(),
         }
     }
 

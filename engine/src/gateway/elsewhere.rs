@@ -296,7 +296,7 @@ mod tests {
         let mut elsewhere = Elsewhere::default();
         let (at, mut agent) = linked(&mut elsewhere, &agents_door);
         while agents_door.try_send(Box::new(|_| ())) {}
-        assert_eq!(agents_door.queued(), COMMANDS_MAX);
+        assert_eq!(agents_door.queued().0, COMMANDS_MAX);
         let frame = publish(1);
         assert!(elsewhere.pass_on(at, &request(&frame), &frame));
         assert_eq!(agent.peek(), Some(frame.as_slice()));

@@ -54,6 +54,7 @@ mod link;
 mod login;
 mod mail;
 mod out;
+mod refusals;
 mod remote;
 mod socket;
 mod start;

@@ -87,6 +87,12 @@ impl Gateway {
         self.desk.set_grants(by_name(grants));
     }
 
+    /// Logins that were refused since the start, by reason: `denied` (name, secret or user), `busy` (too many failed, or it took too
+    /// long), `crowded` (too many clients or logins at a time), `protocol`, and `other`.
+    pub fn logins_refused(&self) -> [(&'static str, u64); 5] {
+        self.desk.refusals.each()
+    }
+
     /// To be called when overlays came or went.
     pub fn refresh(&self) {
         self.desk.refresh();

@@ -136,8 +136,8 @@ impl Door {
     }
 
     /// Commands and bells that wait.
-    pub(crate) fn queued(&self) -> usize {
-        self.commands.len() + self.bells.len()
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        (self.commands.len(), self.bells.len())
     }
 
     pub(crate) fn has_mail(&self) -> bool {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 
+use tidings_protocol::latency::Latency;
 use tidings_wire::OverlayId;
 
 use self::brake::Brake;
@@ -35,6 +36,7 @@ use crate::placement::Map;
 use crate::queue::mesh::MeshEnds;
 use crate::seat::Seat;
 use crate::session::Session;
+use crate::stats::ShardQueues;
 use crate::sys::epoll::Interest;
 use crate::sys::group::ShardSockets;
 use crate::wait::polling::{Poll, Poller};
@@ -100,6 +102,10 @@ pub(crate) struct Shard {
     slept_at: Option<u64>,
     /// Short sleeps since the last long one.
     shorts: u32,
+    /// How long turns took in which there was something to do.
+    lag: Box<Latency>,
+    /// Whether the last turn was one.
+    was_busy: bool,
     stopping: bool,
 }
 
@@ -130,6 +136,8 @@ impl Shard {
             load: parts.load,
             slept_at: None,
             shorts: 0,
+            lag: Box::default(),
+            was_busy: false,
             stopping: false,
         })
     }
@@ -142,13 +150,20 @@ impl Shard {
         counters
     }
 
-    /// Commands, bells and ports that wait for this shard.
-    pub(crate) fn queued(&self) -> usize {
+    /// What waits for this shard.
+    pub(crate) fn queued(&self) -> ShardQueues {
         let overlays = self.yard.slots.iter().flatten();
-        self.door.queued()
-            + overlays
-                .map(|overlay| overlay.active_count())
-                .sum::<usize>()
+        let (commands, bells) = self.door.queued();
+        ShardQueues {
+            commands,
+            bells,
+            ports: overlays.map(|overlay| overlay.active_count()).sum(),
+        }
+    }
+
+    /// How long turns took in which there was something to do.
+    pub(crate) fn lag(&self) -> &Latency {
+        &self.lag
     }
 
     /// Slots that the receive pools hold.

@@ -16,7 +16,13 @@ use crate::wait::{Input, Ready, Sleep};
 impl Shard {
     /// One pass. Looks at the inputs in `ready`, which afterwards says who has more. Returns whether there was anything to do.
     pub(super) fn turn(&mut self, ready: &mut Ready) -> bool {
-        self.now = clock::now();
+        let now = clock::now();
+        if self.was_busy {
+            // What came just after the turn before had begun waited until that was over: for a sleep, or just now.
+            let over = self.slept_at.unwrap_or(now);
+            self.lag.record(over.saturating_sub(self.now), 1);
+        }
+        self.now = now;
         self.yard.counters.turns += 1;
         let mut busy = false;
         busy |= self.take_socket(Input::Control, &mut ready.control);
@@ -36,6 +42,7 @@ impl Shard {
         self.flush();
         self.part();
         self.keep_house();
+        self.was_busy = busy;
         busy
     }
 

@@ -74,10 +74,16 @@ pub const HTTP_CONNECTIONS: Declared = (
     "Connections to the management service",
 );
 /// See [`BUILD`].
-pub const AUTH_FAIL: Declared = (
-    "tidings_auth_fail_total",
+pub const HTTP_AUTH_FAIL: Declared = (
+    "tidings_http_auth_fail_total",
     Counter,
     "Requests to the management service with credentials that were not valid",
+);
+/// Label: reason.
+pub const LOGINS_REFUSED: Declared = (
+    "tidings_client_logins_refused_total",
+    Counter,
+    "Logins of local clients that were refused, by reason",
 );
 /// Label: shard.
 pub const CLIENTS: Declared = ("tidings_clients", Gauge, "Connections of local clients");
@@ -87,11 +93,35 @@ pub const SESSIONS: Declared = (
     Gauge,
     "Sessions on the shard: connections, agents of connections elsewhere, handlers",
 );
-/// Label: shard.
+/// Labels: shard, class.
 pub const QUEUE: Declared = (
     "tidings_queue_depth",
     Gauge,
-    "Commands, bells and ports that wait for the shard",
+    "What waits for the shard: commands, bells, ports that rang",
+);
+/// Label: class.
+pub const QUEUE_LIMIT: Declared = (
+    "tidings_queue_limit",
+    Gauge,
+    "The most that may wait for a shard",
+);
+/// Labels: shard, le.
+pub const LOOP_LAG: Declared = (
+    "tidings_loop_lag_seconds",
+    Histogram,
+    "How long turns of the loop took in which there was something to do; their sum is the time for which it was busy",
+);
+/// Label: shard.
+pub const LOOP_STALLS: Declared = (
+    "tidings_loop_stalls_total",
+    Counter,
+    "Turns of the loop that took longer than 67 ms",
+);
+/// Label: shard.
+pub const SHARD_CPU: Declared = (
+    "tidings_shard_cpu_seconds_total",
+    Counter,
+    "CPU time of the shard's thread",
 );
 /// Label: shard.
 pub const RCVBUF: Declared = (
@@ -110,6 +140,87 @@ pub const MEMBERS: Declared = (
     "tidings_members",
     Gauge,
     "Members by what they are held to be, this node included",
+);
+/// Label: overlay.
+pub const HEALTH: Declared = (
+    "tidings_health_score",
+    Gauge,
+    "How slow this node holds itself to be: 0 is healthy, 7 the worst; its probes are that much slower",
+);
+/// Label: overlay.
+pub const PARTITION: Declared = (
+    "tidings_partition_suspected",
+    Gauge,
+    "Whether deaths are put off because it is rather this node that is cut off: 1, else 0",
+);
+/// Label: overlay.
+pub const LAGGARDS: Declared = (
+    "tidings_key_laggards",
+    Gauge,
+    "Other live members that lack the key that this node seals with, or seal with another",
+);
+/// Label: overlay.
+pub const SLOW: Declared = (
+    "tidings_slow_subscribers",
+    Gauge,
+    "Subscriptions of this node whose clients are there and did not take yet what came for them",
+);
+/// Label: overlay.
+pub const OUTSTANDING: Declared = (
+    "tidings_ack_outstanding",
+    Gauge,
+    "Pairs of a message published here and a subscription that have no outcome yet",
+);
+/// Labels: overlay, to.
+pub const TRANSITIONS: Declared = (
+    "tidings_member_transitions_total",
+    Counter,
+    "Changes of members, by what they became",
+);
+/// Counters of membership that [`TRANSITIONS`] tells, not under their own names.
+pub const BECAME: [(&str, &str); 4] = [
+    ("alive", "to_alive"),
+    ("suspect", "to_suspect"),
+    ("dead", "to_dead"),
+    ("left", "to_left"),
+];
+/// Labels: overlay, le.
+pub const PROBE_RTT: Declared = (
+    "tidings_probe_rtt_seconds",
+    Histogram,
+    "Round trips of probes over open links",
+);
+/// Labels: overlay, le.
+pub const SYNC: Declared = (
+    "tidings_sync_seconds",
+    Histogram,
+    "Comparisons of views: until a member that was sent this node's hashes had sent what that lacks",
+);
+/// Label: overlay.
+pub const LINKS: Declared = ("tidings_links", Gauge, "Members with a link to them");
+/// Labels: overlay, rank.
+pub const LINK_RTT: Declared = (
+    "tidings_link_rtt_seconds",
+    Gauge,
+    "Smoothed round-trip times of links: the least, the median, the most",
+);
+/// Label: overlay.
+pub const LINK_FLIGHT: Declared = (
+    "tidings_link_in_flight_bytes",
+    Gauge,
+    "Bytes in flight on all links together",
+);
+/// Labels: overlay, class.
+pub const LINK_QUEUE: Declared = (
+    "tidings_link_queue_bytes",
+    Gauge,
+    "Bytes queued for the member for which most are",
+);
+/// Label: class.
+pub const LINK_QUEUE_LIMIT: Declared = (
+    "tidings_link_queue_limit_bytes",
+    Gauge,
+    "The most bytes that may be queued for a member",
 );
 /// Label: overlay.
 pub const SYNCED: Declared = (
@@ -142,6 +253,24 @@ pub const REFUSED: Declared = (
     "tidings_rx_invalid_total",
     Counter,
     "Datagrams refused, by reason",
+);
+/// Label: overlay.
+pub const AUTH_FAIL: Declared = (
+    "tidings_auth_fail_total",
+    Counter,
+    "Datagrams refused because no key of the overlay opens them",
+);
+/// Label: overlay.
+pub const DUPLICATES: Declared = (
+    "tidings_duplicates_total",
+    Counter,
+    "Datagrams that had come before: sent again by their sender, doubled by the network, or replayed",
+);
+/// Labels: overlay, kind.
+pub const REPLAYS: Declared = (
+    "tidings_replay_dropped_total",
+    Counter,
+    "Handshakes that were replayed; datagrams that are older than what may still come",
 );
 /// Labels: overlay, slot.
 pub const KEY_INSTALLED: Declared = (
@@ -267,14 +396,15 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 41] = [
+pub const DECLARED: [Declared; 62] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
     MSGS,
     HTTP_REQUESTS,
     HTTP_CONNECTIONS,
-    AUTH_FAIL,
+    HTTP_AUTH_FAIL,
+    LOGINS_REFUSED,
     BUILD,
     UPTIME,
     PANICS,
@@ -283,9 +413,26 @@ pub const DECLARED: [Declared; 41] = [
     CLIENTS,
     SESSIONS,
     QUEUE,
+    QUEUE_LIMIT,
+    LOOP_LAG,
+    LOOP_STALLS,
+    SHARD_CPU,
     RCVBUF,
     BACKEND,
     MEMBERS,
+    HEALTH,
+    PARTITION,
+    LAGGARDS,
+    SLOW,
+    OUTSTANDING,
+    TRANSITIONS,
+    PROBE_RTT,
+    SYNC,
+    LINKS,
+    LINK_RTT,
+    LINK_FLIGHT,
+    LINK_QUEUE,
+    LINK_QUEUE_LIMIT,
     SYNCED,
     SUBS,
     PORTS,
@@ -297,6 +444,9 @@ pub const DECLARED: [Declared; 41] = [
     DISK_SIZE,
     STORE_LIMIT,
     REFUSED,
+    AUTH_FAIL,
+    DUPLICATES,
+    REPLAYS,
     KEY_INSTALLED,
     KEY_PRIMARY,
     KEY_USED,
@@ -312,20 +462,28 @@ pub const DECLARED: [Declared; 41] = [
 ];
 
 /// Counters that other systems have under a name that people alert on: theirs, instead of ours.
-const KNOWN_AS: [(&str, &str); 8] = [
+const KNOWN_AS: [(&str, &str); 11] = [
     ("shard_publish_blocked", "backpressure"),
     ("shard_send_no_room", "enobufs"),
     ("publish_redeliveries", "redelivered"),
     ("publish_repairs", "retransmits"),
+    ("publish_repair_bytes", "retransmit_bytes"),
+    ("receive_fetches", "naks"),
     ("receive_gaps", "delivery_gap"),
     ("receive_duplicates", "dup_suppressed"),
     ("membership_refutations", "refutes"),
+    ("membership_flaps", "flaps"),
     ("membership_probes_late", "probe_degraded"),
 ];
 
 /// The name of a counter of the list `group`; none if another family tells it.
 pub fn listed(group: &str, counter: &str) -> Option<String> {
-    if group == "shard" && DIRECTED.iter().any(|(_, pair)| pair.contains(&counter)) {
+    let is_elsewhere = match group {
+        "shard" => DIRECTED.iter().any(|(_, pair)| pair.contains(&counter)),
+        "membership" => BECAME.iter().any(|(_, told)| *told == counter),
+        _ => false,
+    };
+    if is_elsewhere {
         return None;
     }
     let ours = format!("{group}_{counter}");
@@ -397,6 +555,10 @@ mod tests {
             .collect();
         for (_, pair) in DIRECTED {
             assert!(pair.iter().all(|name| shard.contains(name)), "{pair:?}");
+        }
+        let mut membership = MemberCounters::default().each();
+        for (_, told) in BECAME {
+            assert!(membership.any(|(name, ..)| name == told), "{told}");
         }
         let page = include_str!("../../../../docs/management.md");
         let known = KNOWN_AS

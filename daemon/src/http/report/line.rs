@@ -38,7 +38,7 @@ impl Reporter for LineProtocol {
             lines.begin("tidings_shard", &[("shard", &index.to_string())]);
             lines.integer("clients", shard.clients as u64);
             lines.integer("sessions", shard.sessions as u64);
-            lines.integer("queued", shard.queued as u64);
+            lines.integer("queued", shard.queued.total() as u64);
             lines.counters(shard.counters.each());
             lines.end();
         }

@@ -1,7 +1,8 @@
 //! What the node tells of itself to systems for statistics by its own: snapshots, taken at a steady pace, written by a [`Reporter`], and
 //! sent from a bounded queue. Nothing is done without a destination, and no shard is asked for more than its counters.
 //!
-//! InfluxDB's line protocol is the one that is there; another, as StatsD's, is one more [`Reporter`] with a way of its own to send.
+//! InfluxDB's line protocol is the one that is there; another, as StatsD's or OpenTelemetry's, is one more [`Reporter`] with a queue and a
+//! way to send of its own. Taking snapshots knows no more of a destination than its [`Plan`].
 
 mod influx;
 mod line;
@@ -40,7 +41,7 @@ pub const STATES: [MemberState; 4] = [
 const LATENCY_WINDOW: Duration = Duration::from_secs(60);
 
 /// Writes snapshots in the form of one system.
-pub trait Reporter {
+pub trait Reporter: Send + Sync {
     /// Appends the points of a snapshot to `out`; returns how many they are.
     fn write(&self, snapshot: &Snapshot<'_>, out: &mut Vec<u8>) -> u64;
 }
@@ -67,9 +68,17 @@ pub struct OverlaySnapshot {
     pub latencies: ([u64; BUCKETS], u64),
 }
 
+/// What is to be queued: how often, and in whose form. All that taking snapshots knows of a destination.
+#[derive(Clone, Copy)]
+struct Plan {
+    every: Duration,
+    reporter: &'static dyn Reporter,
+}
+
 /// The queue to the destination, and what is counted of it. Outlives a panic of the service.
 pub struct Reports {
     settings: Option<InfluxSettings>,
+    plan: Option<Plan>,
     queue: Mutex<Queue>,
     news: Notify,
     lookup: AsyncMutex<Lookup>,
@@ -81,8 +90,13 @@ impl Reports {
     /// With nothing in the queue.
     pub fn new(settings: Option<InfluxSettings>) -> Self {
         let room = settings.as_ref().map_or(0, |settings| settings.queue);
+        let plan = settings.as_ref().map(|settings| Plan {
+            every: settings.every,
+            reporter: &LineProtocol,
+        });
         Self {
             settings,
+            plan,
             queue: Mutex::new(Queue::new(room)),
             news: Notify::new(),
             lookup: AsyncMutex::default(),
@@ -98,10 +112,10 @@ impl Reports {
 
 /// Takes snapshots and queues what is written of them until the service stops.
 pub async fn sample(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let Some(settings) = &shared.reports.settings else {
+    let Some(Plan { every, reporter }) = shared.reports.plan else {
         return;
     };
-    let mut ticks = interval(settings.every);
+    let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while unless(&mut stopped, ticks.tick()).await.is_some() {
         let uptime = shared.facts.since.elapsed();
@@ -110,11 +124,16 @@ pub async fn sample(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
         let Some(Ok((stats, members))) = unless(&mut stopped, looked).await else {
             continue;
         };
-        let mut bytes = Vec::new();
-        let points = LineProtocol.write(&snapshot(&shared, &stats, members, uptime), &mut bytes);
+        let (bytes, points) = written(reporter, &snapshot(&shared, &stats, members, uptime));
         shared.reports.queue().push(bytes, points);
         shared.reports.news.notify_one();
     }
+}
+
+fn written(reporter: &dyn Reporter, snapshot: &Snapshot<'_>) -> (Vec<u8>, u64) {
+    let mut bytes = Vec::new();
+    let points = reporter.write(snapshot, &mut bytes);
+    (bytes, points)
 }
 
 type Members = Vec<[u64; STATES.len()]>;

@@ -415,6 +415,7 @@ impl Core {
             kind,
             node: self.peers.id(peer),
         });
+        self.members.counters.count(kind);
         match kind {
             PresenceKind::In | PresenceKind::Rejoin => self.want(peer),
             PresenceKind::Quarantine => {}

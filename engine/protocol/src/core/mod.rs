@@ -9,6 +9,7 @@ mod dispatch;
 mod farewell;
 mod flush;
 mod grace;
+mod health;
 mod keys;
 mod policy;
 mod roster;
@@ -19,6 +20,7 @@ mod trace;
 
 pub use batch::Batch;
 pub use flush::Transmit;
+pub use health::Health;
 pub use keys::KeyUse;
 pub use roster::{Member, PeerStats};
 pub use subscriptions::{Standing, Subscription};

@@ -6,6 +6,7 @@ use tidings_wire::digest::MemberState;
 use tidings_wire::{Boot, NodeId};
 
 use super::Core;
+use crate::links::link::{BULK, CTL};
 use crate::links::traffic::PeerCounters;
 use crate::peer::PeerIx;
 
@@ -63,10 +64,15 @@ pub struct PeerStats {
     pub window: (u64, u64),
     /// Bytes of the largest datagram that the path is known to carry.
     pub datagram: usize,
-    /// Bytes queued for it on the control and the bulk channel.
+    /// Bytes queued for it on the control and the bulk channel; at most [`PeerStats::QUEUES`].
     pub queued: (usize, usize),
     /// Its counters.
     pub counters: PeerCounters,
+}
+
+impl PeerStats {
+    /// The most bytes that may be queued for a peer on the control and the bulk channel.
+    pub const QUEUES: (usize, usize) = (CTL.queue, BULK.queue);
 }
 
 impl Core {

@@ -28,7 +28,7 @@ const PAIR_BURST: u64 = 200;
 /// A chunk's head inside a datagram's body.
 const CHUNK_HEAD: usize = 8;
 /// The control channel: its acknowledgement has 64 bits; 256 KiB are some 5,000 digests.
-const CTL: Size = Size {
+pub(crate) const CTL: Size = Size {
     chunk: PAIR_BODY - CHUNK_HEAD,
     // Acknowledgements of a few streams ride along.
     fill: PAIR_BODY - CHUNK_HEAD - 256,
@@ -36,7 +36,7 @@ const CTL: Size = Size {
     window: 64,
 };
 /// The bulk channel: 512 chunks in flight are 600 kB, 15 MB/s at 40 ms.
-const BULK: Size = Size {
+pub(crate) const BULK: Size = Size {
     chunk: PAIR_BODY - CHUNK_HEAD,
     fill: PAIR_BODY - CHUNK_HEAD,
     queue: 1024 * 1024,

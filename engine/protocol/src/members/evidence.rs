@@ -232,6 +232,7 @@ impl Members {
             self.tell_suspect(ctx, peer);
         } else if braked {
             self.counters.put_off += 1;
+            self.braked_at = Some(ctx.now);
             self.probing.worsen(u32::MAX);
         } else {
             self.die(ctx, peer, stand, self.me);
@@ -254,6 +255,12 @@ impl Members {
         } else {
             self.timers.arm(Timer::Gone(peer), heard + GONE_SILENCE_NS);
         }
+    }
+
+    /// Whether a death is being put off because it is rather we who are cut off. Such a one is looked at again after [`AGAIN_NS`], and
+    /// the look may come somewhat late.
+    pub(crate) fn suspects_partition(&self, now: u64) -> bool {
+        self.braked_at.is_some_and(|at| now < at + 2 * AGAIN_NS)
     }
 
     fn die(&mut self, ctx: &mut Ctx<'_>, peer: PeerIx, stand: Stand, accuser: NodeId) {

@@ -35,6 +35,7 @@ use self::seeds::Seeds;
 use self::sync::Sync;
 use self::table::{Entry, Stand, Table};
 use crate::config::Profile;
+use crate::latency::Latency;
 use crate::links::{LinkEvent, Links};
 use crate::peer::{PeerIx, Peers};
 use crate::rng::Rng;
@@ -94,6 +95,11 @@ crate::counters! {
         probes_late: "Probes that were not answered in time, so that others were asked to try",
         probes_failed: "Probes that nobody answered, directly or through others",
         refutations: "Accusations of this node that it refuted",
+        to_alive: "Members that joined, or came back",
+        to_suspect: "Members that became suspect",
+        to_dead: "Members that became dead",
+        to_left: "Members that left",
+        flaps: "Members that were suspect or dead and came back",
         put_off: "Deaths put off because this node itself seems to be cut off",
         jumps: "Statements refused because they are too far ahead to be true",
         invalid: "Statements refused because they cannot be true",
@@ -123,7 +129,13 @@ pub(crate) struct Members {
     leaving_since: Option<u64>,
     /// When we last found that we had not been running for a while.
     woke_at: Option<u64>,
+    /// When a death was last put off because we seem to be cut off.
+    braked_at: Option<u64>,
     pub(crate) counters: MemberCounters,
+    /// How long answers to pings over open links took.
+    pub(crate) probe_rtt: Box<Latency>,
+    /// How long comparisons of views took, from our hashes to the peer's word that it has sent all.
+    pub(crate) comparisons: Box<Latency>,
 }
 
 impl Members {
@@ -163,7 +175,10 @@ impl Members {
             claims: 0,
             leaving_since: None,
             woke_at: None,
+            braked_at: None,
             counters: MemberCounters::default(),
+            probe_rtt: Box::default(),
+            comparisons: Box::default(),
         }
     }
 

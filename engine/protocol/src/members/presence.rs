@@ -1,5 +1,7 @@
 //! Presence: what listeners are told of members, in gossiperl's six words, and two facts for the core alone.
 
+use super::MemberCounters;
+use crate::event::PresenceKind;
 use crate::peer::PeerIx;
 
 /// Something happened to a member. Drained by the core after every call.
@@ -21,4 +23,22 @@ pub(crate) enum MemberEvent {
     Changed { peer: PeerIx },
     /// Another node runs under our id and stays; this one must stop.
     Conflict { generation: u64 },
+}
+
+impl MemberCounters {
+    /// Counts what listeners are told.
+    pub(crate) fn count(&mut self, kind: PresenceKind) {
+        match kind {
+            PresenceKind::In => self.to_alive += 1,
+            PresenceKind::Rejoin => {
+                self.to_alive += 1;
+                self.flaps += 1;
+            }
+            PresenceKind::Quarantine => self.to_suspect += 1,
+            PresenceKind::Unreachable => self.to_dead += 1,
+            PresenceKind::Out => self.to_left += 1,
+            // It was dead or had left before.
+            PresenceKind::Drop => {}
+        }
+    }
 }

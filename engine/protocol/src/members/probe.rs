@@ -71,6 +71,11 @@ impl Probing {
 }
 
 impl Members {
+    /// How slow we hold ourselves to be: 0 is healthy, [`HEALTH_MAX`] the worst.
+    pub(crate) fn health_score(&self) -> u32 {
+        self.probing.health
+    }
+
     /// A period is over, give or take a quarter: the next member is probed.
     pub(super) fn on_period(&mut self, ctx: &mut Ctx<'_>) {
         let period = self.timing.period * u64::from(self.probing.health + 1);
@@ -349,6 +354,7 @@ impl Members {
         };
         if probe.measures && from == probe.peer {
             let elapsed = ctx.now - probe.sent_at;
+            self.probe_rtt.record(elapsed, 1);
             if let Some(link) = ctx.links.link_mut(from) {
                 link.rtt.sample(elapsed);
             }

@@ -1,5 +1,7 @@
 //! Anti-entropy: two members compare 256 bucket hashes and exchange only the buckets that differ.
 
+use std::mem;
+
 use tidings_wire::digest::{BucketAsk, BucketsView, MemberState, Rumour, Writer, bucket_of};
 use tidings_wire::limits::{BUCKETS, BUCKETS_PER_DIGEST};
 
@@ -244,8 +246,11 @@ impl Members {
         self.sync.first_at.get_or_insert(ctx.now);
         if ask.bitmap == Bitmap::default() {
             self.sync.joined = true;
-            if let Some(informed) = self.sync.informed(ctx.now, from) {
-                informed.has_ended = true;
+            let mut informed = self.sync.informed.iter_mut();
+            if let Some(informed) = informed.find(|informed| informed.peer == from)
+                && !mem::replace(&mut informed.has_ended, true)
+            {
+                self.comparisons.record(ctx.now - informed.at, 1);
             }
             return;
         }

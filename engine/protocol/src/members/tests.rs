@@ -678,11 +678,26 @@ fn a_node_cut_off_from_all_kills_few_and_recovers() {
     let mut world = World::joined(12);
     world.cut = |from, to| from == 5 || to == 5;
     // Longer than the longest suspicion: only the brake holds it back.
-    world.run(40 * SECOND);
+    let suspects = |world: &mut World| {
+        let now = world.now;
+        world.node(5).members.suspects_partition(now)
+    };
+    assert!(!suspects(&mut world));
+    let mut ever = false;
+    for _ in 0..40 {
+        world.run(SECOND);
+        ever |= suspects(&mut world);
+    }
+    assert!(ever);
     let dead = world.node(5).saw("member_unreachable");
     assert!(dead <= 4, "{dead}");
+    let members = &world.node(5).members;
+    assert_eq!(members.health_score(), 7);
     world.cut = |_, _| false;
     assert!(world.until(10 * SECOND, World::agrees).is_some());
+    world.run(5 * SECOND);
+    let now = world.now;
+    assert!(!world.node(5).members.suspects_partition(now));
 }
 
 #[test]

@@ -369,6 +369,7 @@ impl Publish {
             node.on_repaired(counter, run.bytes as u64, now);
             link.on_stream_sent(run.bytes as u64);
             self.counters.repairs += 1;
+            self.counters.repair_bytes += run.bytes as u64;
             link.counters.repairs += 1;
             link.counters.datagrams_out += 1;
             link.counters.bytes_out += run.bytes as u64;

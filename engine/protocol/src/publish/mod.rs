@@ -58,6 +58,7 @@ crate::counters! {
         sent: "Datagrams sent of streams, once for each receiver",
         sent_bytes: "Bytes of datagrams sent of streams",
         repairs: "Datagrams sent again",
+        repair_bytes: "Bytes of datagrams sent again",
         lost: "Datagrams judged lost",
         spurious: "Repairs that proved needless",
         delivered: "(message, subscription) pairs acknowledged",
@@ -589,6 +590,13 @@ impl Publish {
     /// Streams that exist.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.iter().flatten().count()
+    }
+
+    /// (message, subscription) pairs without an outcome. Goes through all that is outstanding: not for every turn.
+    pub(crate) fn outstanding(&self) -> u64 {
+        let active = self.active.iter();
+        let outstanding = active.filter_map(|number| self.handle(*number)?.out.as_ref());
+        outstanding.map(|out| out.pairs()).sum()
     }
 
     /// Whether any message waits for an outcome.

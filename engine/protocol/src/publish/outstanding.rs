@@ -77,6 +77,11 @@ impl Outstanding {
         self.spans.is_empty()
     }
 
+    /// (message, subscription) pairs without an outcome. Goes through all spans.
+    pub(crate) fn pairs(&self) -> u64 {
+        self.spans.iter().map(|span| u64::from(span.pending)).sum()
+    }
+
     /// From now on `subs`, those of `route`, are owed every message from `seq` on.
     pub(crate) fn owe(&mut self, route: u64, subs: &[SubRef], seq: u64, now: u64) {
         if self.route == route {

@@ -62,6 +62,7 @@ impl Receive {
         let (from, to) = intake.next_missed()?;
         let count = local.portion.of(to - from);
         let max_bytes = origin.asking.begin(pair, from, count, now);
+        self.counters.fetches += 1;
         Some(Fetch {
             sub,
             handle: number,

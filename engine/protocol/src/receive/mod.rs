@@ -48,6 +48,7 @@ crate::counters! {
         gaps: "Messages that will never come",
         refused: "Messages that a subscription's policy refused",
         again: "Messages handed over for a second time, marked so",
+        fetches: "Requests to publishers for messages that are lacking here",
         evicted: "Partly received messages that made room for others",
     }
 }

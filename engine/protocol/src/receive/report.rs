@@ -2,7 +2,7 @@
 
 use tidings_wire::Boot;
 
-use super::{Left, Notice, Receive};
+use super::{Left, LocalSub, Notice, Receive};
 use crate::event::Outcome;
 use crate::peer::PeerIx;
 
@@ -34,6 +34,12 @@ impl Receive {
             origin.dirty.insert(number);
         }
         settled
+    }
+
+    /// Subscriptions whose clients are there and did not take yet what came for them, or wait behind a hole.
+    pub(crate) fn slow_subscribers(&self) -> usize {
+        let is_slow = |local: &&LocalSub| local.attached && !local.behind.is_empty();
+        self.subs.values().filter(is_slow).count()
     }
 
     /// Publisher nodes that are to be told something, or asked; this node itself needs no link for that.
