@@ -252,6 +252,7 @@ fn what_means_nothing_here_is_refused_and_changes_nothing() {
     for property in ["ip", "iface", "port", "member_name", "symmetric_key"] {
         assert_eq!(set(property, json!("x")).status, 409, "{property}");
     }
+    set("multicast", json!({ "ip": "239.1.1.1" })).is_error(409, "refused_option");
     set("racks", json!({ "a": [], "b": [] })).is_error(412, "no_rack_seeds");
     ask(&node, "PUT", "/overlays/none/racks", &json!({ "a": [] })).is_error(404, "no_overlay");
     let other = json!({ "symmetric_key": KEY });

@@ -216,6 +216,11 @@ impl Engine {
         &self.inner.advertise
     }
 
+    /// How this node finds others on its network segments, in overlays for which that is turned on.
+    pub fn discovery(&self) -> &DiscoverySettings {
+        self.inner.discovery_settings()
+    }
+
     /// Starts an overlay. Returns when its shard runs it; joining goes on by itself. Waits at most 2 s for names to join
     /// through; those that resolve later are used as soon as they do.
     pub fn add_overlay(&self, config: OverlayConfig) -> Result<OverlayId, EngineError> {
@@ -248,7 +253,7 @@ impl Engine {
         });
         let mut core = inner.core_config(&config, place);
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
-        core.joins = !config.join.is_empty() || config.discovery;
+        (core.joins, core.discovers) = (!config.join.is_empty(), config.discovery);
         let found_by = config.discovery.then(|| config.keyring.share());
         let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
         match made {
@@ -622,11 +627,11 @@ impl Inner {
         self.local
     }
 
-    /// Tells a core where a beacon says a node is reached, without waiting for it. One that cannot take it now hears of it with a
-    /// later beacon.
-    pub(crate) fn found(&self, id: OverlayId, node: NodeId, addr: SocketAddr) {
+    /// Tells a core where a beacon says a node is reached, without waiting for it. `false`: it cannot take it now, and is to hear
+    /// of it with a later beacon.
+    pub(crate) fn found(&self, id: OverlayId, node: NodeId, addr: SocketAddr) -> bool {
         let Ok(Running { shared, slot, .. }) = self.running(id) else {
-            return;
+            return false;
         };
         self.doors[shared.shard].try_send(Box::new(move |shard| {
             let now = shard.now;
@@ -636,7 +641,7 @@ impl Inner {
                 overlay.touched = true;
                 overlay.core.on_found(now, &node, addr);
             }
-        }));
+        }))
     }
 
     /// Ends an overlay here, with a farewell to the others or without a word.

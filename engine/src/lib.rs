@@ -85,7 +85,7 @@ pub use tidings_protocol::latency;
 #[cfg(not(loom))]
 pub use crate::{
     builder::EngineBuilder,
-    discovery::{DiscoverySettings, DiscoveryStats, probe as probe_discovery},
+    discovery::{DiscoverySettings, DiscoveryStats},
     engine::Engine,
     error::{EngineError, StartError},
     join::{BadSeed, Seed},

@@ -26,7 +26,7 @@ use crate::limits::{BEACON_EVERY, BEACON_EVERY_MAX, BEACON_EVERY_MIN, BEACON_POR
 use crate::supervise::supervise;
 use crate::sys::eventfd::EventFd;
 
-pub use self::segment::probe;
+pub(crate) use self::segment::probe;
 
 /// How nodes of one segment find one another; all of them must have the same port and groups.
 #[derive(Clone, Debug, PartialEq, Eq)]

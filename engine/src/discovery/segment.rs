@@ -287,7 +287,7 @@ fn choose(places: Vec<Place>, bound: IpAddr, settings: &DiscoverySettings) -> Ve
 
 /// Joins the groups and sends an empty datagram to them as a node bound to `local` would, for `tidings doctor`: each address with what
 /// came of it. Nobody takes the datagram for anything.
-pub fn probe(
+pub(crate) fn probe(
     settings: &DiscoverySettings,
     local: SocketAddr,
 ) -> Vec<(String, IpAddr, io::Result<()>)> {

@@ -2,7 +2,7 @@
 //! ends when no overlay is left for which discovery is on.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +24,9 @@ use crate::{clock, entropy};
 
 /// While more is sent than is read, the sockets are left alone for so long: what does not fit their buffers is dropped there.
 const REST_NS: u64 = SECOND_NS / 20;
+
+/// Somebody with another key is logged once in this time.
+const FOREIGN_TOLD_NS: u64 = 600 * SECOND_NS;
 
 /// Runs until no overlay is on or the node stops.
 pub(super) fn run(inner: &Arc<Inner>, wake: &EventFd) {
@@ -64,6 +67,8 @@ struct Beacons<'a> {
     reads: Bucket,
     opens: Bucket,
     tells: Bucket,
+    /// When it was last logged that somebody speaks under another key.
+    key_told_at: Option<u64>,
 }
 
 impl<'a> Beacons<'a> {
@@ -80,6 +85,7 @@ impl<'a> Beacons<'a> {
             reads: bucket(BEACONS_READ),
             opens: bucket(BEACONS_OPENED),
             tells: bucket(BEACONS_TOLD),
+            key_told_at: None,
         }
     }
 
@@ -176,7 +182,7 @@ impl<'a> Beacons<'a> {
         if now < self.rest_until {
             return;
         }
-        let mut heard = Vec::new();
+        let (mut heard, mut is_foreign) = (Vec::new(), None);
         let mut room = [0; BEACON_BYTES_MAX + 1];
         for ear in self.segment.ears() {
             for _ in 0..BEACONS_PER_TURN {
@@ -196,12 +202,27 @@ impl<'a> Beacons<'a> {
                 };
                 match opened {
                     Ok(found) => heard.extend(found),
-                    Err(why) => self.inner.discovery.counters.refuse(why),
+                    Err(why) => {
+                        self.inner.discovery.counters.refuse(why);
+                        is_foreign = is_foreign.or((why == Refused::Key).then_some(from.ip()));
+                    }
                 }
             }
         }
         for found in heard {
             self.on_heard(now, found);
+        }
+        if let Some(from) = is_foreign {
+            self.on_foreign(now, from);
+        }
+    }
+
+    /// The commonest mistake: two nodes of one overlay that were not given one key. Whoever floods fills no log.
+    fn on_foreign(&mut self, now: u64, from: IpAddr) {
+        let lately = |at: u64| now < at + FOREIGN_TOLD_NS;
+        if !self.key_told_at.is_some_and(lately) {
+            self.key_told_at = Some(now);
+            tracing::warn!(%from, "discovery: somebody on the network segment runs an overlay of the same name under another key; members need the same key file");
         }
     }
 
@@ -223,6 +244,9 @@ impl<'a> Beacons<'a> {
             self.inner.discovery.counters.refuse(Refused::Rate);
             return;
         }
+        if !self.inner.found(heard.overlay, heard.node, heard.addr) {
+            return;
+        }
         let gone = match known {
             None if told.len() >= BEACONS_TOLD_MAX => (0..told.len()).min_by_key(|at| told[*at].2),
             known => known,
@@ -235,7 +259,6 @@ impl<'a> Beacons<'a> {
             let overlay = self.inner.name_of(heard.overlay);
             tracing::debug!(overlay, addr = %heard.addr, node = %heard.node, "discovery: a node was heard");
         }
-        self.inner.found(heard.overlay, heard.node, heard.addr);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use tidings_engine::latency::Latency;
-use tidings_engine::{Engine, EngineError, EngineStats, KeyUse, MemberState};
+use tidings_engine::{DiscoveryStats, Engine, EngineError, EngineStats, KeyUse, MemberState};
 use tidings_wire::OpenError;
 
 use super::families::{self as f, Kind, listed};
@@ -43,6 +43,7 @@ pub fn write(shared: &Shared, engine: &Engine, format: Format) -> Result<String,
     service(&mut out, shared, &stats);
     one(&mut out, f::ANSWER, &[], answered.as_secs_f64());
     reports(&mut out, shared);
+    beacons(&mut out, &stats.discovery);
     shards(&mut out, &stats);
     overlays(&mut out, engine, &stats)?;
     program(&mut out, shared);
@@ -105,6 +106,24 @@ fn reports(out: &mut Text, shared: &Shared) {
     one(out, f::REPORT_QUEUE, &[], bytes as f64);
 }
 
+fn beacons(out: &mut Text, discovery: &DiscoveryStats) {
+    let (name, kind, help) = f::BEACONS;
+    out.family(name, kind, help);
+    for (fate, count) in [
+        ("sent", discovery.sent),
+        ("unsent", discovery.send_failed),
+        ("heard", discovery.received),
+    ] {
+        out.sample(name, &[("fate", fate)], count as f64);
+    }
+    let (name, kind, help) = f::BEACONS_REFUSED;
+    out.family(name, kind, help);
+    for (reason, count) in discovery.refused {
+        out.sample(name, &[("reason", reason)], count as f64);
+    }
+    one(out, f::BEACON_ADDRESSES, &[], discovery.addresses as f64);
+}
+
 fn shards(out: &mut Text, stats: &EngineStats) {
     type Gauge = fn(&tidings_engine::ShardStats) -> usize;
     let gauges: [(_, Gauge); 4] = [
@@ -143,8 +162,9 @@ fn overlays(out: &mut Text, engine: &Engine, stats: &EngineStats) -> Result<(), 
     }
     type Gauges =
         fn(&tidings_engine::OverlayStats) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
-    let gauges: [(_, Gauges); 6] = [
+    let gauges: [(_, Gauges); 7] = [
         (f::STORE_LIMIT, |o| vec![(None, o.store_limit as u64)]),
+        (f::FOUND, |o| vec![(None, o.found as u64)]),
         (f::SYNCED, |o| vec![(None, u64::from(o.synced))]),
         (f::SUBS, |o| vec![(None, o.subscriptions.0 as u64)]),
         (f::PORTS, |o| vec![(None, o.ports as u64)]),
