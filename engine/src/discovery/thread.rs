@@ -42,8 +42,6 @@ pub(super) fn run(inner: &Arc<Inner>, wake: &EventFd) {
         beacons.sleep(now, wake);
         beacons.read();
     }
-    let counters = &inner.discovery.counters;
-    counters.addresses.store(0, Ordering::Relaxed);
 }
 
 /// An overlay, as the thread sees it.
@@ -97,6 +95,7 @@ impl<'a> Beacons<'a> {
     fn take_changes(&mut self, state: &mut State) -> bool {
         if state.on.is_empty() {
             state.running = None;
+            self.counters().addresses.store(0, Ordering::Relaxed);
             return false;
         }
         if state.changes == self.changes {
@@ -155,7 +154,7 @@ impl<'a> Beacons<'a> {
     }
 
     /// Waits until something is due, said or changed.
-    fn sleep(&self, now: u64, wake: &EventFd) {
+    fn sleep(&mut self, now: u64, wake: &EventFd) {
         let due = self.speakers.values().map(|speaker| speaker.due);
         let mut until = due.fold(self.look_at, u64::min);
         let is_resting = now < self.rest_until;
@@ -174,6 +173,11 @@ impl<'a> Beacons<'a> {
         };
         // Interrupted by a signal: the loop looks again.
         let _ = poll(&mut fds, Some(&timeout));
+        // An error that reading does not take away must not keep a core busy.
+        let faults = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        if fds.iter().any(|fd| fd.revents().intersects(faults)) {
+            self.rest_until = now + REST_NS;
+        }
     }
 
     /// Reads what came, within the budget.
