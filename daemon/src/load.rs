@@ -9,8 +9,8 @@ use tidings_wire::{Keyring, OverlayId, Suite};
 use crate::args::RunArgs;
 use crate::config::clients::{ClientGrant, read_clients};
 use crate::config::{
-    self, Discovery, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw, RawOverlay,
-    Settings,
+    self, Discovery, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw,
+    RawOverlay, Settings,
 };
 use crate::files;
 use crate::http;

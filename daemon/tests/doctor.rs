@@ -109,7 +109,10 @@ fn discovery_is_looked_at_where_it_is_on() {
     let output = doctor(home.path(), &nowhere);
     let none = finding(&output, "discovery");
     assert_eq!(none["state"], "failure", "{none}");
-    assert!(none["remedy"].as_str().unwrap().contains("0.0.0.0"), "{none}");
+    assert!(
+        none["remedy"].as_str().unwrap().contains("0.0.0.0"),
+        "{none}"
+    );
 }
 
 #[test]

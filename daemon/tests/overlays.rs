@@ -179,7 +179,10 @@ fn two_nodes_that_look_for_each_other_meet_and_what_they_do_is_counted() {
     assert!(within(soon, found));
     assert!(counted("tidings_beacons_total{fate=\"sent\"}") >= 1.0);
     assert_eq!(counted("tidings_beacon_addresses"), 1.0);
-    assert_eq!(counted("tidings_beacons_refused_total{reason=\"forged\"}"), 0.0);
+    assert_eq!(
+        counted("tidings_beacons_refused_total{reason=\"forged\"}"),
+        0.0
+    );
     assert_eq!(patch(Value::Null).status, 200);
     assert_eq!(options()["discovery"], "off");
     assert!(within(soon, || counted("tidings_beacon_addresses") == 0.0));

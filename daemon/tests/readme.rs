@@ -265,7 +265,9 @@ fn three_hosts_find_each_other_and_a_file_comes_out_as_it_went_in() {
     let hosts =
         ["host-a", "host-b", "host-c"].map(|host| (host, format!("127.0.0.1:{}", free_port())));
     let mut nodes = Vec::new();
-    for (host, line) in lines(&block("host-a$ tidings run --overlay news --key-file news.key --join")) {
+    for (host, line) in lines(&block(
+        "host-a$ tidings run --overlay news --key-file news.key --join",
+    )) {
         let (_, own) = hosts.iter().find(|(name, _)| *name == host).unwrap();
         let mut line = line;
         for (name, address) in &hosts {

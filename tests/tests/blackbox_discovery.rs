@@ -65,7 +65,10 @@ fn three_nodes_without_seeds_become_one_cluster_over_ipv4() {
     let cluster = without_seeds(3).build();
     cluster.nodes().for_each(|node| discover(&node));
     let took = cluster.wait_whole(SOON);
-    figure(format_args!("one cluster {:.1} s later", took.as_secs_f64()));
+    figure(format_args!(
+        "one cluster {:.1} s later",
+        took.as_secs_f64()
+    ));
     for node in cluster.nodes() {
         // One may have been told of both others by another before it heard them.
         eventually("it heard somebody", SOON, || {
@@ -182,7 +185,10 @@ fn junk_forged_and_recorded_beacons_lead_nowhere() {
     cluster.wait_whole(SOON);
     let mut room = [0; 2048];
     let nothing = trap.recv_from(&mut room);
-    assert!(nothing.is_err(), "somebody spoke to a stranger: {nothing:?}");
+    assert!(
+        nothing.is_err(),
+        "somebody spoke to a stranger: {nothing:?}"
+    );
     for node in cluster.nodes() {
         assert!(node.daemon().is_running());
         assert_eq!(node.sees(OVERLAY), [1, 2, 3]);
@@ -225,7 +231,9 @@ fn discovery_is_turned_on_and_off_while_the_node_runs() {
         assert_eq!(done.code, Some(0), "{}", done.err);
     };
     assert_eq!(told(&one, "overlays"), 0);
-    cluster.nodes().for_each(|node| change(&node, "discovery=lan"));
+    cluster
+        .nodes()
+        .for_each(|node| change(&node, "discovery=lan"));
     cluster.wait_whole(SOON);
     change(&one, "discovery=off");
     assert_eq!(told(&one, "overlays"), 0);
@@ -234,14 +242,24 @@ fn discovery_is_turned_on_and_off_while_the_node_runs() {
     std::thread::sleep(3 * SECOND);
     assert_eq!(told(&one, "beacons_sent"), sent, "beacons went on");
     assert_eq!(one.sees(OVERLAY), [1, 2], "members stay");
-    let shown = one.json(&["config", "show", "--effective", "--config", one.config().to_str().unwrap()]);
+    let shown = one.json(&[
+        "config",
+        "show",
+        "--effective",
+        "--config",
+        one.config().to_str().unwrap(),
+    ]);
     let rows = shown.as_array().cloned().unwrap_or_default();
     let key = format!("overlay.{OVERLAY}.discovery");
-    let row = rows.iter().find(|row| row["key"] == Value::from(key.clone()));
+    let row = rows
+        .iter()
+        .find(|row| row["key"] == Value::from(key.clone()));
     let row = row.unwrap_or_else(|| panic!("{key} is not shown in {shown}"));
     assert_eq!(row["value"], "\"off\"", "{row}");
     change(&one, "discovery=lan");
-    eventually("beacons are sent again", SOON, || told(&one, "beacons_sent") > sent);
+    eventually("beacons are sent again", SOON, || {
+        told(&one, "beacons_sent") > sent
+    });
 }
 
 #[test]
@@ -257,7 +275,9 @@ fn two_daemons_of_one_host_find_each_other_and_those_of_others() {
     let home = cluster.folder().join("second");
     std::fs::create_dir(&home).unwrap();
     let mut command = host.command(tidings());
-    command.arg("run").args(["--name", "n3", "--http", "off", "--discover"]);
+    command
+        .arg("run")
+        .args(["--name", "n3", "--http", "off", "--discover"]);
     command.args(["--bind", "0.0.0.0:7500", "--overlay", OVERLAY]);
     let paths = [
         ("--data-dir", home.join("data")),
@@ -269,7 +289,9 @@ fn two_daemons_of_one_host_find_each_other_and_those_of_others() {
     }
     let second = host.spawn("second", command).unwrap();
     for node in cluster.nodes() {
-        eventually("all three are there", SOON, || node.sees(OVERLAY) == [1, 2, 3]);
+        eventually("all three are there", SOON, || {
+            node.sees(OVERLAY) == [1, 2, 3]
+        });
     }
     let member = cluster.node(2).members(OVERLAY);
     let third = member.iter().find(|member| member.name == "n3").unwrap();

@@ -68,7 +68,12 @@ impl Check<'_> {
                 && !name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
             if !is_name {
                 let remedy = "write a name that `ip link` shows, as \"eth0\"";
-                self.wrong::<_, ()>(given, quoted(name), "is not the name of an interface", remedy);
+                self.wrong::<_, ()>(
+                    given,
+                    quoted(name),
+                    "is not the name of an interface",
+                    remedy,
+                );
             }
         }
         names
@@ -124,7 +129,10 @@ mod tests {
             ("ipv4_group = \"ff12::1\"", "is no IPv4 multicast group"),
             ("ipv6_group = \"::1\"", "as \"ff12::5449:4447\""),
             ("every = \"100ms\"", "is not in 1s to 5m"),
-            ("interfaces = [\"eth 0\"]", "is not the name of an interface"),
+            (
+                "interfaces = [\"eth 0\"]",
+                "is not the name of an interface",
+            ),
             ("interface = \"eth0\"", "did you mean interfaces?"),
         ] {
             let problems = checked(&format!("[discovery]\n{text}\n")).expect_err(text);
@@ -132,7 +140,10 @@ mod tests {
         }
         let text = "[[overlay]]\nname = \"demo\"\ndiscovery = \"on\"\n";
         let problems = checked(text).expect_err("no such way").to_string();
-        assert!(problems.contains("tidings.toml:3: overlay.discovery"), "{problems}");
+        assert!(
+            problems.contains("tidings.toml:3: overlay.discovery"),
+            "{problems}"
+        );
         assert!(problems.contains("write \"lan\" or \"off\""), "{problems}");
     }
 }

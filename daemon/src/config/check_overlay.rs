@@ -37,7 +37,11 @@ pub(super) struct Defaults<'a> {
 }
 
 impl Check<'_> {
-    pub(super) fn overlays(&mut self, raw: Vec<RawOverlay>, defaults: &Defaults<'_>) -> Vec<OverlaySettings> {
+    pub(super) fn overlays(
+        &mut self,
+        raw: Vec<RawOverlay>,
+        defaults: &Defaults<'_>,
+    ) -> Vec<OverlaySettings> {
         let given = raw.len();
         let mut names = BTreeSet::new();
         let mut overlays: Vec<OverlaySettings> = Vec::new();

@@ -60,11 +60,17 @@ mod tests {
     fn each_way_to_fail_has_its_remedy() {
         let ip = IpAddr::from([10, 0, 0, 1]);
         let fine = judge("eth0", ip, 7399, Ok(()));
-        assert_eq!((fine.state, fine.what.as_str()), (State::Ok, "discovery on eth0"));
+        assert_eq!(
+            (fine.state, fine.what.as_str()),
+            (State::Ok, "discovery on eth0")
+        );
         for (kind, told) in [
             (io::ErrorKind::AddrInUse, "sport = :7399"),
             (io::ErrorKind::PermissionDenied, "firewall"),
-            (io::ErrorKind::NetworkUnreachable, "ip link set eth0 multicast on"),
+            (
+                io::ErrorKind::NetworkUnreachable,
+                "ip link set eth0 multicast on",
+            ),
         ] {
             let finding = judge("eth0", ip, 7399, Err(kind.into()));
             assert_eq!(finding.state, State::Warning);

@@ -415,14 +415,17 @@ mod tests {
         let mut room = [0; 64];
         let is_heard = |room: &mut [u8]| {
             let heard = ear.recv_from(room);
-            heard.is_ok_and(|(len, from)| {
-                &room[..len] == said.as_bytes() && from.ip() == local.ip()
-            })
+            heard
+                .is_ok_and(|(len, from)| &room[..len] == said.as_bytes() && from.ip() == local.ip())
         };
         while !is_heard(&mut room) {
             assert!(std::time::Instant::now() < until, "nothing was heard");
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        assert!(probe(&settings, local).iter().all(|(.., done)| done.is_ok()));
+        assert!(
+            probe(&settings, local)
+                .iter()
+                .all(|(.., done)| done.is_ok())
+        );
     }
 }

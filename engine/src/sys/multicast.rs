@@ -140,7 +140,9 @@ mod tests {
     fn two_ears_of_one_host_hear_a_mouth_of_it_with_the_address_it_speaks_from() {
         // Loopback is on every machine; tests on one machine tell each other's datagrams apart by what is in them.
         let here = super::super::interfaces::places();
-        let lo = here.iter().find(|place| place.ip.is_loopback() && place.ip.is_ipv4());
+        let lo = here
+            .iter()
+            .find(|place| place.ip.is_loopback() && place.ip.is_ipv4());
         let index = lo.expect("loopback").index;
         let group = Ipv4Addr::new(239, 255, 84, 69);
         let ears = [(); 2].map(|()| ear_v4(group, 7399).unwrap());

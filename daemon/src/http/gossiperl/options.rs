@@ -412,12 +412,19 @@ mod tests {
         for (value, code) in [
             (json!({ "ip": "239.1.1.1" }), "refused_option"),
             (json!({ "ip": "239.255.84.68", "ttl": 4 }), "refused_option"),
-            (json!({ "ip": "239.255.84.68", "local_port": 1 }), "refused_option"),
+            (
+                json!({ "ip": "239.255.84.68", "local_port": 1 }),
+                "refused_option",
+            ),
             (json!({}), "bad_option"),
             (json!({ "ip": "here" }), "bad_option"),
             (json!("on"), "bad_option"),
         ] {
-            assert_eq!(set(value.clone()).expect_err("refused").code(), code, "{value}");
+            assert_eq!(
+                set(value.clone()).expect_err("refused").code(),
+                code,
+                "{value}"
+            );
         }
     }
 

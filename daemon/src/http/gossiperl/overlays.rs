@@ -76,7 +76,8 @@ async fn names(shared: &Shared, operation: &'static str) -> ApiResult<Names> {
 /// The node, as far as options are about it.
 pub async fn here(shared: &Shared) -> ApiResult<Here> {
     let name = shared.facts.name.clone();
-    let of_node = |engine: &tidings_engine::Engine| (engine.local_addr(), engine.discovery().clone());
+    let of_node =
+        |engine: &tidings_engine::Engine| (engine.local_addr(), engine.discovery().clone());
     let (bind, discovery) = shared.ask(move |engine| Ok(of_node(engine))).await?;
     Ok(Here {
         name,

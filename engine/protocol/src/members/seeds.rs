@@ -206,8 +206,7 @@ impl Seeds {
     fn found_round(&mut self, table: &Table, out: &mut Vec<SocketAddr>) {
         let count = self.found.len();
         let turns = (0..count).map(|step| &self.found[(self.next_found + step) % count]);
-        let absent =
-            turns.filter(|found| !found.seed.ourselves && !is_alive(table, &found.seed));
+        let absent = turns.filter(|found| !found.seed.ourselves && !is_alive(table, &found.seed));
         let before = out.len();
         out.extend(absent.map(|found| found.seed.addr).take(FOUND_AT_ONCE));
         self.next_found = (self.next_found + out.len() - before) % count.max(1);

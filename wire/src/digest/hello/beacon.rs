@@ -67,7 +67,13 @@ mod tests {
             assert_eq!(made(text).addr(), text.parse().unwrap());
             assert_eq!(made(text).check(), Ok(()));
         }
-        for text in ["0.0.0.0:1", "[::]:1", "10.0.0.1:0", "239.255.0.1:1", "[ff02::1]:1"] {
+        for text in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "10.0.0.1:0",
+            "239.255.0.1:1",
+            "[ff02::1]:1",
+        ] {
             assert_eq!(made(text).check(), Err(DecodeError::Value), "{text}");
         }
         let mut nobody = made("10.1.2.3:4567");
