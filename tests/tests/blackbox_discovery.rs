@@ -153,13 +153,12 @@ fn junk_forged_and_recorded_beacons_lead_nowhere() {
     // Whoever would take the stranger for a node would say HELLO to it here.
     let trap = stranger.inside(|| UdpSocket::bind((stranger.ip4(), PORT)).unwrap());
     trap.set_nonblocking(true).unwrap();
-    let sniffer = Sniffer::on(cluster.lab().host(1));
-    for number in [1, 2] {
-        discover(&cluster.node(number));
-    }
-    cluster.wait_view(&[1, 2], SOON);
+    let sniffer = Sniffer::on(cluster.lab().host(2));
+    discover(&cluster.node(2));
     let recorded = sniffer.next(HELLO, BEACON_PORT, SOON).expect("a beacon");
     assert_eq!(recorded.len(), 136);
+    discover(&one);
+    cluster.wait_view(&[1, 2], SOON);
     say(stranger, &recorded);
     eventually("what another sent again is refused", SOON, || {
         refused(&one, "source") >= 1
