@@ -261,6 +261,26 @@ fn discovery_is_turned_on_and_off_while_the_node_runs() {
 }
 
 #[test]
+fn an_address_that_comes_later_is_spoken_from_as_soon_as_it_is_there() {
+    needs_lab!();
+    let _turn = beside_others();
+    let cluster = without_seeds(2).build();
+    let (one, two) = (cluster.node(1), cluster.node(2));
+    discover(&one);
+    let (host, ip) = (two.host(), two.host().ip4().into());
+    host.remove_address(ip).unwrap();
+    two.reconfigure(&two.address().to_string(), &format!("0.0.0.0:{PORT}"));
+    let mut command = two.run_command();
+    command.args(["--discover", "--advertise", &two.address().to_string()]);
+    two.start_by(command);
+    // For want of a network it speaks on its loopback, where nobody is.
+    eventually("it speaks", SOON, || told(&two, "beacons_sent") >= 1);
+    assert_eq!(two.sees(OVERLAY), [2]);
+    host.add_address(ip).unwrap();
+    cluster.wait_whole(SOON);
+}
+
+#[test]
 fn two_daemons_of_one_host_find_each_other_and_those_of_others() {
     needs_lab!();
     let _turn = beside_others();
