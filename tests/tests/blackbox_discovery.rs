@@ -235,6 +235,9 @@ fn discovery_is_turned_on_and_off_while_the_node_runs() {
     cluster.wait_whole(SOON);
     change(&one, "discovery=off");
     assert_eq!(told(&one, "overlays"), 0);
+    eventually("the thread has ended", SOON, || {
+        told(&one, "addresses") == 0
+    });
     let sent = told(&one, "beacons_sent");
     assert!(sent >= 1);
     std::thread::sleep(3 * SECOND);
