@@ -110,6 +110,9 @@ pub struct RunArgs {
     /// Address of a member to join that overlay through: ip, ip:port, host, host:port, `[v6]:port` or srv+name.
     #[arg(long, value_name = "ADDR", num_args = 1..)]
     pub join: Vec<String>,
+    /// Look for members of that overlay on the network segment, by multicast: no --join is needed there.
+    #[arg(long)]
+    pub discover: bool,
     /// Socket for local clients.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,

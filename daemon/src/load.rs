@@ -9,8 +9,8 @@ use tidings_wire::{Keyring, OverlayId, Suite};
 use crate::args::RunArgs;
 use crate::config::clients::{ClientGrant, read_clients};
 use crate::config::{
-    self, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw, RawOverlay,
-    Settings,
+    self, Discovery, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw,
+    RawOverlay, Settings,
 };
 use crate::files;
 use crate::http;
@@ -89,11 +89,16 @@ impl Base {
         overlay: &str,
         options: impl IntoIterator<Item = &'a str>,
     ) -> Option<(&'a str, String)> {
-        let join = self.overlay(overlay)?.join.as_ref()?;
-        let fixed = options
-            .into_iter()
-            .find(|option| *option == "join" && join.origin.is_flag());
-        fixed.map(|option| (option, join.origin.key.clone()))
+        let raw = self.overlay(overlay)?;
+        let given = |option: &str| match option {
+            "join" => raw.join.as_ref().map(|given| &given.origin),
+            "discovery" => raw.discovery.as_ref().map(|given| &given.origin),
+            _ => None,
+        };
+        options.into_iter().find_map(|option| {
+            let origin = given(option).filter(|origin| origin.is_flag())?;
+            Some((option, origin.key.clone()))
+        })
     }
 
     /// With what was changed while the node ran laid between file and flags.
@@ -210,7 +215,7 @@ fn node_flags(raw: &mut Raw, args: &RunArgs) {
     }
 }
 
-/// Lays `--overlay`, `--key-file` and `--join` over the overlays of the file: `--overlay` names the one that the
+/// Lays `--overlay`, `--key-file`, `--join` and `--discover` over the overlays of the file: `--overlay` names the one that the
 /// others are about, else there must be only one. A node that is not told of any runs the demo overlay.
 fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
     let named = |overlay: &RawOverlay| overlay.name.as_ref().map(|name| name.value.clone());
@@ -227,7 +232,7 @@ fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
             ..RawOverlay::default()
         });
     }
-    if args.key_file.is_none() && args.join.is_empty() {
+    if args.key_file.is_none() && args.join.is_empty() && !args.discover {
         return Ok(());
     }
     let many = raw.overlays.len() > 1;
@@ -240,10 +245,10 @@ fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
         None => raw.overlays.first_mut(),
     };
     let Some(overlay) = meant else {
-        let flag = if args.key_file.is_some() {
-            "--key-file"
-        } else {
-            "--join"
+        let flag = match (&args.key_file, args.join.is_empty()) {
+            (Some(_), _) => "--key-file",
+            (None, false) => "--join",
+            (None, true) => "--discover",
         };
         return Err(Problems(vec![Problem {
             origin: Origin::flag(flag),
@@ -257,6 +262,9 @@ fn overlay_flags(raw: &mut Raw, args: &RunArgs) -> Result<(), Problems> {
     }
     if !args.join.is_empty() {
         overlay.join = Some(Given::flag("--join", args.join.clone()));
+    }
+    if args.discover {
+        overlay.discovery = Some(Given::flag("--discover", Discovery::Lan.name().to_owned()));
     }
     Ok(())
 }

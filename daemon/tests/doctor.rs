@@ -94,6 +94,28 @@ fn a_port_is_told_apart_by_who_holds_it() {
 }
 
 #[test]
+fn discovery_is_looked_at_where_it_is_on() {
+    let home = tempfile::tempdir().unwrap();
+    let json = ["--format", "json", "--bind"];
+    let output = doctor(home.path(), &[&json[..], &["127.0.0.1:0"]].concat());
+    assert!(!stdout(&output).contains("discovery"), "it is off");
+    let on = [&json[..], &["127.0.0.1:0", "--discover"]].concat();
+    let output = doctor(home.path(), &on);
+    let fine = finding(&output, "discovery on lo");
+    assert_eq!(fine["state"], "ok", "{fine}");
+    assert!(fine["value"].as_str().unwrap().contains("7399"), "{fine}");
+    // An address of which no interface is.
+    let nowhere = [&json[..], &["192.0.2.1:7", "--discover"]].concat();
+    let output = doctor(home.path(), &nowhere);
+    let none = finding(&output, "discovery");
+    assert_eq!(none["state"], "failure", "{none}");
+    assert!(
+        none["remedy"].as_str().unwrap().contains("0.0.0.0"),
+        "{none}"
+    );
+}
+
+#[test]
 fn a_wrong_configuration_is_told_and_the_host_is_looked_at_all_the_same() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("tidings.toml");

@@ -95,6 +95,13 @@ fn an_overlay_lives_through_the_old_paths() {
         ),
         (&json!(9.0), &json!(2))
     );
+    let group = json!({ "ip": "239.255.84.68", "ttl": 1 });
+    let set = ask(&node, "PUT", "/overlays/old/multicast", &group);
+    assert_eq!(set.status, 202, "{set:?}");
+    let shown = get(&node, "/configuration/old").json()["configuration"].clone();
+    assert_eq!(shown["multicast"], group);
+    let options = get(&node, "/v1/overlays/old").json()["options"].clone();
+    assert_eq!(options["discovery"], "lan");
     // All of it: what is left out is the default again.
     let whole = ask(
         &node,
@@ -253,6 +260,8 @@ fn what_means_nothing_here_is_refused_and_changes_nothing() {
     for property in ["ip", "iface", "port", "member_name", "symmetric_key"] {
         assert_eq!(set(property, json!("x")).status, 409, "{property}");
     }
+    set("multicast", json!({ "ip": "239.1.1.1" })).is_error(409, "refused_option");
+    set("multicast", json!({ "ip": "239.255.84.68", "ttl": 4 })).is_error(409, "refused_option");
     set("racks", json!({ "a": [], "b": [] })).is_error(412, "no_rack_seeds");
     ask(&node, "PUT", "/overlays/none/racks", &json!({ "a": [] })).is_error(404, "no_overlay");
     let other = json!({ "symmetric_key": KEY });

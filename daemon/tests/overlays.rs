@@ -144,6 +144,51 @@ fn two_nodes_that_are_given_the_same_key_meet() {
 }
 
 #[test]
+fn two_nodes_that_look_for_each_other_meet_and_what_they_do_is_counted() {
+    let (a, b) = (Node::start(&ARGS), Node::start(&ARGS));
+    let keyring = stdout(&a.run(&["keygen", "-"]));
+    let wish = json!({ "name": "met", "keyring": keyring });
+    assert_eq!(ask(&a, "POST", "/v1/overlays", Some(&wish)).status, 201);
+    let options = || ask(&a, "GET", "/v1/overlays/met", None).json()["options"].clone();
+    assert_eq!(options()["discovery"], "off");
+    let patch = |way: Value| {
+        let patch = json!({ "discovery": way });
+        ask(&a, "PATCH", "/v1/overlays/met", Some(&patch))
+    };
+    patch(json!("wan")).is_error(400, "bad_options");
+    // One from its beginning, the other while it runs.
+    let looks = json!({ "name": "met", "keyring": keyring, "options": { "discovery": "lan" } });
+    assert_eq!(ask(&b, "POST", "/v1/overlays", Some(&looks)).status, 201);
+    assert_eq!(patch(json!("lan")).status, 200);
+    assert_eq!(options()["discovery"], "lan");
+    let soon = Duration::from_secs(20);
+    let meet = || {
+        let members = ask(&a, "GET", "/v1/overlays/met/members", None).json();
+        members.as_array().unwrap().len() == 2
+    };
+    assert!(within(soon, meet));
+    let counted = |sample: &str| {
+        let metrics = ask(&a, "GET", "/metrics", None).body;
+        let line = metrics.lines().find(|line| line.starts_with(sample));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{sample} in {metrics}"))
+    };
+    let heard = || counted("tidings_beacons_total{fate=\"heard\"}") >= 1.0;
+    assert!(within(soon, heard));
+    let found = || counted("tidings_found_addresses{overlay=\"met\"}") >= 1.0;
+    assert!(within(soon, found));
+    assert!(counted("tidings_beacons_total{fate=\"sent\"}") >= 1.0);
+    assert_eq!(counted("tidings_beacon_addresses"), 1.0);
+    assert_eq!(
+        counted("tidings_beacons_refused_total{reason=\"forged\"}"),
+        0.0
+    );
+    assert_eq!(patch(Value::Null).status, 200);
+    assert_eq!(options()["discovery"], "off");
+    assert!(within(soon, || counted("tidings_beacon_addresses") == 0.0));
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
     let node = Node::start(&ARGS);
     let before = fs::read_to_string(node.path().join("data/tidings/state.json")).unwrap();
@@ -194,11 +239,15 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_flag_is_not_overruled() {
-    let node = Node::start(&[&ARGS[..], &["--join", "127.0.0.1:9"]].concat());
+    let flags = ["--join", "127.0.0.1:9", "--discover"];
+    let node = Node::start(&[&ARGS[..], &flags].concat());
     let patch = |patch: Value| ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch));
     let refused = patch(json!({ "join": ["127.0.0.1:10"] }));
     refused.is_error(409, "fixed");
     assert!(refused.body.contains("--join"), "{refused:?}");
+    let refused = patch(json!({ "discovery": "off" }));
+    refused.is_error(409, "fixed");
+    assert!(refused.body.contains("--discover"), "{refused:?}");
     assert_eq!(patch(json!({ "retain": "8MiB" })).status, 200);
     assert_eq!(patch(json!({ "retain": null })).status, 200);
     assert_eq!(

@@ -19,12 +19,19 @@ use common::{stderr, stdout, within};
 const SOON: Duration = Duration::from_secs(20);
 
 /// What is said first in each block, and what becomes of it, in their order.
-const BLOCKS: [(&str, Fate); 10] = [
+const BLOCKS: [(&str, Fate); 11] = [
     ("cargo run --release", Fate::Typed),
     ("target/release/tidings sub demo", Fate::Typed),
     ("tidings keygen news.key", Fate::Typed),
-    ("host-a$ tidings run --overlay news", Fate::Typed),
+    (
+        "host-a$ tidings run --overlay news --key-file news.key --join",
+        Fate::Typed,
+    ),
     ("host-a$ tidings members news", Fate::Typed),
+    (
+        "host-a$ tidings run --overlay news --key-file news.key --discover",
+        Fate::Typed,
+    ),
     (
         "sudo tidings keygen /etc/tidings/news.key",
         Fate::In("tests/tests/operators_day/main.rs"),
@@ -256,7 +263,9 @@ fn three_hosts_find_each_other_and_a_file_comes_out_as_it_went_in() {
     let hosts =
         ["host-a", "host-b", "host-c"].map(|host| (host, format!("127.0.0.1:{}", free_port())));
     let mut nodes = Vec::new();
-    for (host, line) in lines(&block("host-a$ tidings run --overlay news")) {
+    for (host, line) in lines(&block(
+        "host-a$ tidings run --overlay news --key-file news.key --join",
+    )) {
         let (_, own) = hosts.iter().find(|(name, _)| *name == host).unwrap();
         let mut line = line;
         for (name, address) in &hosts {
@@ -284,6 +293,35 @@ fn three_hosts_find_each_other_and_a_file_comes_out_as_it_went_in() {
     assert!(told.contains("delivered 2000"), "{told}");
     assert!(within(SOON, || place.read(b, "copy-b") == log));
     assert!(within(SOON, || place.read(c, "copy-c") == log));
+}
+
+#[test]
+fn nodes_of_one_host_find_each_other_without_seeds() {
+    let place = Place::new();
+    for (host, line) in lines(&block("tidings keygen news.key")) {
+        place.run(&host, &line);
+    }
+    // On loopback, which they use because they are bound to it.
+    let start = |(host, line): &(String, String)| {
+        let line = format!("{line} --bind 127.0.0.1:0 --http off --name {host}");
+        place.start(host, &line, "node")
+    };
+    let runs = lines(&block(
+        "host-a$ tidings run --overlay news --key-file news.key --discover",
+    ));
+    let nodes: Vec<Running> = runs.iter().map(start).collect();
+    assert_eq!(nodes.len(), 2);
+    for (host, _) in &runs {
+        assert!(place.is_up(host), "{}", place.read(host, "node.log"));
+        let members = || place.run(host, "tidings members news");
+        let both = || members().matches(" alive ").count() == 2;
+        assert!(
+            within(SOON, both),
+            "{}\n{}",
+            members(),
+            place.read(host, "node.log")
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tidings_wire::OverlayId;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
+use crate::discovery::DiscoverySettings;
 use crate::engine::Engine;
 use crate::error::StartError;
 use crate::limits::SHARDS_MAX;
@@ -34,6 +35,7 @@ pub struct EngineBuilder {
     pub(crate) force_epoll: bool,
     pub(crate) on_notice: Option<NoticeHandler>,
     pub(crate) on_load: Option<LoadHandler>,
+    pub(crate) discovery: DiscoverySettings,
     /// How join names are resolved, if not by the system.
     pub(crate) lookup: Option<Lookup>,
 }
@@ -55,6 +57,7 @@ impl Default for EngineBuilder {
             force_epoll: false,
             on_notice: None,
             on_load: None,
+            discovery: DiscoverySettings::default(),
             lookup: None,
         }
     }
@@ -94,6 +97,12 @@ impl EngineBuilder {
     /// Tags in the member record: `key=value` lines, at most 512 bytes.
     pub fn metadata(mut self, metadata: impl Into<Vec<u8>>) -> Self {
         self.metadata = metadata.into();
+        self
+    }
+
+    /// How nodes of one network segment find one another, in the overlays for which that is turned on.
+    pub fn discovery(mut self, discovery: DiscoverySettings) -> Self {
+        self.discovery = discovery;
         self
     }
 
@@ -159,6 +168,9 @@ impl EngineBuilder {
         let bad = |what| Err(StartError::Setting(what));
         if self.name.len() > MAX_NAME || self.rack.len() > MAX_NAME {
             return bad("name and rack have at most 64 bytes");
+        }
+        if let Err(what) = self.discovery.check() {
+            return bad(what);
         }
         if self.metadata.len() > MAX_METADATA {
             return bad("metadata has at most 512 bytes");

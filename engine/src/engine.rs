@@ -15,6 +15,7 @@ use tidings_wire::{Boot, Keyring, NodeId, OverlayId, Suite};
 
 use crate::builder::EngineBuilder;
 use crate::clock;
+use crate::discovery::{Discovery, DiscoverySettings};
 use crate::entropy;
 use crate::error::{EngineError, StartError};
 use crate::join::Seed;
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) stopped: AtomicBool,
     /// Panics of threads that were started again.
     pub(crate) panics: AtomicU64,
+    pub(crate) discovery: Discovery,
     resolver: Sender<resolver::Message>,
 }
 
@@ -125,6 +127,7 @@ impl Engine {
             }),
             stopped: AtomicBool::new(false),
             panics: AtomicU64::new(0),
+            discovery: Discovery::default(),
             resolver: resolver.clone(),
             builder,
         });
@@ -214,6 +217,11 @@ impl Engine {
         &self.inner.advertise
     }
 
+    /// How this node finds others on its network segments, in overlays for which that is turned on.
+    pub fn discovery(&self) -> &DiscoverySettings {
+        self.inner.discovery_settings()
+    }
+
     /// Starts an overlay. Returns when its shard runs it; joining goes on by itself. Waits at most 2 s for names to join
     /// through; those that resolve later are used as soon as they do.
     pub fn add_overlay(&self, config: OverlayConfig) -> Result<OverlayId, EngineError> {
@@ -246,7 +254,8 @@ impl Engine {
         });
         let mut core = inner.core_config(&config, place);
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
-        core.joins = !config.join.is_empty();
+        (core.joins, core.discovers) = (!config.join.is_empty(), config.discovery);
+        let found_by = config.discovery.then(|| config.keyring.share());
         let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
         match made {
             Ok(slot) => {
@@ -260,6 +269,9 @@ impl Engine {
                 );
                 // A resolver that is gone means that the node ends.
                 let _ = inner.resolver.send(resolver::Message::Started(id));
+                if let Some(ring) = found_by {
+                    inner.discovery.turn_on(inner, id, ring);
+                }
                 Ok(id)
             }
             Err(error) => {
@@ -311,13 +323,38 @@ impl Engine {
     /// use on all, then remove, and look at [`Engine::members`] and [`Engine::key_use`] in between. The keyring of another overlay
     /// is `EngineError::Unknown`.
     pub fn set_keyring(&self, id: OverlayId, keyring: Keyring) -> Result<(), EngineError> {
+        let ring = keyring.share();
         match self
             .inner
             .ask(id, move |now, overlay| overlay.set_keyring(now, keyring))?
         {
-            true => Ok(()),
+            true => {
+                self.inner.discovery.set_keyring(id, ring);
+                Ok(())
+            }
             false => Err(EngineError::Unknown),
         }
+    }
+
+    /// Turns discovery on or off for an overlay. On: beacons, sealed under the overlay's key, tell the nodes of this network segment
+    /// where this one is reached, and whoever of them is heard is tried, as a seed is. Members that are there stay when it is turned
+    /// off.
+    pub fn set_discovery(&self, id: OverlayId, on: bool) -> Result<(), EngineError> {
+        if on == self.inner.discovery.is_on(id) {
+            return self.inner.running(id).map(|_| ());
+        }
+        if !on {
+            self.inner.discovery.turn_off(id);
+            return Ok(());
+        }
+        let ring = self.keyring(id)?;
+        // While the overlays are held none of them ends.
+        let overlays = self.inner.overlays();
+        if !overlays.running.contains_key(&id) {
+            return Err(EngineError::Unknown);
+        }
+        self.inner.discovery.turn_on(&self.inner, id, ring);
+        Ok(())
     }
 
     /// The overlays that run.
@@ -441,6 +478,7 @@ impl Engine {
     pub fn stats(&self) -> Result<EngineStats, EngineError> {
         let mut stats = EngineStats {
             panics: self.inner.panics.load(Ordering::Relaxed),
+            discovery: self.inner.discovery.stats(),
             ..EngineStats::default()
         };
         for (index, door) in self.inner.doors.iter().enumerate() {
@@ -486,6 +524,7 @@ impl Engine {
         if self.inner.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.inner.discovery.stop();
         if gracefully {
             let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
             self.inner.leave(&running, true);
@@ -586,16 +625,46 @@ impl Inner {
         })?)
     }
 
+    /// How nodes of a segment find one another.
+    pub(crate) fn discovery_settings(&self) -> &DiscoverySettings {
+        &self.builder.discovery
+    }
+
+    /// The address that the node is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Tells a core where a beacon says a node is reached, without waiting for it. `false`: it cannot take it now, and is to hear
+    /// of it with a later beacon.
+    pub(crate) fn found(&self, id: OverlayId, node: NodeId, addr: SocketAddr) -> bool {
+        let Ok(Running { shared, slot, .. }) = self.running(id) else {
+            return false;
+        };
+        self.doors[shared.shard].try_send(Box::new(move |shard| {
+            let now = shard.now;
+            if let Some(Some(overlay)) = shard.yard.slots.get_mut(usize::from(slot))
+                && overlay.shared.id == id
+            {
+                overlay.touched = true;
+                overlay.core.on_found(now, &node, addr);
+            }
+        }))
+    }
+
     /// Ends an overlay here, with a farewell to the others or without a word.
     pub(crate) fn remove_overlay(&self, id: OverlayId, farewell: bool) -> Result<(), EngineError> {
         let running = self.running(id)?;
         let shared = Arc::clone(&running.shared);
+        self.discovery.turn_off(id);
         self.leave(&[running], farewell);
         let mut overlays = self.overlays();
         let there = overlays.running.get(&id);
         // Somebody else may have removed it meanwhile, and another of its name may run.
         if there.is_some_and(|now| Arc::ptr_eq(&now.shared, &shared)) {
             overlays.running.remove(&id);
+            // It may have been turned on again meanwhile.
+            self.discovery.turn_off(id);
             self.displace(&mut overlays, id);
         }
         Ok(())

@@ -2,9 +2,10 @@
 //! called by a running node.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
+use crate::discovery::{self, DiscoverySettings};
 use crate::sys::interfaces;
 use crate::wait;
 
@@ -16,6 +17,16 @@ pub fn addresses() -> Vec<(String, IpAddr)> {
 /// The largest packet that an interface sends, in bytes.
 pub fn mtu(interface: &str) -> io::Result<u32> {
     interfaces::mtu(interface)
+}
+
+/// Whether a node bound to `local` could find others on its network segments: for each address from which it would send beacons the
+/// name of its interface, and what came of joining the group there and of sending an empty datagram to it, which nobody takes for
+/// anything. None: there is no such address.
+pub fn try_discovery(
+    settings: &DiscoverySettings,
+    local: SocketAddr,
+) -> Vec<(String, IpAddr, io::Result<()>)> {
+    discovery::probe(settings, local)
 }
 
 /// Whether a shard could sleep on an io_uring: makes what it would make, on a thread of its own, and lets it go again.

@@ -12,6 +12,8 @@ mod builder;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
+mod discovery;
+#[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
 pub mod entropy;
@@ -83,6 +85,7 @@ pub use tidings_protocol::latency;
 #[cfg(not(loom))]
 pub use crate::{
     builder::EngineBuilder,
+    discovery::{DiscoverySettings, DiscoveryStats},
     engine::Engine,
     error::{EngineError, StartError},
     join::{BadSeed, Seed},

@@ -177,6 +177,36 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 /// One millisecond in it.
 pub const MILLISECOND_NS: u64 = 1_000_000;
 
+/// UDP port of beacons: below the nodes' own ports, which are counted upwards where several run on a host.
+pub const BEACON_PORT: u16 = 7_399;
+/// Time between two beacons of an overlay ...
+pub const BEACON_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// ... at least ...
+pub const BEACON_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// ... and at most: what no beacon told of for 3 minutes is forgotten, see the core's `seeds.rs`; beyond that discovery helps at a start.
+pub const BEACON_EVERY_MAX: std::time::Duration = std::time::Duration::from_secs(300);
+/// Time between the first beacons ...
+pub const BEACON_EAGER_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// ... for so long after discovery was turned on.
+pub const BEACON_EAGER_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often the interfaces are looked over: getifaddrs takes some 50 us.
+pub const BEACON_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+/// Addresses from which beacons go out; a host with more names the interfaces to use.
+pub const BEACON_ADDRESSES_MAX: usize = 32;
+/// Datagrams read from the groups: a second, and at once. 5,000 nodes that send every 5 s are 1,000 a second; at 2 us each a flood
+/// costs 1 % of a core.
+pub const BEACONS_READ: (u64, u64) = (5_000, 1_000);
+/// Datagrams read of one socket before the others.
+pub const BEACONS_PER_TURN: usize = 64;
+/// Beacons opened of those that pass the gate: a second, and at once. Only recorded ones pass it without the key.
+pub const BEACONS_OPENED: (u64, u64) = (2_000, 1_000);
+/// Beacons of which a core is told: a second, and at once. A shard has some microseconds of work with each.
+pub const BEACONS_TOLD: (u64, u64) = (16, 64);
+/// Addresses of which it is known that the core was told, for each overlay: as many as it keeps.
+pub const BEACONS_TOLD_MAX: usize = 64;
+/// How often it is told of one that is still heard: three times before it forgets it.
+pub const BEACONS_TOLD_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Instructions that Linux takes in one classic BPF program (`BPF_MAXINSNS`).
 pub const BPF_INSTRUCTIONS_MAX: usize = 4_096;
 

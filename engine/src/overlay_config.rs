@@ -13,6 +13,9 @@ pub struct OverlayConfig {
     pub keyring: Keyring,
     /// Where to join.
     pub join: Vec<Seed>,
+    /// Whether beacons tell the network segment that this node is there, and those of others are heard: see
+    /// [`Engine::set_discovery`](crate::Engine::set_discovery).
+    pub discovery: bool,
     /// What may change while it runs: see [`Engine::set_policy`](crate::Engine::set_policy).
     pub policy: Policy,
     /// This node's tags in it; `None`: the node's.
@@ -28,6 +31,7 @@ impl OverlayConfig {
             name: name.to_owned(),
             keyring,
             join: Vec::new(),
+            discovery: false,
             policy: Policy::default(),
             metadata: None,
             shard: None,

@@ -6,6 +6,7 @@ use tidings_protocol::latency::Latency;
 use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
 use tidings_wire::OverlayId;
 
+use crate::discovery::DiscoveryStats;
 use crate::metrics::ShardCounters;
 use crate::shard::overlay::ShardOverlay;
 use crate::wait::Waiting;
@@ -15,6 +16,8 @@ use crate::wait::Waiting;
 pub struct EngineStats {
     /// Panics of threads beside the shards, each started again since.
     pub panics: u64,
+    /// Discovery.
+    pub discovery: DiscoveryStats,
     /// By index.
     pub shards: Vec<ShardStats>,
     /// Every overlay.
@@ -74,6 +77,8 @@ pub struct OverlayStats {
     pub shard: usize,
     /// Members listed, this node included.
     pub members: usize,
+    /// Addresses that beacons told of lately.
+    pub found: usize,
     /// Whether the subscriptions of all members held alive are known.
     pub synced: bool,
     /// Publishers and subscribers of other threads.
@@ -107,6 +112,7 @@ impl OverlayStats {
             name: overlay.shared.name.clone(),
             shard,
             members: overlay.members().len(),
+            found: overlay.core.found_len(),
             synced: overlay.is_synced(),
             ports: overlay.port_count(),
             bytes: overlay.core.memory(),

@@ -91,7 +91,7 @@ pub struct HelloHeader {
 }
 
 impl HelloHeader {
-    /// 1 to 4.
+    /// 1 to 5.
     pub fn kind(&self) -> u8 {
         self.kind_slot >> 4
     }
@@ -201,7 +201,7 @@ fn parse_hello(datagram: &[u8]) -> Result<&HelloHeader, HeaderError> {
     if header.kind_slot & 0x88 != 0 {
         return Err(HeaderError::Reserved);
     }
-    if !(1..=4).contains(&header.kind()) {
+    if !(1..=5).contains(&header.kind()) {
         return Err(HeaderError::Slot);
     }
     if header.sealed_len.get() as usize != datagram.len() - HELLO_HEADER {

@@ -25,6 +25,8 @@ pub enum HelloKind {
     H3 = 3,
     /// The responder asks for its cookie first.
     Cookie = 4,
+    /// Sent to a multicast group: where the sender is reached. No step of a handshake.
+    Beacon = 5,
 }
 
 impl HelloKind {
@@ -34,6 +36,7 @@ impl HelloKind {
             2 => Some(Self::H2),
             3 => Some(Self::H3),
             4 => Some(Self::Cookie),
+            5 => Some(Self::Beacon),
             _ => None,
         }
     }

@@ -47,6 +47,10 @@ macro_rules! fixed_digests {
 fixed_digests! {
     h2_comes_back: H2(H2);
     cookie_comes_back: Cookie(Cookie);
+    beacon_comes_back: Beacon(Beacon), |beacon| {
+        beacon.port = beacon.port.get().max(1).into();
+        (beacon.id.0[0], beacon.boot.0[0], beacon.ip[0]) = (1, 1, 0x20);
+    };
     opened_comes_back: Opened(LinkOpened);
     ping_comes_back: Ping(Ping);
     ack_comes_back: Ack(Ack);

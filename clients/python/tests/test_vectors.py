@@ -24,7 +24,7 @@ from tidings.wire.keys import suite_of
 from tidings.wire.seal import SessionNames, open_hello, seal_hello, stream_direction
 
 DIGESTS = {
-    "h1": hello.H1, "h2": hello.H2, "h3": hello.H3, "cookie": hello.Cookie, "opened": pair.Opened, "ping": pair.Ping, "ack": pair.Ack,
+    "h1": hello.H1, "h2": hello.H2, "h3": hello.H3, "cookie": hello.Cookie, "beacon": hello.Beacon, "opened": pair.Opened, "ping": pair.Ping, "ack": pair.Ack,
     "ping_req": pair.PingReq, "nack": pair.Nack, "member": pair.Member, "rumour": pair.Rumour, "you_are_dead": pair.YouAreDead,
     "path_probe": pair.PathProbe, "path_ack": pair.PathAck, "ctl": pair.Ctl, "ctl_ack": pair.CtlAck, "bulk_ack": pair.BulkAck,
     "fan_ack": pair.FanAck, "fan_beat": pair.FanBeat, "stream_open": control.StreamOpen, "stream_ready": control.StreamReady,

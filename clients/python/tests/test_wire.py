@@ -16,7 +16,7 @@ from tidings.wire.fan import Define, Message, numbered
 from tidings.wire.handshake import Initiator, Node, Responder
 from tidings.wire.hashes import overlay_id
 from tidings.wire.headers import read_header
-from tidings.wire.hello import Cookie
+from tidings.wire.hello import Beacon, Cookie
 from tidings.wire.keyring import Keyring
 from tidings.wire.keys import KeySchedule, Record, Suite
 from tidings.wire.seal import seal_hello
@@ -178,13 +178,23 @@ class Headers(unittest.TestCase):
         good = {record.name: record["header"] for record in vectors.load("headers.hex")}
         changes = [("pair", 0, 0x22), ("pair", 0, 0x15), ("pair", 0, 0x10), ("pair", 1, 0), ("pair", 1, 5), ("pair", 1, 0xE0)]
         changes += [(name, 2, 0x08) for name in ("pair", "bulk", "fan")] + [("fan", at, 1) for at in range(25, 32)]
-        changes += [("hello", 2, kind_slot) for kind_slot in (0x05, 0x55, 0x1D, 0x95)] + [("hello", 4, 0xC1)]
+        changes += [("hello", 2, kind_slot) for kind_slot in (0x05, 0x65, 0x1D, 0x95)] + [("hello", 4, 0xC1)]
         for name, at, value in changes:
             changed = bytearray(good[name]) + bytes(0xC0 if name == "hello" else 16)
             read_header(bytes(changed))
             changed[at] = value
             with self.assertRaises(ProtocolError, msg=f"{name} with byte {at} = {value:#x}"):
                 read_header(bytes(changed))
+
+
+class Beacons(unittest.TestCase):
+    def test_what_names_nobody_is_refused(self) -> None:
+        node, boot, here = bytes([1] * 16), bytes([2] * 16), bytes(10) + b"\xff\xff\x0a\x00\x00\x01"
+        Beacon(7400, node, boot, here).check()
+        group, nowhere = bytes(10) + b"\xff\xff\xef\xff\x00\x01", bytes(16)
+        wrong = [(0, node, boot, here), (1, nowhere, boot, here), (1, node, nowhere, here), (1, node, boot, nowhere), (1, node, boot, group)]
+        for values in wrong:
+            self.assertRaises(ProtocolError, Beacon(*values).check)
 
 
 class Bodies(unittest.TestCase):

@@ -59,6 +59,7 @@ impl RawOverlay {
             name: _,
             key_file: _,
             join,
+            discovery,
             redelivery,
             max_message,
             max_datagram,
@@ -86,6 +87,7 @@ impl RawOverlay {
         }
         lay!(
             join,
+            discovery,
             max_message,
             max_datagram,
             retain,

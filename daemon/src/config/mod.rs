@@ -4,8 +4,10 @@
 //! mistake is a [`Problem`] that names its place, its key, its value and the remedy; all of them are reported at once.
 
 mod check;
+mod check_discovery;
 mod check_http;
 mod check_influx;
+mod check_overlay;
 pub mod clients;
 mod layers;
 mod problem;
@@ -25,6 +27,6 @@ pub use read::read;
 #[cfg(test)]
 pub use settings::HttpBind;
 pub use settings::{
-    HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings, OverlaySettings, Poll,
-    Profile, Settings,
+    Discovery, HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings,
+    OverlaySettings, Poll, Profile, Settings,
 };

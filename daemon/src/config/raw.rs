@@ -11,6 +11,8 @@ pub struct Raw {
     pub client: RawClient,
     /// `[http]`.
     pub http: RawHttp,
+    /// `[discovery]`.
+    pub discovery: RawDiscovery,
     /// `[influxdb]`.
     pub influx: RawInflux,
     /// `[[overlay]]`, in order.
@@ -74,6 +76,21 @@ pub struct RawHttp {
     pub metrics_open: Option<Given<bool>>,
 }
 
+/// `[discovery]`.
+#[derive(Clone, Debug, Default)]
+pub struct RawDiscovery {
+    /// UDP port of the beacons.
+    pub port: Option<Given<i64>>,
+    /// IPv4 group.
+    pub ipv4_group: Option<Given<String>>,
+    /// IPv6 group.
+    pub ipv6_group: Option<Given<String>>,
+    /// Time between two beacons.
+    pub every: Option<Given<String>>,
+    /// Interfaces to use.
+    pub interfaces: Option<Given<Vec<String>>>,
+}
+
 /// `[influxdb]`.
 #[derive(Clone, Debug, Default)]
 pub struct RawInflux {
@@ -114,6 +131,8 @@ pub struct RawOverlay {
     pub key_file: Option<Given<String>>,
     /// Addresses to join through.
     pub join: Option<Given<Vec<String>>>,
+    /// Whether to look for members on the network segment.
+    pub discovery: Option<Given<String>>,
     /// When publishers give up.
     pub redelivery: Option<Given<RawRedelivery>>,
     /// Largest message.

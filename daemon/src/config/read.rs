@@ -8,7 +8,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Given, Origin, Problem, Problems};
-use super::raw::{Raw, RawClient, RawHttp, RawInflux, RawNode, RawOverlay, RawRedelivery};
+use super::raw::{
+    Raw, RawClient, RawDiscovery, RawHttp, RawInflux, RawNode, RawOverlay, RawRedelivery,
+};
 
 /// Reads the text of a configuration file: what could be read, and what is wrong with the rest. `source` is its name for
 /// messages.
@@ -55,6 +57,16 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
         };
         http.finish();
     }
+    if let Some(mut discovery) = root.table("discovery") {
+        raw.discovery = RawDiscovery {
+            port: discovery.integer("port"),
+            ipv4_group: discovery.text("ipv4_group"),
+            ipv6_group: discovery.text("ipv6_group"),
+            every: discovery.text("every"),
+            interfaces: discovery.texts("interfaces"),
+        };
+        discovery.finish();
+    }
     let place = root.origin_of("influxdb");
     if let Some(mut influx) = root.table("influxdb") {
         raw.influx = RawInflux {
@@ -95,6 +107,7 @@ fn read_overlay(overlay: &mut Section<'_>) -> RawOverlay {
 pub(super) fn read_options(overlay: &mut Section<'_>) -> RawOverlay {
     let mut raw = RawOverlay {
         join: overlay.texts("join"),
+        discovery: overlay.text("discovery"),
         max_message: overlay.text("max_message"),
         max_datagram: overlay.text("max_datagram"),
         retain: overlay.text("retain"),

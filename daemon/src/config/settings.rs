@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidings_engine::{Seed, Tuning};
+use tidings_engine::{DiscoverySettings, Seed, Tuning};
 
 /// Everything that `tidings run` needs.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Settings {
     pub client_shard: Option<usize>,
     /// The management service.
     pub http: HttpSettings,
+    /// How nodes of one network segment find one another.
+    pub discovery: DiscoverySettings,
     /// Where statistics are sent; `None`: nowhere.
     pub influx: Option<InfluxSettings>,
     /// Overlays to run.
@@ -187,6 +189,26 @@ impl Profile {
     }
 }
 
+/// How members are found of whom nobody was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Discovery {
+    /// They are not.
+    #[default]
+    Off,
+    /// By beacons on the network segment.
+    Lan,
+}
+
+impl Discovery {
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Discovery::Off => "off",
+            Discovery::Lan => "lan",
+        }
+    }
+}
+
 /// Where an overlay's keyring is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
@@ -226,6 +248,8 @@ pub struct OverlaySettings {
     pub key: Key,
     /// Where to join.
     pub join: Vec<Seed>,
+    /// Whether it looks for members on the network segment.
+    pub discovery: Discovery,
     /// Attempts until publishers give up; 0 = never.
     pub attempts: u32,
     /// Time between two attempts.

@@ -26,6 +26,7 @@ pub fn rows(raw: &Raw, settings: &Settings) -> Vec<Row> {
     rows.node(raw, settings);
     rows.client(raw, settings);
     rows.http(raw, settings);
+    rows.discovery(raw, settings);
     rows.influx(raw, settings);
     for overlay in &settings.overlays {
         let is_it = |raw: &&RawOverlay| {
@@ -131,6 +132,22 @@ impl Rows {
         self.add("http.metrics_open", &raw.metrics_open, open);
     }
 
+    fn discovery(&mut self, raw: &Raw, settings: &Settings) {
+        let (raw, discovery) = (&raw.discovery, &settings.discovery);
+        self.add("discovery.port", &raw.port, discovery.port.to_string());
+        let group = quoted(discovery.group_v4);
+        self.add("discovery.ipv4_group", &raw.ipv4_group, group);
+        let group = quoted(discovery.group_v6);
+        self.add("discovery.ipv6_group", &raw.ipv6_group, group);
+        let every = quoted(show_duration(discovery.every));
+        self.add("discovery.every", &raw.every, every);
+        let interfaces = match discovery.interfaces.is_empty() {
+            true => "all that carry multicast".to_owned(),
+            false => list(&discovery.interfaces),
+        };
+        self.add("discovery.interfaces", &raw.interfaces, interfaces);
+    }
+
     /// Secrets stay in their files: their paths are shown.
     fn influx(&mut self, raw: &Raw, settings: &Settings) {
         let (raw, Some(influx)) = (&raw.influx, &settings.influx) else {
@@ -175,6 +192,8 @@ impl Rows {
         };
         self.add(&key("key_file"), &raw.key_file, file);
         self.add(&key("join"), &raw.join, list(&overlay.join));
+        let discovery = quoted(overlay.discovery.name());
+        self.add(&key("discovery"), &raw.discovery, discovery);
         let redelivery = raw.redelivery.as_ref().map(|given| &given.value);
         let attempts = redelivery.and_then(|given| given.attempts.clone());
         let every = redelivery.and_then(|given| given.every.clone());

@@ -2,6 +2,7 @@
 //! that judges what was read, which tests call with what no machine of ours is like.
 
 mod clock;
+mod discovery;
 mod finding;
 mod limits;
 mod network;
@@ -26,6 +27,7 @@ pub fn examine(loaded: &Loaded) -> Vec<Finding> {
     found.extend(storage::check(loaded));
     found.push(port::check(settings));
     found.extend(seeds::check(settings));
+    found.extend(discovery::check(settings));
     found.extend(network::interfaces(settings.node.bind.ip()));
     found.extend(processor::shards(settings.node.shards));
     found.push(processor::cipher(&loaded.keyrings));

@@ -20,6 +20,14 @@ pub struct OptionsPatch {
     )]
     #[schema(value_type = Option<Vec<String>>, example = json!(["host-b", "host-c:7400"]))]
     join: Option<Value>,
+    /// Whether to look for members on the network segment: lan or off.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>, example = "lan")]
+    discovery: Option<Value>,
     /// When publishers give up on subscriptions that do not say so themselves.
     #[serde(
         default,
@@ -125,6 +133,9 @@ impl OptionsPatch {
 pub struct Options {
     /// Where it joins.
     join: Vec<String>,
+    /// Whether it looks for members on the network segment: lan or off.
+    #[schema(value_type = String, example = "off")]
+    discovery: &'static str,
     /// When publishers give up on subscriptions that do not say so themselves.
     redelivery: Redelivery,
     /// Largest message.
@@ -163,6 +174,7 @@ impl From<&OverlaySettings> for Options {
     fn from(settings: &OverlaySettings) -> Self {
         Self {
             join: settings.join.iter().map(ToString::to_string).collect(),
+            discovery: settings.discovery.name(),
             redelivery: Redelivery {
                 attempts: settings.attempts,
                 every: show_duration(settings.every),

@@ -305,6 +305,7 @@ mod tests {
             name: "news".to_owned(),
             shard: 0,
             members: 2,
+            found: 0,
             synced: true,
             ports: 0,
             bytes: (0, 0),

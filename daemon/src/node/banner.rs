@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tidings_engine::Engine;
 
-use crate::config::{HttpTls, Settings};
+use crate::config::{Discovery, HttpTls, Settings};
 use crate::paths;
 
 /// The lines to print. `http` is where management is reached besides its Unix socket.
@@ -41,9 +41,13 @@ pub fn banner(engine: &Engine, settings: &Settings, http: Option<SocketAddr>) ->
         } else {
             format!(", joins {}", overlay.join_text())
         };
+        let discovery = match overlay.discovery {
+            Discovery::Off => "",
+            Discovery::Lan => ", looks for members on this network",
+        };
         let _ = writeln!(
             text,
-            "  overlay   {}, key {}{join}",
+            "  overlay   {}, key {}{join}{discovery}",
             overlay.name, overlay.key
         );
     }
@@ -95,9 +99,13 @@ fn next_commands(settings: &Settings, address: Option<&str>) -> String {
             || "overlay.key".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
+        let how = match overlay.discovery {
+            Discovery::Off => format!("--join {address}"),
+            Discovery::Lan => "--discover".to_owned(),
+        };
         let _ = writeln!(
             text,
-            "Another host joins with a copy of {}:\n  tidings run --overlay {name} --key-file {} --join {address}",
+            "Another host joins with a copy of {}:\n  tidings run --overlay {name} --key-file {} {how}",
             key.display(),
             quote(&file),
         );

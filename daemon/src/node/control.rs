@@ -70,6 +70,7 @@ impl NodeControl {
         Ok(StatsView {
             node: self.node(engine, viewer),
             panics: viewer.is_owner().then_some(stats.panics),
+            discovery: viewer.is_owner().then(|| view::discovery(&stats.discovery)),
             shards: shards
                 .map(|(index, shard)| view::shard(index, shard))
                 .collect(),

@@ -15,7 +15,7 @@ use tidings_engine::{
 use super::clients::Clients;
 use super::keys::{self, KeyChange, KeyRefusal, KeysView};
 use super::reload::{self, Report, Turnover};
-use crate::config::{self, Key, OverlaySettings, Problems, Settings};
+use crate::config::{self, Discovery, Key, OverlaySettings, Problems, Settings};
 use crate::load::{Base, Loaded, generate_key, load_with};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
@@ -676,6 +676,8 @@ fn apply(
         true => Ok(()),
         false => engine.set_policy(id, policy_of(after)),
     };
+    // It fails last, and only for an overlay that is gone.
+    let done = done.and_then(|()| engine.set_discovery(id, after.discovery == Discovery::Lan));
     if done.is_err() && before.join != after.join {
         // It is gone, or the node stops: there is nothing to take back.
         engine.set_join(id, &before.join)?;
@@ -687,6 +689,7 @@ fn apply(
 fn config_of(overlay: &OverlaySettings, keyring: Keyring, metadata: Vec<u8>) -> OverlayConfig {
     let mut config = OverlayConfig::new(&overlay.name, keyring);
     config.join.clone_from(&overlay.join);
+    config.discovery = overlay.discovery == Discovery::Lan;
     config.shard = overlay.shard;
     config.metadata = Some(metadata);
     config.policy = policy_of(overlay);

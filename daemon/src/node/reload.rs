@@ -103,6 +103,7 @@ pub fn needs_restart(before: &Settings, after: &Settings) -> Vec<String> {
         ("client.socket", before.socket != after.socket),
         ("client.shard", before.client_shard != after.client_shard),
         ("http", before.http != after.http),
+        ("discovery", before.discovery != after.discovery),
         ("influxdb", before.influx != after.influx),
     ];
     changed

@@ -39,7 +39,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     raise_file_limit();
     let (stop, orders) = signals::listen().map_err(Failure::new)?;
     check_folder(&loaded.settings.socket)?;
-    let engine = Arc::new(start_engine(&loaded.settings.node, stop.clone())?);
+    let engine = Arc::new(start_engine(&loaded.settings, stop.clone())?);
     let (state, loaded) = read_again(loaded)?;
     let Loaded {
         base,
@@ -217,7 +217,8 @@ fn raise_file_limit() {
     }
 }
 
-fn start_engine(node: &NodeSettings, stop: Giver) -> Result<Engine, Failure> {
+fn start_engine(settings: &Settings, stop: Giver) -> Result<Engine, Failure> {
+    let node = &settings.node;
     let mut builder = Engine::builder()
         .data_dir(&node.data_dir)
         .bind(node.bind)
@@ -226,6 +227,7 @@ fn start_engine(node: &NodeSettings, stop: Giver) -> Result<Engine, Failure> {
         .rack(node.rack.clone())
         .metadata(node.metadata.clone())
         .tuning(node.tuning)
+        .discovery(settings.discovery.clone())
         .on_notice(move |_, notice| {
             if *notice == Notice::IdConflict {
                 stop.stop(Stop::Twin);

@@ -9,7 +9,8 @@ use std::time::Instant;
 use serde::Serialize;
 use tidings_engine::latency::{BUCKETS, Latency};
 use tidings_engine::{
-    Engine, EngineError, Member, OverlayEntry, OverlayId, OverlayStats, PeerStats, ShardStats,
+    DiscoveryStats, Engine, EngineError, Member, OverlayEntry, OverlayId, OverlayStats, PeerStats,
+    ShardStats,
 };
 use tidings_wire::digest::MemberState;
 use utoipa::ToSchema;
@@ -241,10 +242,44 @@ pub struct StatsView {
     pub node: NodeView,
     /// Panics of threads beside the shards, each started again since; for the node's own user only.
     pub panics: Option<u64>,
+    /// What discovery did, for all overlays together; for the node's own user only.
+    pub discovery: Option<DiscoveryView>,
     /// Counters of each shard are of all overlays together.
     pub shards: Vec<ShardView>,
     /// Each overlay.
     pub overlays: Vec<OverlayStatsView>,
+}
+
+/// What discovery did.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DiscoveryView {
+    /// Overlays that look for members on the network segment.
+    overlays: usize,
+    /// Addresses of this host from which beacons go out.
+    addresses: usize,
+    /// Beacons sent.
+    beacons_sent: u64,
+    /// Beacons that the system did not send.
+    beacons_unsent: u64,
+    /// Beacons of other nodes.
+    beacons_heard: u64,
+    /// Datagrams to the groups that were refused, by reason.
+    beacons_refused: Counts,
+}
+
+/// What discovery did.
+pub fn discovery(stats: &DiscoveryStats) -> DiscoveryView {
+    let refused = stats.refused.iter();
+    DiscoveryView {
+        overlays: stats.overlays,
+        addresses: stats.addresses,
+        beacons_sent: stats.sent,
+        beacons_unsent: stats.send_failed,
+        beacons_heard: stats.received,
+        beacons_refused: refused
+            .map(|(why, count)| ((*why).to_owned(), *count))
+            .collect(),
+    }
 }
 
 /// A shard.
@@ -290,6 +325,8 @@ pub struct OverlayStatsView {
     shard: usize,
     /// Members listed, this node included.
     members: usize,
+    /// Addresses that beacons told of in the last minutes.
+    found: usize,
     /// Whether the subscriptions of all members held alive are known.
     synced: bool,
     /// Publishers and subscribers of other threads.
@@ -370,6 +407,7 @@ pub fn overlay_stats(overlay: &OverlayStats, members: &[Member]) -> OverlayStats
         name: overlay.name.clone(),
         shard: overlay.shard,
         members: overlay.members,
+        found: overlay.found,
         synced: overlay.synced,
         ports: overlay.ports,
         subscriptions,

@@ -116,6 +116,7 @@ fn as_json(settings: &Settings) -> serde_json::Value {
                 "name": overlay.name,
                 "key_file": overlay.key.path(),
                 "join": overlay.join.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "discovery": overlay.discovery.name(),
                 "max_message": overlay.max_message,
                 "max_datagram": overlay.max_datagram,
                 "retain": overlay.retain,

@@ -36,6 +36,8 @@ pub struct CoreConfig {
     pub seeds: Vec<SocketAddr>,
     /// There is somebody to join, though no address of theirs may be known yet.
     pub joins: bool,
+    /// Beacons will tell of whoever is on the network segment, if anybody is: see [`Core::on_found`](crate::Core::on_found).
+    pub discovers: bool,
     /// Addresses of members of an earlier life, tried when no seed answers.
     pub cached: Vec<SocketAddr>,
     /// Bytes of the data socket's receive buffer that one peer may fill.
@@ -62,6 +64,7 @@ impl CoreConfig {
             generation: None,
             seeds: Vec::new(),
             joins: false,
+            discovers: false,
             cached: Vec::new(),
             rcvbuf: limits::RCVBUF_DEFAULT,
             datagram_size: tidings_wire::MIN_DATAGRAM_SIZE,

@@ -17,8 +17,27 @@ pub(crate) fn reachable(max: usize) -> Vec<IpAddr> {
     found
 }
 
+/// One address of an interface that is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Name of the interface.
+    pub(crate) name: String,
+    /// Its number.
+    pub(crate) index: u32,
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// Whether the interface carries multicast.
+    pub(crate) is_multicast: bool,
+}
+
 /// Every address of every interface that is up, with the interface's name.
 pub(crate) fn all() -> Vec<(String, IpAddr)> {
+    let places = places().into_iter();
+    places.map(|place| (place.name, place.ip)).collect()
+}
+
+/// Every address of every interface that is up, and what is known of the interface.
+pub(crate) fn places() -> Vec<Place> {
     let mut found = Vec::new();
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: the kernel's answer is put into `list`, which is freed below by its counterpart.
@@ -32,7 +51,13 @@ pub(crate) fn all() -> Vec<(String, IpAddr)> {
         if let Some(ip) = address(entry) {
             // SAFETY: the name of an entry is a string that ends, valid until `freeifaddrs`.
             let name = unsafe { CStr::from_ptr(entry.ifa_name) };
-            found.push((name.to_string_lossy().into_owned(), ip));
+            found.push(Place {
+                // SAFETY: the call reads the name, which ends.
+                index: unsafe { libc::if_nametoindex(entry.ifa_name) },
+                name: name.to_string_lossy().into_owned(),
+                ip,
+                is_multicast: entry.ifa_flags & libc::IFF_MULTICAST as libc::c_uint != 0,
+            });
         }
         next = entry.ifa_next;
     }
@@ -86,7 +111,8 @@ fn address(entry: &libc::ifaddrs) -> Option<IpAddr> {
     Some(raw.read()?.ip())
 }
 
-fn is_link_local(ip: IpAddr) -> bool {
+/// Whether an address means something on its own link only.
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => Ipv6Addr::is_unicast_link_local(&ip),

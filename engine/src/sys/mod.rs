@@ -10,6 +10,7 @@ pub(crate) mod eventfd;
 pub(crate) mod group;
 pub(crate) mod interfaces;
 pub mod memory;
+pub(crate) mod multicast;
 pub(crate) mod option;
 pub(crate) mod recv;
 pub(crate) mod send;

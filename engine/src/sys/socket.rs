@@ -123,6 +123,11 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// The same socket with the standard library's calls.
+    pub(crate) fn into_std(self) -> std::net::UdpSocket {
+        self.fd.into()
+    }
+
     pub(crate) fn rcvbuf(&self) -> usize {
         self.rcvbuf
     }

@@ -31,7 +31,7 @@ fn arbitrary(goldens: &mut [[Golden; 4]; 2], datagram: &[u8]) {
     };
     let bytes = match header {
         Header::Hello(header) => {
-            assert!((1..=4).contains(&header.kind()) && header.slot() < 8);
+            assert!((1..=5).contains(&header.kind()) && header.slot() < 8);
             assert!(header.sealed_len.get() as usize == datagram.len() - bytes_of(&header));
             header.as_bytes()
         }

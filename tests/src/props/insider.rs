@@ -476,8 +476,9 @@ impl Insider {
             HelloKind::H2,
             HelloKind::H3,
             HelloKind::Cookie,
+            HelloKind::Beacon,
         ];
-        match usize::from(input.u8() % 5) {
+        match usize::from(input.u8() % 6) {
             4 => {
                 let quoted = input.bytes(64);
                 self.core
@@ -487,7 +488,7 @@ impl Insider {
             kind => {
                 let body = self.body(input);
                 let from = addr(input.u8() % 4);
-                let datagram = self.hello(kinds[kind], 9, &body);
+                let datagram = self.hello(kinds[kind.min(4)], 9, &body);
                 self.hand(from, datagram);
             }
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tidings_protocol::MemberState;
 use tidings_tests::net::{MS, Net, Rule, S, Told};
-use tidings_wire::digest::{H1, Writer};
+use tidings_wire::digest::{Beacon, H1, Writer};
 use tidings_wire::{
     Boot, Class, HELLO_HEADER, HelloKind, KeyRecord, Keyring, NodeId, OverlayId, Suite, TAG,
     hello_gate, hello_seal, limits, steer,
@@ -162,6 +162,22 @@ fn a_hello_of_other_versions_gets_no_answer() {
         hand(&mut net, 0, elsewhere(1), h1(&ring, (1, 9))) == 1,
         "one of several versions is enough"
     );
+    still_works(&mut net, handle);
+}
+
+#[test]
+fn a_beacon_at_a_nodes_own_port_is_refused_though_its_seal_holds() {
+    let (mut net, handle, _) = overheard(3, 3);
+    let ring = net.keyring();
+    let mut bytes = vec![0; HELLO_HEADER + size_of::<Beacon>() + TAG];
+    let end = bytes.len() - TAG;
+    let beacon = Beacon::new(NodeId([7; 16]), Boot([7; 16]), elsewhere(1));
+    assert!(Writer::new(&mut bytes[HELLO_HEADER..end]).put(&beacon));
+    let (slot, lane) = (ring.primary_slot(), steer(ring.overlay(), 0));
+    hello_seal(&ring, slot, HelloKind::Beacon, lane, [5; 32], 0, &mut bytes).expect("it fits");
+    is_refused(&mut net, 0, elsewhere(1), bytes, "a beacon");
+    assert!(net.core(0).refusals().get("hello_beacon") == 1);
+    assert!(net.core(0).found_len() == 0);
     still_works(&mut net, handle);
 }
 

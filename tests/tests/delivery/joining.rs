@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tidings_tests::net::{MS, Net, S};
-use tidings_wire::{KeyRecord, Keyring, OverlayId, Suite};
+use tidings_wire::{KeyRecord, Keyring, NodeId, OverlayId, Suite};
 
 use crate::common::*;
 
@@ -93,6 +93,72 @@ fn seeds_that_come_back_at_other_addresses_are_joined_when_their_names_lead_ther
         (net.now() - began) / MS
     );
     all_talk(&mut net, &[0, 1, 2, 3]);
+}
+
+/// Nodes that were told of nobody, each of which a beacon of node 0 reaches.
+fn found(seed: u64, count: usize) -> Net {
+    let mut net = Net::unstarted(seed, count, |_, config| {
+        config.seeds.clear();
+        config.discovers = true;
+    });
+    (0..count).for_each(|n| net.start(n));
+    let (id, addr) = (net.id(0), net.address(0));
+    for n in 0..count {
+        net.drive(n, |core, now, _| core.on_found(now, &id, addr));
+    }
+    net
+}
+
+#[test]
+fn nodes_that_were_told_of_nobody_meet_by_beacons_and_talk() {
+    for seed in 0..4 {
+        let mut net = found(seed, 4);
+        assert!(net.core(0).found_len() == 0, "its own beacon");
+        let began = net.now();
+        assert!(net.run_till(10 * S, |net| whole(net, &[0, 1, 2, 3])));
+        assert!(net.now() - began < 5 * S, "{} ms", (net.now() - began) / MS);
+        all_talk(&mut net, &[0, 1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_node_that_looks_for_others_and_finds_none_waits_for_them_and_then_is_alone() {
+    let mut net = found(1, 1);
+    net.run(4 * S);
+    assert!(!net.core(0).is_synced());
+    net.run(2 * S);
+    assert!(net.core(0).is_synced());
+    all_talk(&mut net, &[0]);
+}
+
+#[test]
+fn beacons_of_nobody_cost_some_hellos_and_are_forgotten() {
+    let mut net = found(2, 2);
+    assert!(net.run_till(10 * S, |net| whole(net, &[0, 1])));
+    net.keep_datagrams();
+    let nobody = |n: u16| SocketAddr::from(([10, 9, (n >> 8) as u8, n as u8], 7400));
+    // Ten new ones in each of a hundred seconds, as somebody might who recorded them.
+    for second in 0..100u16 {
+        for n in 0..10 {
+            let (id, addr) = (NodeId([9; 16]), nobody(second * 10 + n));
+            net.drive(0, |core, now, _| core.on_found(now, &id, addr));
+        }
+        net.run(S);
+    }
+    assert!(net.core(0).found_len() == 64);
+    let asked_so_far = |net: &Net| {
+        let there = |to: SocketAddr| to.ip().to_string().starts_with("10.9.");
+        net.kept_from(0).filter(|(to, _)| there(*to)).count()
+    };
+    let asked = asked_so_far(&net);
+    // A try is an H1, said four times at most: 10 new ones a second, 16 of those known in each round of 2 s.
+    assert!((100..=100 * 18 * 4).contains(&asked), "{asked} HELLOs");
+    net.run(200 * S);
+    assert!(net.core(0).found_len() == 0);
+    let before = asked_so_far(&net);
+    net.run(60 * S);
+    assert!(asked_so_far(&net) == before, "nobody is asked any more");
+    all_talk(&mut net, &[0, 1]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub enum Digest<'a> {
     H3(H3View<'a>),
     /// 0x04 COOKIE
     Cookie(&'a Cookie),
+    /// 0x05 BEACON
+    Beacon(&'a Beacon),
     /// 0x10 OPENED
     Opened(&'a LinkOpened),
     /// 0x11 PING
@@ -104,6 +106,7 @@ impl<'a> Digest<'a> {
             H2::KIND => Self::H2(fixed(digest)?),
             H3::KIND => Self::H3(H3View::decode(digest)?),
             Cookie::KIND => Self::Cookie(fixed(digest)?),
+            Beacon::KIND => Self::Beacon(checked(digest, Beacon::check)?),
             LinkOpened::KIND => Self::Opened(fixed(digest)?),
             Ping::KIND => Self::Ping(fixed(digest)?),
             Ack::KIND => Self::Ack(fixed(digest)?),

@@ -12,6 +12,7 @@ pub fn put_again(writer: &mut Writer<'_>, digest: &Digest<'_>) -> bool {
         Digest::H2(fixed) => writer.put(*fixed),
         Digest::H3(view) => writer.put_h3(view.fixed, view.addrs, view.inner),
         Digest::Cookie(fixed) => writer.put(*fixed),
+        Digest::Beacon(fixed) => writer.put(*fixed),
         Digest::Opened(fixed) => writer.put(*fixed),
         Digest::Ping(fixed) => writer.put(*fixed),
         Digest::Ack(fixed) => writer.put(*fixed),

@@ -39,11 +39,12 @@ pub fn who() -> PairIdentity {
     }
 }
 
-pub const KINDS: [HelloKind; 4] = [
+pub const KINDS: [HelloKind; 5] = [
     HelloKind::H1,
     HelloKind::H2,
     HelloKind::H3,
     HelloKind::Cookie,
+    HelloKind::Beacon,
 ];
 
 /// The body of a HELLO of this kind; H1's is padded, H3's holds a real PAIR datagram.

@@ -80,6 +80,15 @@ pub fn hello() -> Vec<Sample> {
                 nonce_i: run::<16>(0x30)
             }
         ),
+        sample!(
+            "beacon",
+            Beacon {
+                port: 7400u16,
+                id: NodeId(run(0x10)),
+                boot: Boot(run(0x20)),
+                ip: addrs()[0].ip,
+            }
+        ),
     ]
 }
 

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
-use tidings_engine::{KeyRecord, Keyring, OverlayId, Suite};
+use tidings_engine::{DiscoverySettings, KeyRecord, Keyring, OverlayId, Suite};
 
 use super::conflict;
-use crate::config::OverlaySettings;
+use crate::config::{Discovery, OverlaySettings};
 use crate::http::error::{ApiError, ApiResult};
 
 /// The rack of those who name none.
@@ -23,10 +23,6 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "ip_hint",
         "a node knows its own addresses: set node.advertise where it cannot",
-    ),
-    (
-        "multicast",
-        "there is no multicast: name seeds by racks, and a few are enough",
     ),
     (
         "secret",
@@ -72,6 +68,8 @@ pub struct Here {
     pub name: String,
     /// Its address.
     pub bind: SocketAddr,
+    /// How it finds others on its network segments.
+    pub discovery: DiscoverySettings,
 }
 
 /// An overlay as Gossiperl describes it.
@@ -95,6 +93,7 @@ pub fn whole(given: &Map<String, Value>, here: &Here) -> ApiResult<Asked> {
                 return Err(refused(name, hint));
             }
             "ip" => ip(value, here)?,
+            "multicast" => multicast(value, here, &mut asked.options)?,
             "rack_name" | "racks" | "port" => {}
             _ => redelivery(name, value, &mut asked.options)?,
         }
@@ -116,9 +115,10 @@ pub fn whole(given: &Map<String, Value>, here: &Here) -> ApiResult<Asked> {
 }
 
 /// Reads one option, as a patch.
-pub fn property(name: &str, value: &Value) -> ApiResult<Map<String, Value>> {
+pub fn property(name: &str, value: &Value, here: &Here) -> ApiResult<Map<String, Value>> {
     let mut options = Map::new();
     match name {
+        "multicast" => multicast(value, here, &mut options)?,
         "racks" => {
             let join = seeds(value, None, None)?;
             options.insert("join".to_owned(), join.into());
@@ -226,6 +226,47 @@ fn ip(value: &Value, here: &Here) -> ApiResult<()> {
     }
 }
 
+/// There all that an overlay says goes to a group; here beacons do, by which its members find one another. The group is the node's,
+/// and beacons stay on the segment.
+fn multicast(value: &Value, here: &Here, options: &mut Map<String, Value>) -> ApiResult<()> {
+    let wanted = "an object, {\"ip\": \"239.255.84.68\"}, or \"off\"";
+    let way = match value {
+        Value::String(off) if off == "off" => Discovery::Off,
+        Value::Object(about) => {
+            let group: Option<IpAddr> = about
+                .get("ip")
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse().ok());
+            let group = group.ok_or_else(|| bad("multicast", wanted, value))?;
+            let ours = &here.discovery;
+            if group != IpAddr::V4(ours.group_v4) && group != IpAddr::V6(ours.group_v6) {
+                return Err(refused(
+                    "multicast",
+                    &format!(
+                        "the groups are the node's, {} and {}: name one of them as ip, or set discovery.ipv4_group in the configuration of every node",
+                        ours.group_v4, ours.group_v6
+                    ),
+                ));
+            }
+            let left = about.iter().find(|(name, value)| match name.as_str() {
+                "ip" => false,
+                "ttl" => value.as_u64() != Some(1),
+                _ => true,
+            });
+            if let Some((name, _)) = left {
+                return Err(refused(
+                    &format!("multicast.{name}"),
+                    "beacons go out on every interface (discovery.interfaces), one hop far, and local clients have their own socket: leave it out",
+                ));
+            }
+            Discovery::Lan
+        }
+        _ => return Err(bad("multicast", wanted, value)),
+    };
+    options.insert("discovery".to_owned(), way.name().into());
+    Ok(())
+}
+
 fn port(value: &Value) -> ApiResult<u16> {
     let port = value.as_u64().and_then(|port| u16::try_from(port).ok());
     port.filter(|port| *port > 0)
@@ -278,6 +319,10 @@ pub fn shown(settings: &OverlaySettings, here: &Here) -> Value {
         attempts => Some(attempts - 1),
     };
     let seeds: Vec<String> = settings.join.iter().map(ToString::to_string).collect();
+    let multicast = match settings.discovery {
+        Discovery::Off => json!("off"),
+        Discovery::Lan => json!({ "ip": here.discovery.group_v4, "ttl": 1 }),
+    };
     json!({
         "member_name": here.name,
         "ip": here.bind.ip(),
@@ -285,7 +330,7 @@ pub fn shown(settings: &OverlaySettings, here: &Here) -> Value {
         "rack_name": RACK,
         "racks": { RACK: seeds },
         "symmetric_key": "protected",
-        "multicast": "off",
+        "multicast": multicast,
         "redelivery_retry_max": retries,
         "redelivery_retry_every": settings.every.as_secs_f64(),
     })
@@ -300,6 +345,7 @@ mod tests {
         Here {
             name: "n".to_owned(),
             bind: "10.0.0.9:7400".parse().unwrap(),
+            discovery: DiscoverySettings::default(),
         }
     }
 
@@ -324,7 +370,7 @@ mod tests {
         assert!(asked.keyring.unwrap().contains(&key));
         let forever = read(r#"{"redelivery_retry_max": 0}"#).unwrap().options;
         assert_eq!(forever["redelivery"]["attempts"], 0);
-        let racks = property("racks", &json!({ "b": ["10.0.0.1"] })).unwrap();
+        let racks = property("racks", &json!({ "b": ["10.0.0.1"] }), &here()).unwrap();
         assert_eq!(racks["join"], json!(["10.0.0.1"]));
     }
 
@@ -348,7 +394,37 @@ mod tests {
             assert_eq!(read(text).expect_err(text).code(), code, "{text}");
         }
         for name in ["ip", "port", "member_name", "symmetric_key", "rack_name"] {
-            assert!(property(name, &json!("x")).is_err(), "{name}");
+            assert!(property(name, &json!("x"), &here()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn multicast_turns_discovery_on_and_off_and_nothing_of_it_is_taken_in_vain() {
+        let set = |value: Value| property("multicast", &value, &here());
+        for ip in ["239.255.84.68", "ff12::5449:4447"] {
+            let options = set(json!({ "ip": ip, "ttl": 1 })).unwrap();
+            assert_eq!(Value::Object(options), json!({ "discovery": "lan" }));
+        }
+        let options = set(json!("off")).unwrap();
+        assert_eq!(Value::Object(options), json!({ "discovery": "off" }));
+        let asked = read(r#"{"multicast": {"ip": "239.255.84.68"}}"#).unwrap();
+        assert_eq!(asked.options["discovery"], "lan");
+        for (value, code) in [
+            (json!({ "ip": "239.1.1.1" }), "refused_option"),
+            (json!({ "ip": "239.255.84.68", "ttl": 4 }), "refused_option"),
+            (
+                json!({ "ip": "239.255.84.68", "local_port": 1 }),
+                "refused_option",
+            ),
+            (json!({}), "bad_option"),
+            (json!({ "ip": "here" }), "bad_option"),
+            (json!("on"), "bad_option"),
+        ] {
+            assert_eq!(
+                set(value.clone()).expect_err("refused").code(),
+                code,
+                "{value}"
+            );
         }
     }
 

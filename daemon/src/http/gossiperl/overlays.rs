@@ -76,8 +76,14 @@ async fn names(shared: &Shared, operation: &'static str) -> ApiResult<Names> {
 /// The node, as far as options are about it.
 pub async fn here(shared: &Shared) -> ApiResult<Here> {
     let name = shared.facts.name.clone();
-    let bind = shared.ask(|engine| Ok(engine.local_addr())).await?;
-    Ok(Here { name, bind })
+    let of_node =
+        |engine: &tidings_engine::Engine| (engine.local_addr(), engine.discovery().clone());
+    let (bind, discovery) = shared.ask(move |engine| Ok(of_node(engine))).await?;
+    Ok(Here {
+        name,
+        bind,
+        discovery,
+    })
 }
 
 /// Wrong options are a conflict there.
@@ -199,7 +205,8 @@ async fn set(
     Path((overlay, property)): Path<(String, String)>,
     request: Request,
 ) -> ApiResult<Response> {
-    let patch = options::property(&property, &value(request).await?)?;
+    let here = here(&shared).await?;
+    let patch = options::property(&property, &value(request).await?, &here)?;
     let name = overlay.clone();
     let changed = shared.change(move |overlays| overlays.change(&name, &patch));
     changed.await?.map_err(|refusal| as_there(refusal.into()))?;

@@ -85,6 +85,30 @@ pub const LOGINS_REFUSED: Declared = (
     Counter,
     "Logins of local clients that were refused, by reason",
 );
+/// Label: fate.
+pub const BEACONS: Declared = (
+    "tidings_beacons_total",
+    Counter,
+    "Beacons of discovery: sent, unsent because the system refused, heard from other nodes",
+);
+/// Label: reason.
+pub const BEACONS_REFUSED: Declared = (
+    "tidings_beacons_refused_total",
+    Counter,
+    "Datagrams to the groups of discovery that were refused",
+);
+/// See [`BUILD`].
+pub const BEACON_ADDRESSES: Declared = (
+    "tidings_beacon_addresses",
+    Gauge,
+    "Addresses of this host from which beacons go out",
+);
+/// Label: overlay.
+pub const FOUND: Declared = (
+    "tidings_found_addresses",
+    Gauge,
+    "Addresses that beacons told of in the last minutes",
+);
 /// Label: shard.
 pub const CLIENTS: Declared = ("tidings_clients", Gauge, "Connections of local clients");
 /// Label: shard.
@@ -396,7 +420,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 62] = [
+pub const DECLARED: [Declared; 66] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -410,6 +434,10 @@ pub const DECLARED: [Declared; 62] = [
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,
+    BEACONS,
+    BEACONS_REFUSED,
+    BEACON_ADDRESSES,
+    FOUND,
     CLIENTS,
     SESSIONS,
     QUEUE,

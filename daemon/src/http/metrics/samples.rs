@@ -11,7 +11,8 @@ use rustix::process::{Resource, getrlimit};
 use tidings_engine::latency::Latency;
 use tidings_engine::limits::{BELLS_MAX, COMMANDS_MAX};
 use tidings_engine::{
-    Engine, EngineError, EngineStats, Health, KeyUse, OverlayStats, PeerStats, ShardStats,
+    DiscoveryStats, Engine, EngineError, EngineStats, Health, KeyUse, OverlayStats, PeerStats,
+    ShardStats,
 };
 use tidings_wire::OpenError;
 
@@ -43,6 +44,7 @@ pub fn write(shared: &Shared, engine: &Engine, format: Format) -> Result<String,
     service(&mut out, shared, &stats);
     one(&mut out, f::ANSWER, &[], answered.as_secs_f64());
     reports(&mut out, shared);
+    beacons(&mut out, &stats.discovery);
     shards(&mut out, &stats);
     overlays(&mut out, engine, &stats, &healths)?;
     program(&mut out, shared);
@@ -133,6 +135,24 @@ fn reports(out: &mut Text, shared: &Shared) {
     one(out, f::REPORT_QUEUE, &[], bytes as f64);
 }
 
+fn beacons(out: &mut Text, discovery: &DiscoveryStats) {
+    let (name, kind, help) = f::BEACONS;
+    out.family(name, kind, help);
+    for (fate, count) in [
+        ("sent", discovery.sent),
+        ("unsent", discovery.send_failed),
+        ("heard", discovery.received),
+    ] {
+        out.sample(name, &[("fate", fate)], count as f64);
+    }
+    let (name, kind, help) = f::BEACONS_REFUSED;
+    out.family(name, kind, help);
+    for (reason, count) in discovery.refused {
+        out.sample(name, &[("reason", reason)], count as f64);
+    }
+    one(out, f::BEACON_ADDRESSES, &[], discovery.addresses as f64);
+}
+
 fn shards(out: &mut Text, stats: &EngineStats) {
     type Gauge = fn(&ShardStats) -> f64;
     let gauges: [(_, Gauge); 5] = [
@@ -191,8 +211,9 @@ fn overlays(
     health(out, stats, healths);
     links(out, stats);
     type Gauges = fn(&OverlayStats) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
-    let gauges: [(_, Gauges); 6] = [
+    let gauges: [(_, Gauges); 7] = [
         (f::STORE_LIMIT, |o| vec![(None, o.store_limit as u64)]),
+        (f::FOUND, |o| vec![(None, o.found as u64)]),
         (f::SYNCED, |o| vec![(None, u64::from(o.synced))]),
         (f::SUBS, |o| vec![(None, o.subscriptions.0 as u64)]),
         (f::PORTS, |o| vec![(None, o.ports as u64)]),

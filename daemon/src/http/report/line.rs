@@ -172,6 +172,7 @@ mod tests {
             name: name.to_owned(),
             shard: 0,
             members: 2,
+            found: 0,
             synced: true,
             ports: 0,
             bytes: (7, 8),
@@ -193,6 +194,7 @@ mod tests {
         of_overlay.publish.accepted = u64::MAX;
         let stats = EngineStats {
             panics: 1,
+            discovery: Default::default(),
             shards: Vec::new(),
             overlays: vec![of_overlay],
         };

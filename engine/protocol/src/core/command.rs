@@ -212,6 +212,18 @@ impl Core {
         self.members.set_seeds(now, seeds);
     }
 
+    /// A verified beacon told that `node` is reached at `addr`: there a handshake is tried, unless an alive member is there, and
+    /// again from time to time as long as beacons tell of it. Of a bounded number of addresses; nothing is believed but that.
+    pub fn on_found(&mut self, now: u64, node: &NodeId, addr: SocketAddr) {
+        let (ctx, members) = self.ctx(now);
+        members.on_found(&ctx, node, addr);
+    }
+
+    /// Addresses that beacons told of in the last minutes.
+    pub fn found_len(&self) -> usize {
+        self.members.found_len()
+    }
+
     /// Whether every alive member's subscriptions were known since joining. Publishing goes on without 5 s after joining; what
     /// is published then may owe less than it should.
     pub fn is_synced(&self) -> bool {

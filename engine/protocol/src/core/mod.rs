@@ -123,6 +123,7 @@ impl Core {
         let sync = Sync::new(
             now,
             config.joins || !config.seeds.is_empty() || !config.cached.is_empty(),
+            config.discovers,
         );
         let tables = Tables::new(config.policy.redelivery);
         let grace = Grace::new(config.policy.client_grace);

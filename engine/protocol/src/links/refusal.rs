@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     Budget,
     /// A HELLO whose body is not what its kind says.
     Malformed,
+    /// A beacon, at the port where no beacons are heard.
+    Beacon,
     /// A HELLO for another node or another boot.
     NotForUs,
     /// No common protocol version.
@@ -53,6 +55,7 @@ impl Refusal {
             Self::Duplicate => "link_duplicate",
             Self::Budget => "hello_budget",
             Self::Malformed => "hello_malformed",
+            Self::Beacon => "hello_beacon",
             Self::NotForUs => "hello_not_for_us",
             Self::Version => "hello_version",
             Self::Unasked => "hello_unasked",

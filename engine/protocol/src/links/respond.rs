@@ -38,6 +38,9 @@ impl Links {
         known: &dyn Fn(&Peers, &NodeId) -> u64,
     ) -> Result<Option<(PeerIx, Vec<u8>)>, Refusal> {
         let kind = hello_gate(env.ring, datagram)?;
+        if kind == HelloKind::Beacon {
+            return Err(Refusal::Beacon);
+        }
         let admission = self.budget.admit(env.now, from);
         if admission == Admission::Refuse {
             return Err(Refusal::Budget);

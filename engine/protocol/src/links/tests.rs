@@ -41,6 +41,7 @@ impl Packet {
                 1 => Some(HelloKind::H1),
                 2 => Some(HelloKind::H2),
                 3 => Some(HelloKind::H3),
+                5 => Some(HelloKind::Beacon),
                 _ => Some(HelloKind::Cookie),
             },
             _ => None,

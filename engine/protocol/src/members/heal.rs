@@ -1,7 +1,11 @@
 //! What brings a parted or forgetful cluster together again: seeds tried for ever, dead members tried anew, tombstones.
 
+use std::net::SocketAddr;
+
+use tidings_wire::NodeId;
 use tidings_wire::digest::{BucketAsk, MemberState, bucket_of};
 
+use super::seeds::FOUND_GAP_NS;
 use super::table::Entry;
 use super::{Ctx, MemberEvent, Members, SECOND, Timer};
 use crate::peer::PeerIx;
@@ -34,11 +38,43 @@ impl Members {
         } else {
             self.arm_late(Timer::Seeds, at);
         }
+        self.seeds.forget_silent(ctx.now);
         if self.leaving_since.is_none() {
             for addr in self.seeds.round(&self.table) {
                 ctx.links.want_addr(addr);
             }
         }
+    }
+
+    /// A beacon told where a node is reached: at most one more to shake hands with.
+    pub(crate) fn on_found(&mut self, ctx: &Ctx<'_>, id: &NodeId, addr: SocketAddr) {
+        if *id == self.me {
+            return;
+        }
+        let member = ctx.peers.find(id);
+        let member = member.filter(|peer| self.table.get(*peer).is_some());
+        if let Some(at) = self.seeds.hear(ctx.now, addr, member, &self.table) {
+            self.timers.arm(Timer::Found, at);
+        }
+    }
+
+    /// Tries what was just found.
+    pub(super) fn on_try_found(&mut self, ctx: &mut Ctx<'_>) {
+        if self.leaving_since.is_some() {
+            return;
+        }
+        let (found, more) = self.seeds.new_found(ctx.now, &self.table);
+        if more {
+            self.timers.arm(Timer::Found, ctx.now + FOUND_GAP_NS);
+        }
+        for addr in found {
+            ctx.links.want_addr(addr);
+        }
+    }
+
+    /// Addresses that beacons told of lately.
+    pub(crate) fn found_len(&self) -> usize {
+        self.seeds.found_len()
     }
 
     /// Tries some dead members: so many that each gets about two tries per period from all nodes together.

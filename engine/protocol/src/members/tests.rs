@@ -1090,6 +1090,41 @@ fn seeds_that_come_back_are_found_again() {
 }
 
 #[test]
+fn nodes_without_seeds_meet_by_what_beacons_tell() {
+    let mut world = World::seeded(3, 0);
+    world.nodes[2] = None;
+    world.until(10 * SECOND, World::agrees).expect("two meet");
+    world.start(2, None, &[]);
+    world.run(3 * SECOND);
+    assert_eq!(world.node(2).members.alive_count(), 0);
+    let (now, told) = (world.now, world.node(0).members.me);
+    world.node(2).with(now, |members, ctx| {
+        // Its own beacon, as the segment gives it back, and that of another.
+        let own = members.me;
+        members.on_found(ctx, &own, addr(7));
+        members.on_found(ctx, &told, addr(0));
+        assert_eq!(members.found_len(), 1);
+    });
+    let took = world.until(20 * SECOND, World::agrees);
+    assert!(took.is_some_and(|took| took < 5 * SECOND), "{took:?}");
+    assert_eq!(world.node(2).members.alive_count(), 2);
+}
+
+#[test]
+fn what_a_beacon_tells_of_an_alive_member_is_not_tried() {
+    let mut world = World::joined(2);
+    let (now, told) = (world.now, world.node(1).members.me);
+    world.node(0).with(now, |members, ctx| {
+        // Known by its id, wherever it is said to be; known by its address, whoever is said to be there.
+        members.on_found(ctx, &told, addr(9));
+        members.on_found(ctx, &NodeId([0xee; 16]), addr(1));
+        assert_eq!(members.found_len(), 2);
+        let tried = members.seeds.new_found(ctx.now, &members.table);
+        assert_eq!(tried, (vec![], false));
+    });
+}
+
+#[test]
 fn a_tombstone_expires_after_three_days_and_its_number_is_used_again() {
     let mut world = World::joined(2);
     world.nodes[1] = None;

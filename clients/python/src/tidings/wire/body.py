@@ -22,7 +22,7 @@ class Place(Enum):
 
 
 _ALL: dict[Place, tuple[type[Digest], ...]] = {
-    Place.HELLO: (hello.H1, hello.H2, hello.H3, hello.Cookie),
+    Place.HELLO: (hello.H1, hello.H2, hello.H3, hello.Cookie, hello.Beacon),
     Place.PAIR: (
         pair.Opened, pair.Ping, pair.Ack, pair.PingReq, pair.Nack, pair.Member, pair.Rumour, pair.Ctl, pair.CtlAck, pair.BulkAck,
         pair.FanAck, pair.FanBeat, pair.YouAreDead, pair.PathProbe, pair.PathAck,

@@ -13,7 +13,7 @@ VERSION = 1
 HELLO, PAIR, BULK, FAN = 1, 2, 3, 4
 """Class numbers."""
 
-H1, H2, H3, COOKIE = 1, 2, 3, 4
+H1, H2, H3, COOKIE, BEACON = 1, 2, 3, 4, 5
 """Kinds of HELLO."""
 
 _HELLO = struct.Struct("<BBBBIQ32sQ8s")
@@ -122,8 +122,8 @@ def read_header(datagram: bytes) -> Header:
 def _read_hello(datagram: bytes, suite: Suite) -> HelloHeader:
     _, _, kind_slot, steer, sealed_len, gate, salt, cookie, tag = _HELLO.unpack_from(datagram)
     kind, slot = kind_slot >> 4 & 7, kind_slot & 7
-    if kind_slot & 0x88 or not H1 <= kind <= COOKIE:
-        raise ProtocolError(f"kind and slot {kind_slot:#04x}: kinds are 1 to 4, bits 3 and 7 are zero")
+    if kind_slot & 0x88 or not H1 <= kind <= BEACON:
+        raise ProtocolError(f"kind and slot {kind_slot:#04x}: kinds are 1 to 5, bits 3 and 7 are zero")
     if sealed_len != len(datagram) - HelloHeader.SIZE:
         raise ProtocolError(f"sealed length {sealed_len}: {len(datagram) - HelloHeader.SIZE} bytes follow the header")
     return HelloHeader(suite, kind, slot, steer, sealed_len, gate, salt, cookie, tag)

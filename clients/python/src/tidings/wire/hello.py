@@ -1,7 +1,8 @@
-"""The digests of the handshake (chapters 8.1 and 14.1)."""
+"""The digests of the handshake and of discovery (chapters 8.1, 11.4 and 14.1)."""
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from dataclasses import astuple, dataclass
 from typing import Any, Sequence, Tuple
@@ -139,3 +140,22 @@ class Cookie(Digest):
 
     cookie: int
     nonce_i: bytes
+
+
+@dataclass(frozen=True)
+class Beacon(Digest):
+    """Where a node is reached, sent to a multicast group (11.4). Read and written here, never sent by this client."""
+
+    KIND = 0x05
+    LAYOUT = struct.Struct("<H2x16s16s16s")
+
+    port: int
+    id: bytes
+    boot: bytes
+    ip: bytes
+
+    def check(self) -> None:
+        ip = ipaddress.IPv6Address(self.ip)
+        plain = ip.ipv4_mapped or ip
+        if not any(self.id) or not any(self.boot) or not self.port or plain.is_unspecified or plain.is_multicast:
+            raise ProtocolError("a BEACON names no node, or an address that no host has")
