@@ -351,7 +351,8 @@ impl Engine {
         })
     }
 
-    /// Whether the subscriptions of every member held alive are known.
+    /// Whether the subscriptions of every member held alive were known once since the overlay had somebody to join. It stays so: of
+    /// members that come later, or again after a partition, subscriptions take effect one by one.
     pub fn is_synced(&self, id: OverlayId) -> Result<bool, EngineError> {
         self.inner.ask(id, |_, overlay| overlay.is_synced())
     }
@@ -392,14 +393,22 @@ impl Engine {
             .ask(id, |_, overlay| overlay.core.config().policy)
     }
 
-    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do.
+    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do. An overlay
+    /// that had nobody to join and has no other member publishes nothing from then on before it knows the subscriptions there, for
+    /// 5 s at most, as after a start.
     pub fn set_join(&self, id: OverlayId, join: &[Seed]) -> Result<(), EngineError> {
         let seeds: Arc<[Seed]> = join.into();
         let resolved = resolver::first(&self.inner.resolver, &seeds, RESOLVE_FIRST);
-        {
+        let begins = {
             let mut overlays = self.inner.overlays();
             let running = overlays.running.get_mut(&id).ok_or(EngineError::Unknown)?;
+            let begins = running.seeds.is_empty() && !seeds.is_empty();
             running.seeds = seeds;
+            begins
+        };
+        if begins {
+            self.inner
+                .ask(id, |now, overlay| overlay.begin_joining(now))?;
         }
         self.inner.set_seeds(id, resolved)?;
         // A resolver that is gone means that the node ends.

@@ -1,7 +1,9 @@
 //! What a node can tell about itself at one moment.
 
 use tidings_protocol::latency::Latency;
-use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
+use tidings_protocol::{
+    MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals, SyncStage,
+};
 use tidings_wire::OverlayId;
 
 use crate::metrics::ShardCounters;
@@ -49,8 +51,10 @@ pub struct OverlayStats {
     pub shard: usize,
     /// Members listed, this node included.
     pub members: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once, see [`crate::Engine::is_synced`].
     pub synced: bool,
+    /// How far it is with them.
+    pub sync: SyncStage,
     /// Publishers and subscribers of other threads.
     pub ports: usize,
     /// Bytes kept for messages: accepted ones in the store; held back or partly received ones.
@@ -83,6 +87,7 @@ impl OverlayStats {
             shard,
             members: overlay.members().len(),
             synced: overlay.is_synced(),
+            sync: overlay.core.sync_stage(),
             ports: overlay.port_count(),
             bytes: overlay.core.memory(),
             store_limit: overlay.core.store_limit(),

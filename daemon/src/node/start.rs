@@ -99,7 +99,6 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     // Whoever started the node may have closed its standard output: it runs all the same.
     let _ = writeln!(std::io::stdout(), "{banner}");
     let notify = Arc::new(Notify::from_env());
-    notify.ready();
     let watch = notify::watch(&notify, &engine);
     let obeying = Obeying {
         drain,

@@ -100,7 +100,7 @@ pub struct OverlayView {
     members: usize,
     /// Those of them held alive.
     alive: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once since it had somebody to join.
     synced: bool,
     /// The cipher of its primary key.
     #[schema(value_type = Option<String>, example = "aes-256-gcm")]
@@ -290,7 +290,7 @@ pub struct OverlayStatsView {
     shard: usize,
     /// Members listed, this node included.
     members: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once since it had somebody to join.
     synced: bool,
     /// Publishers and subscribers of other threads.
     ports: usize,

@@ -115,7 +115,7 @@ pub const MEMBERS: Declared = (
 pub const SYNCED: Declared = (
     "tidings_synced",
     Gauge,
-    "Whether the subscriptions of all members held alive are known: 1, else 0",
+    "Whether the subscriptions of all members held alive were known once since it had somebody to join: 1, else 0",
 );
 /// Label: overlay.
 pub const SUBS: Declared = ("tidings_subs", Gauge, "Subscriptions of this node");

@@ -162,7 +162,7 @@ mod tests {
     use std::time::Duration;
 
     use tidings_engine::latency::BUCKETS;
-    use tidings_engine::{EngineStats, OverlayId};
+    use tidings_engine::{EngineStats, OverlayId, SyncStage};
 
     use super::*;
 
@@ -173,6 +173,7 @@ mod tests {
             shard: 0,
             members: 2,
             synced: true,
+            sync: SyncStage::Synced,
             ports: 0,
             bytes: (7, 8),
             store_limit: 9,
