@@ -4,6 +4,7 @@
 mod clock;
 mod finding;
 mod limits;
+mod management;
 mod network;
 mod port;
 mod processor;
@@ -25,6 +26,7 @@ pub fn examine(loaded: &Loaded) -> Vec<Finding> {
     let mut found = vec![configuration(loaded)];
     found.extend(storage::check(loaded));
     found.push(port::check(settings));
+    found.extend(management::check(settings));
     found.extend(seeds::check(settings));
     found.extend(network::interfaces(settings.node.bind.ip()));
     found.extend(processor::shards(settings.node.shards));
