@@ -44,7 +44,11 @@ fn join(node: &Node, overlay: &str, seeds: &[&str]) {
 #[test]
 fn the_first_node_of_a_cluster_is_ready_though_it_met_nobody() {
     let node = Node::start(&["run", "--bind", "127.0.0.1:0", "--join", NOBODY]);
-    assert!(within(LONG, || is_ready(&node)), "{}", detail(&node, "demo"));
+    assert!(
+        within(LONG, || is_ready(&node)),
+        "{}",
+        detail(&node, "demo")
+    );
     assert_eq!(detail(&node, "demo"), "nobody was met; it goes on alone");
     assert!(!is_synced(&node, "demo"), "that is told all the same");
 }
@@ -109,5 +113,9 @@ fn told(manager: &UnixDatagram) -> String {
 fn the_manager_hears_that_it_is_ready_when_messages_are_taken_and_clients_attach_before() {
     let (manager, node) = notifying();
     assert_eq!(told(&manager), "READY=1");
-    assert!(within(LONG, || is_ready(&node)), "{}", detail(&node, "demo"));
+    assert!(
+        within(LONG, || is_ready(&node)),
+        "{}",
+        detail(&node, "demo")
+    );
 }

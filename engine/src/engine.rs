@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     /// Overlays that run, and the right to change them.
     overlays: Mutex<Overlays>,
     pub(crate) stopped: AtomicBool,
+    /// See [`Engine::refuse_publishers`].
+    draining: Arc<AtomicBool>,
     /// Panics of threads that were started again.
     pub(crate) panics: AtomicU64,
     resolver: Sender<resolver::Message>,
@@ -123,6 +125,7 @@ impl Engine {
                 running: HashMap::new(),
             }),
             stopped: AtomicBool::new(false),
+            draining: Arc::default(),
             panics: AtomicU64::new(0),
             resolver: resolver.clone(),
             builder,
@@ -242,6 +245,7 @@ impl Engine {
             message_bytes_max: AtomicUsize::new(config.policy.bounded().max_message),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
+            draining: Arc::clone(&inner.draining),
         });
         let mut core = inner.core_config(&config, place);
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
@@ -468,6 +472,12 @@ impl Engine {
             stats.overlays.extend(overlays);
         }
         Ok(stats)
+    }
+
+    /// The node goes out of service: from now on, and for good, its local clients can open no more publishers. Those that are open,
+    /// and those of this process, go on.
+    pub fn refuse_publishers(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
     }
 
     /// Leaves every overlay gracefully; the node goes on with none.

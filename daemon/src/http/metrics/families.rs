@@ -44,6 +44,12 @@ pub const UPTIME: Declared = (
     "Time since the node started",
 );
 /// See [`BUILD`].
+pub const DRAINING: Declared = (
+    "tidings_draining",
+    Gauge,
+    "Whether the node goes out of service: 1, else 0",
+);
+/// See [`BUILD`].
 pub const PANICS: Declared = (
     "tidings_thread_panics_total",
     Counter,
@@ -267,7 +273,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 41] = [
+pub const DECLARED: [Declared; 42] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -277,6 +283,7 @@ pub const DECLARED: [Declared; 41] = [
     AUTH_FAIL,
     BUILD,
     UPTIME,
+    DRAINING,
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,
