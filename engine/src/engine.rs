@@ -493,15 +493,20 @@ impl Engine {
         self.stop(true);
     }
 
-    fn stop(&self, gracefully: bool) {
+    /// Stops the shards without a farewell, for a node that is started again soon: the others wait for it as for one that crashed, and
+    /// what they owe to its named subscriptions waits, too. What its subscriptions acknowledged is sent as far as it goes at once.
+    /// Publishers and subscribers that still exist are closed, and what its own publishers had not delivered is lost.
+    pub fn halt(&self) {
+        self.stop(false);
+    }
+
+    fn stop(&self, farewell: bool) {
         if self.inner.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
-        if gracefully {
-            let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
-            self.inner.leave(&running, true);
-            self.inner.overlays().running.clear();
-        }
+        let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
+        self.inner.leave(&running, farewell);
+        self.inner.overlays().running.clear();
         for door in &self.inner.doors {
             // A shard that is gone needs no stopping.
             let _ = door.send(Box::new(Shard::stop));

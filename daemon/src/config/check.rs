@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidings_engine::Seed;
 use tidings_engine::limits::DATAGRAM_MAX;
-use tidings_engine::{Seed, Tuning};
 use tidings_wire::MIN_DATAGRAM_SIZE;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
@@ -136,6 +136,10 @@ impl Check<'_> {
             metadata: raw
                 .metadata
                 .and_then(|given| self.metadata(&given))
+                .unwrap_or_default(),
+            on_terminate: raw
+                .on_terminate
+                .and_then(|given| self.on_terminate(&given))
                 .unwrap_or_default(),
         }
     }
@@ -487,20 +491,6 @@ impl Check<'_> {
         }
     }
 
-    fn tuning(&mut self, given: &Given<String>) -> Option<Tuning> {
-        match given.value.trim() {
-            "low-power" => Some(Tuning::LowPower),
-            "balanced" => Some(Tuning::Balanced),
-            "latency" => Some(Tuning::Latency),
-            text => self.wrong(
-                given,
-                quoted(text),
-                "is not a tuning",
-                "write \"low-power\", \"balanced\" or \"latency\"",
-            ),
-        }
-    }
-
     fn profile(&mut self, given: &Given<String>) -> Option<Profile> {
         match given.value.trim() {
             "lan" => Some(Profile::Lan),
@@ -593,7 +583,8 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HttpBind, HttpSettings, HttpTls, read};
+    use crate::config::{HttpBind, HttpSettings, HttpTls, OnTerminate, read};
+    use tidings_engine::Tuning;
 
     fn checked(text: &str) -> Result<Settings, Problems> {
         let (raw, problems) = read("tidings.toml", text);
@@ -619,6 +610,7 @@ mod tests {
             rack = "r1"
             profile = "wan"
             metadata = { zone = "a" }
+            on_terminate = "stop"
             [client]
             socket = "/run/tidings.sock"
             clients_file = "clients.toml"
@@ -650,6 +642,7 @@ mod tests {
         assert_eq!(settings.node.data_dir, Path::new("/etc/tidings/state"));
         assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
         assert_eq!(settings.node.tuning, Tuning::Latency);
+        assert_eq!(settings.node.on_terminate, OnTerminate::Stop);
         assert_eq!(settings.node.metadata, b"zone=a\n");
         let tls = HttpTls::Files {
             cert: "/etc/tidings/node.pem".into(),
@@ -702,6 +695,10 @@ mod tests {
     fn values_out_of_range_are_named_with_their_range() {
         for (line, wanted) in [
             ("[node]\nshards = 0", "node.shards = 0: is not in 1 to 16"),
+            (
+                "[node]\non_terminate = \"go\"",
+                "write \"leave\", or \"stop\"",
+            ),
             ("[node]\npoll = \"1s\"", "is longer than 10ms"),
             (
                 "[node]\ntuning = \"fast\"",

@@ -6,6 +6,7 @@
 mod check;
 mod check_http;
 mod check_influx;
+mod check_node;
 pub mod clients;
 mod layers;
 mod problem;
@@ -25,6 +26,6 @@ pub use read::read;
 #[cfg(test)]
 pub use settings::HttpBind;
 pub use settings::{
-    HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings, OverlaySettings, Poll,
-    Profile, Settings,
+    HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings, OnTerminate,
+    OverlaySettings, Poll, Profile, Settings,
 };
