@@ -70,7 +70,9 @@ fn boots(node: &Node) -> String {
 /// Takes one message of the topic `t` as the client `keeper`, and goes.
 fn take_one(node: &Node) -> Child {
     tidings(node.path())
-        .args(["sub", "met", "t", "--as", "keeper", "--count", "1"])
+        .args([
+            "sub", "met", "t", "--as", "keeper", "--count", "1", "--idle", "60",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
