@@ -98,6 +98,9 @@ pub struct RunArgs {
     /// Name of the node, for people [default: the host's name].
     #[arg(long)]
     pub name: Option<String>,
+    /// What SIGTERM asks for: to leave, or to stop without a word, for a node that is started again soon [default: leave].
+    #[arg(long, value_name = "leave|stop")]
+    pub on_terminate: Option<String>,
     /// Number of shards, one thread each [default: half of the cores, 1 to 8; one if tuned for low power].
     #[arg(long, value_name = "N")]
     pub shards: Option<i64>,

@@ -208,6 +208,7 @@ fn node_flags(raw: &mut Raw, args: &RunArgs) {
         .shards
         .map(|shards| Given::flag("--shards", shards))
         .or(node.shards.take());
+    node.on_terminate = text("--on-terminate", &args.on_terminate).or(node.on_terminate.take());
     raw.http.bind = text("--http", &args.http).or(raw.http.bind.take());
     raw.client.socket = text("--socket", &args.socket).or(raw.client.socket.take());
     if !args.advertise.is_empty() {

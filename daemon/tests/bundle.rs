@@ -223,6 +223,11 @@ fn no_secret_is_in_the_bundle_the_log_the_process_or_any_answer() {
         text("LISTING")
     );
     assert!(text("overlay-0/members.json").contains("\"self\": true"));
+    assert!(text("overlay-0/keys.json").contains("fingerprint"));
+    assert!(text("overlay-0/subscriptions.json").contains("\"next\""));
+    assert!(text("clients.json").contains("worker"));
+    assert!(text("clients-file.json").contains("worker"));
+    assert!(text("metrics.txt").contains("\ntidings_synced{overlay=\"news\"} 1\n"));
     for (name, bytes) in &files {
         secrets.are_not_in(name, bytes);
     }
@@ -276,6 +281,15 @@ fn every_answer(node: &Node, secrets: &Secrets) {
 fn without_a_node_and_with_a_wrong_configuration_there_is_a_bundle_too() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    // The journal, played by a script.
+    let journal = "#!/bin/sh\necho \"asked for $1 $2\"\n";
+    fs::write(at("journalctl"), journal).unwrap();
+    fs::set_permissions(at("journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |home: &Path, args: &[&str]| {
+        let path = format!("{}:/usr/bin:/bin", home.display());
+        let mut command = tidings(home);
+        command.args(args).env("PATH", path).output().unwrap()
+    };
     fs::write(at("t.toml"), "[node]\nbnid = 1\n").unwrap();
     let args = [
         "debug",
@@ -293,6 +307,7 @@ fn without_a_node_and_with_a_wrong_configuration_there_is_a_bundle_too() {
     };
     assert!(text("config.json").contains("bnid"));
     assert!(text("node.txt").contains("no management service"));
+    assert_eq!(text("log.txt"), "asked for -u tidings.service\n");
     let again = run(home.path(), &args);
     assert_eq!(
         again.status.code(),

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
@@ -38,7 +38,10 @@ fn a_host_on_which_nothing_is_wrong_is_told_so_and_nothing_is_left_there() {
         "data directory",
         "free space",
         "clients' socket",
+        "management socket",
         "udp 127.0.0.1:0",
+        "tcp 127.0.0.1:0",
+        "management certificate",
         "mtu of lo",
         "AES in hardware",
         "net.core.rmem_max",
@@ -113,6 +116,34 @@ fn discovery_is_looked_at_where_it_is_on() {
         none["remedy"].as_str().unwrap().contains("0.0.0.0"),
         "{none}"
     );
+}
+
+#[test]
+fn the_port_of_the_management_service_is_told_apart_by_who_holds_it_too() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = held.local_addr().unwrap().to_string();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bind = free.local_addr().unwrap().to_string();
+    drop(free);
+    let args = ["--bind", &bind, "--http", &http, "--format", "json"];
+    let home = tempfile::tempdir().unwrap();
+    let output = doctor(home.path(), &args);
+    assert_eq!(output.status.code(), Some(1));
+    let port = finding(&output, "tcp ");
+    assert_eq!(port["state"], "failure", "{port}");
+    assert!(port["remedy"].as_str().unwrap().contains("--http"));
+    drop(held);
+    let node = Node::start(&["run", "--bind", &bind, "--http", &http, "--name", "our-own"]);
+    let output = doctor(node.path(), &args);
+    let port = finding(&output, "tcp ");
+    assert_eq!(port["state"], "ok", "{port}");
+    assert!(port["value"].as_str().unwrap().contains("daemon our-own"));
+    let certificate = finding(&output, "management certificate");
+    let value = certificate["value"].as_str().unwrap();
+    assert!(value.contains("valid until 2"), "{certificate}");
+    let off = ["--bind", &bind, "--http", "off", "--format", "json"];
+    let output = doctor(home.path(), &off);
+    assert!(!stdout(&output).contains("\"tcp "), "{}", stdout(&output));
 }
 
 #[test]

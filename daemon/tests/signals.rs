@@ -178,6 +178,12 @@ fn while_it_drains_nothing_is_published_and_it_is_not_ready_and_a_signal_still_e
     publish.is_error(503, "draining");
     let digest = "{\"type\": \"t\", \"field\": 1}";
     ask(&node, "POST", "/digest/demo", Some(digest)).is_error(503, "draining");
+    let publisher = node.run(&["pub", "demo", "t", "3"]);
+    assert_eq!(publisher.status.code(), Some(1), "{}", stderr(&publisher));
+    let why = stderr(&publisher);
+    assert!(why.contains("this node is draining"), "{why}");
+    let metrics = ask(&node, "GET", "/metrics", None).body;
+    assert!(metrics.contains("\ntidings_draining 1\n"), "{metrics}");
     // A second one keeps the deadline of the first.
     let again = ask(&node, "POST", "/v1/drain", Some("{\"deadline_s\": 1}"));
     assert_eq!(again.status, 202, "{again:?}");

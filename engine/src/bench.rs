@@ -49,6 +49,7 @@ impl PublisherHop {
             message_bytes_max: std::sync::atomic::AtomicUsize::new(ring_bytes / 2),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
+            draining: Arc::default(),
         };
         let parts = PublisherParts {
             id: publisher.publisher,

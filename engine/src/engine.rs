@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     /// Overlays that run, and the right to change them.
     overlays: Mutex<Overlays>,
     pub(crate) stopped: AtomicBool,
+    /// See [`Engine::refuse_publishers`].
+    draining: Arc<AtomicBool>,
     /// Panics of threads that were started again.
     pub(crate) panics: AtomicU64,
     pub(crate) discovery: Discovery,
@@ -126,6 +128,7 @@ impl Engine {
                 running: HashMap::new(),
             }),
             stopped: AtomicBool::new(false),
+            draining: Arc::default(),
             panics: AtomicU64::new(0),
             discovery: Discovery::default(),
             resolver: resolver.clone(),
@@ -251,6 +254,7 @@ impl Engine {
             message_bytes_max: AtomicUsize::new(config.policy.bounded().max_message),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
+            draining: Arc::clone(&inner.draining),
         });
         let mut core = inner.core_config(&config, place);
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
@@ -394,7 +398,8 @@ impl Engine {
         })
     }
 
-    /// Whether the subscriptions of every member held alive are known.
+    /// Whether the subscriptions of every member held alive were known once since the overlay had somebody to join. It stays so: of
+    /// members that come later, or again after a partition, subscriptions take effect one by one.
     pub fn is_synced(&self, id: OverlayId) -> Result<bool, EngineError> {
         self.inner.ask(id, |_, overlay| overlay.is_synced())
     }
@@ -435,14 +440,22 @@ impl Engine {
             .ask(id, |_, overlay| overlay.core.config().policy)
     }
 
-    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do.
+    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do. An overlay
+    /// that had nobody to join and has no other member publishes nothing from then on before it knows the subscriptions there, for
+    /// 5 s at most, as after a start.
     pub fn set_join(&self, id: OverlayId, join: &[Seed]) -> Result<(), EngineError> {
         let seeds: Arc<[Seed]> = join.into();
         let resolved = resolver::first(&self.inner.resolver, &seeds, RESOLVE_FIRST);
-        {
+        let begins = {
             let mut overlays = self.inner.overlays();
             let running = overlays.running.get_mut(&id).ok_or(EngineError::Unknown)?;
+            let begins = running.seeds.is_empty() && !seeds.is_empty();
             running.seeds = seeds;
+            begins
+        };
+        if begins {
+            self.inner
+                .ask(id, |now, overlay| overlay.begin_joining(now))?;
         }
         self.inner.set_seeds(id, resolved)?;
         // A resolver that is gone means that the node ends.
@@ -507,6 +520,12 @@ impl Engine {
         Ok(stats)
     }
 
+    /// The node goes out of service: from now on, and for good, its local clients can open no more publishers. Those that are open,
+    /// and those of this process, go on.
+    pub fn refuse_publishers(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
     /// Leaves every overlay gracefully; the node goes on with none.
     pub fn leave(&self) {
         for entry in self.overlays() {
@@ -520,16 +539,21 @@ impl Engine {
         self.stop(true);
     }
 
-    fn stop(&self, gracefully: bool) {
+    /// Stops the shards without a farewell, for a node that is started again soon: the others wait for it as for one that crashed, and
+    /// what they owe to its named subscriptions waits, too. What its subscriptions acknowledged is sent as far as it goes at once.
+    /// Publishers and subscribers that still exist are closed, and what its own publishers had not delivered is lost.
+    pub fn halt(&self) {
+        self.stop(false);
+    }
+
+    fn stop(&self, farewell: bool) {
         if self.inner.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
         self.inner.discovery.stop();
-        if gracefully {
-            let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
-            self.inner.leave(&running, true);
-            self.inner.overlays().running.clear();
-        }
+        let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
+        self.inner.leave(&running, farewell);
+        self.inner.overlays().running.clear();
         for door in &self.inner.doors {
             // A shard that is gone needs no stopping.
             let _ = door.send(Box::new(Shard::stop));

@@ -112,7 +112,7 @@ pub use tidings_protocol::{
     Accepted, AckMode, Batch, CommandError, Delivery, Event, Health, KeyUse, Member,
     MemberCounters, Outcome, PeerCounters, PeerStats, Policy, PresenceKind, Profile,
     PublishCounters, PublishError, PublisherId, ReceiveCounters, Redelivery, Refusals, Run,
-    SlowPolicy, Standing, SubSpec, Subscription, Taken, Trace, TraceNode, TraceWay,
+    SlowPolicy, Standing, SubSpec, Subscription, SyncStage, Taken, Trace, TraceNode, TraceWay,
 };
 /// What applications meet of the wire.
 #[cfg(not(loom))]

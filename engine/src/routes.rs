@@ -1,6 +1,7 @@
 //! The immutable routing table of one overlay: which patterns are subscribed, by how many. The owner shard replaces it
 //! whole when subscriptions change; publishers and sessions in any thread read it without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tidings_wire::{Boot, NodeId, OverlayId, Pattern};
@@ -44,6 +45,8 @@ pub(crate) struct OverlayShared {
     pub(crate) routes: Rcu<Routes>,
     /// The overlay was removed or the node stops: queues of its publishers and subscribers are dead.
     pub(crate) closed: AtomicBool,
+    /// The node goes out of service: its local clients open no more publishers. The same for all overlays.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 impl OverlayShared {

@@ -1,5 +1,7 @@
 //! What a session can do on its shard: publish, subscribe, acknowledge, look around. Valid for one call.
 
+use std::sync::atomic::Ordering;
+
 use tidings_protocol::{Accepted, Batch, CommandError, Member, PublishError, PublisherId, SubSpec};
 use tidings_wire::{Boot, NodeId, OverlayId};
 
@@ -125,6 +127,11 @@ impl Seat<'_> {
     /// Whether the subscription tables of all members held alive are here.
     pub fn is_synced(&self) -> bool {
         self.overlay.is_synced()
+    }
+
+    /// Whether the node goes out of service, see [`crate::Engine::refuse_publishers`].
+    pub(crate) fn is_draining(&self) -> bool {
+        self.overlay.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Subscriptions that a message on `topic` would be owed now.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidings_protocol::latency::Latency;
-use tidings_protocol::{MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals};
+use tidings_protocol::{
+    MemberCounters, PeerStats, PublishCounters, ReceiveCounters, Refusals, SyncStage,
+};
 use tidings_wire::OverlayId;
 
 use crate::discovery::DiscoveryStats;
@@ -79,8 +81,10 @@ pub struct OverlayStats {
     pub members: usize,
     /// Addresses that beacons told of lately.
     pub found: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once, see [`crate::Engine::is_synced`].
     pub synced: bool,
+    /// How far it is with them.
+    pub sync: SyncStage,
     /// Publishers and subscribers of other threads.
     pub ports: usize,
     /// Bytes kept for messages: accepted ones in the store; held back or partly received ones.
@@ -114,6 +118,7 @@ impl OverlayStats {
             members: overlay.members().len(),
             found: overlay.core.found_len(),
             synced: overlay.is_synced(),
+            sync: overlay.core.sync_stage(),
             ports: overlay.port_count(),
             bytes: overlay.core.memory(),
             store_limit: overlay.core.store_limit(),

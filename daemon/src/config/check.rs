@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidings_engine::Tuning;
 use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
 
 use super::check_overlay::Defaults;
@@ -115,6 +114,10 @@ impl Check<'_> {
             metadata: raw
                 .metadata
                 .and_then(|given| self.metadata(&given))
+                .unwrap_or_default(),
+            on_terminate: raw
+                .on_terminate
+                .and_then(|given| self.on_terminate(&given))
                 .unwrap_or_default(),
         }
     }
@@ -289,20 +292,6 @@ impl Check<'_> {
         }
     }
 
-    fn tuning(&mut self, given: &Given<String>) -> Option<Tuning> {
-        match given.value.trim() {
-            "low-power" => Some(Tuning::LowPower),
-            "balanced" => Some(Tuning::Balanced),
-            "latency" => Some(Tuning::Latency),
-            text => self.wrong(
-                given,
-                quoted(text),
-                "is not a tuning",
-                "write \"low-power\", \"balanced\" or \"latency\"",
-            ),
-        }
-    }
-
     pub(super) fn profile(&mut self, given: &Given<String>) -> Option<Profile> {
         match given.value.trim() {
             "lan" => Some(Profile::Lan),
@@ -395,7 +384,8 @@ pub(super) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HttpBind, HttpSettings, HttpTls, Key, read};
+    use crate::config::{HttpBind, HttpSettings, HttpTls, Key, OnTerminate, read};
+    use tidings_engine::Tuning;
 
     fn checked(text: &str) -> Result<Settings, Problems> {
         let (raw, problems) = read("tidings.toml", text);
@@ -421,6 +411,7 @@ mod tests {
             rack = "r1"
             profile = "wan"
             metadata = { zone = "a" }
+            on_terminate = "stop"
             [client]
             socket = "/run/tidings.sock"
             clients_file = "clients.toml"
@@ -452,6 +443,7 @@ mod tests {
         assert_eq!(settings.node.data_dir, Path::new("/etc/tidings/state"));
         assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
         assert_eq!(settings.node.tuning, Tuning::Latency);
+        assert_eq!(settings.node.on_terminate, OnTerminate::Stop);
         assert_eq!(settings.node.metadata, b"zone=a\n");
         let tls = HttpTls::Files {
             cert: "/etc/tidings/node.pem".into(),
@@ -504,6 +496,10 @@ mod tests {
     fn values_out_of_range_are_named_with_their_range() {
         for (line, wanted) in [
             ("[node]\nshards = 0", "node.shards = 0: is not in 1 to 16"),
+            (
+                "[node]\non_terminate = \"go\"",
+                "write \"leave\", or \"stop\"",
+            ),
             ("[node]\npoll = \"1s\"", "is longer than 10ms"),
             (
                 "[node]\ntuning = \"fast\"",

@@ -7,6 +7,7 @@ mod check;
 mod check_discovery;
 mod check_http;
 mod check_influx;
+mod check_node;
 mod check_overlay;
 pub mod clients;
 mod layers;
@@ -27,6 +28,6 @@ pub use read::read;
 #[cfg(test)]
 pub use settings::HttpBind;
 pub use settings::{
-    Discovery, HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings,
+    Discovery, HttpSettings, HttpTls, InfluxSettings, InfluxTarget, Key, NodeSettings, OnTerminate,
     OverlaySettings, Poll, Profile, Settings,
 };

@@ -44,6 +44,8 @@ pub struct RawNode {
     pub profile: Option<Given<String>>,
     /// Tags: key and value.
     pub metadata: Option<Given<Vec<(String, String)>>>,
+    /// What SIGTERM asks for.
+    pub on_terminate: Option<Given<String>>,
 }
 
 /// `[client]`.

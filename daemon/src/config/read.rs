@@ -34,6 +34,7 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
             rack: node.text("rack"),
             profile: node.text("profile"),
             metadata: node.pairs("metadata"),
+            on_terminate: node.text("on_terminate"),
         };
         node.finish();
     }

@@ -52,6 +52,28 @@ pub struct NodeSettings {
     pub profile: Profile,
     /// Tags as `key=value` lines.
     pub metadata: Vec<u8>,
+    /// What SIGTERM asks for.
+    pub on_terminate: OnTerminate,
+}
+
+/// How a node ends by SIGTERM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTerminate {
+    /// It leaves its overlays: the others hear at once that it is gone for good.
+    #[default]
+    Leave,
+    /// It ends without a word, because it is started again soon: the others wait for it.
+    Stop,
+}
+
+impl OnTerminate {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leave => "leave",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 /// The management service.

@@ -91,6 +91,8 @@ impl Rows {
         self.add("node.rack", &raw.rack, quoted(&node.rack));
         let metadata = format!("{{ {} }}", pairs.join(", "));
         self.add("node.metadata", &raw.metadata, metadata);
+        let on_terminate = quoted(node.on_terminate.name());
+        self.add("node.on_terminate", &raw.on_terminate, on_terminate);
     }
 
     fn client(&mut self, raw: &Raw, settings: &Settings) {

@@ -5,6 +5,7 @@ mod clock;
 mod discovery;
 mod finding;
 mod limits;
+mod management;
 mod network;
 mod port;
 mod processor;
@@ -26,6 +27,7 @@ pub fn examine(loaded: &Loaded) -> Vec<Finding> {
     let mut found = vec![configuration(loaded)];
     found.extend(storage::check(loaded));
     found.push(port::check(settings));
+    found.extend(management::check(settings));
     found.extend(seeds::check(settings));
     found.extend(discovery::check(settings));
     found.extend(network::interfaces(settings.node.bind.ip()));

@@ -17,7 +17,7 @@ pub fn check(settings: &Settings) -> Finding {
     let is_held = bound
         .as_ref()
         .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
-    let holder = is_held.then(|| ask(settings));
+    let holder = is_held.then(|| Daemon::of(settings));
     judge(bind, bound, holder.as_ref(), || {
         let ips = host::addresses().into_iter().map(|(_, ip)| ip.to_string());
         ips.collect::<Vec<_>>().join(" ")
@@ -25,7 +25,7 @@ pub fn check(settings: &Settings) -> Finding {
 }
 
 /// The daemon at the configured socket.
-enum Daemon {
+pub(super) enum Daemon {
     /// It says who it is, and what it is bound to.
     Told { name: String, bind: String },
     /// Somebody listens there and does not tell this user.
@@ -34,25 +34,29 @@ enum Daemon {
     None,
 }
 
-fn ask(settings: &Settings) -> Daemon {
-    let answer = match Client::connect(Options::new(settings.socket.clone())) {
-        Err(tidings_client::Error::NoDaemon { .. }) => return Daemon::None,
-        Err(error) => return Daemon::Silent(error.to_string()),
-        Ok(mut client) => client.ask(Question::Node, ""),
-    };
-    let answer = answer.map_err(|error| error.to_string());
-    let node = answer
-        .and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string()));
-    let text = |node: &Value, key: &str| {
-        let text = node.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    match node {
-        Ok(node) => Daemon::Told {
-            name: text(&node, "name"),
-            bind: text(&node, "bind"),
-        },
-        Err(error) => Daemon::Silent(error),
+impl Daemon {
+    /// Asks it who it is.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let answer = match Client::connect(Options::new(settings.socket.clone())) {
+            Err(tidings_client::Error::NoDaemon { .. }) => return Self::None,
+            Err(error) => return Self::Silent(error.to_string()),
+            Ok(mut client) => client.ask(Question::Node, ""),
+        };
+        let answer = answer.map_err(|error| error.to_string());
+        let node = answer.and_then(|text| {
+            serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
+        });
+        let text = |node: &Value, key: &str| {
+            let text = node.get(key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        match node {
+            Ok(node) => Self::Told {
+                name: text(&node, "name"),
+                bind: text(&node, "bind"),
+            },
+            Err(error) => Self::Silent(error),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access, statvfs};
 use tidings_client::Distrust;
 
 use super::finding::Finding;
-use crate::config::{Key, Settings, units};
+use crate::config::{Key, units};
 use crate::load::Loaded;
 use crate::paths;
 
@@ -41,7 +41,8 @@ pub fn check(loaded: &Loaded) -> Vec<Finding> {
     }
     let owner = fs::metadata(&place).map(|meta| meta.uid()).ok();
     let other = owner.filter(|owner| paths::uid() == 0 && *owner != 0);
-    found.push(socket(settings, other));
+    found.push(socket(&CLIENTS, &settings.socket, other));
+    found.push(socket(&MANAGEMENT, &settings.http.socket, other));
     found.extend(other.map(|other| viewer(other, dir)));
     found
 }
@@ -182,19 +183,41 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The folder of the clients' socket: clients refuse one where others may write. `other`: see [`viewer`].
-fn socket(settings: &Settings, other: Option<u32>) -> Finding {
-    let (what, path) = ("clients' socket", settings.socket.display());
-    match tidings_client::check_folder(&settings.socket) {
+/// One of the two sockets of a node.
+struct Socket {
+    what: &'static str,
+    /// Who comes there.
+    whom: &'static str,
+    /// What chooses another path.
+    setting: &'static str,
+}
+
+const CLIENTS: Socket = Socket {
+    what: "clients' socket",
+    whom: "the clients",
+    setting: "--socket PATH or client.socket",
+};
+const MANAGEMENT: Socket = Socket {
+    what: "management socket",
+    whom: "the commands",
+    setting: "http.socket",
+};
+
+/// The folder of a socket: who comes there refuses one where others may write. `other`: see [`viewer`].
+fn socket(socket: &Socket, path: &Path, other: Option<u32>) -> Finding {
+    let (what, at) = (socket.what, path);
+    let path = at.display();
+    match tidings_client::check_folder(at) {
         Err(Distrust::FolderOwner { uid, .. }) if other == Some(uid) => {
-            return Finding::ok(what, format!("{path}, for the clients of uid {uid}"));
+            let value = format!("{path}, for {} of uid {uid}", socket.whom);
+            return Finding::ok(what, value);
         }
         Err(distrust) => {
             return Finding::failure(what, format!("{path}: {distrust}"), distrust.remedy());
         }
         Ok(()) => {}
     }
-    let folder = settings.socket.parent().unwrap_or(Path::new("."));
+    let folder = at.parent().unwrap_or(Path::new("."));
     let place = existing(folder);
     match access(&place, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => Finding::ok(what, path.to_string()),
@@ -205,7 +228,10 @@ fn socket(settings: &Settings, other: Option<u32>) -> Finding {
                 place.display(),
                 io::Error::from(error)
             ),
-            "let the user who runs the node write there (`RuntimeDirectory=tidings` in a unit), or choose another path with --socket PATH or client.socket",
+            format!(
+                "let the user who runs the node write there (`RuntimeDirectory=tidings` in a unit), or choose another path with {}",
+                socket.setting
+            ),
         ),
     }
 }

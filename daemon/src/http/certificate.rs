@@ -55,6 +55,11 @@ impl CertificateError {
     }
 }
 
+/// Where the self-made one is in a data directory.
+pub fn self_made(data_dir: &Path) -> PathBuf {
+    data_dir.join(FOLDER).join("cert.pem")
+}
+
 /// Where the certificate comes from.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -85,7 +90,7 @@ impl Source {
 
     /// Where the self-made one is.
     pub fn path(&self) -> PathBuf {
-        self.data_dir.join(FOLDER).join("cert.pem")
+        self_made(&self.data_dir)
     }
 
     fn self_made(&self) -> Result<Arc<ServerConfig>, CertificateError> {

@@ -45,8 +45,9 @@ struct DrainView {
 
 /// Takes the node out of service, which ends the daemon.
 ///
-/// From now on nothing is published over HTTP, and `/readyz` fails. When every message that the node has accepted is confirmed or
-/// failed, or the deadline is over, it leaves its overlays and stops. A drain that has begun keeps its deadline.
+/// From now on nothing is published over HTTP, local clients open no more publishers, and `/readyz` fails. When every message
+/// that the node has accepted is confirmed or failed, or the deadline is over, it leaves its overlays and stops. A
+/// drain that has begun keeps its deadline.
 #[utoipa::path(post, path = "/v1/drain", tag = "node", request_body = DrainWish,
     responses((status = 202, description = "It has begun", body = DrainView),
         (status = 400, description = "The deadline is out of range", body = ApiError)))]

@@ -9,6 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use tidings_engine::SyncStage;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -78,19 +79,22 @@ fn verdict(checks: Vec<Check>, query: Option<&str>, authority: &Authority) -> Re
     reply::json(status, &health)
 }
 
-/// Whether the shards answer, and which overlays are synced.
-async fn look(shared: &Shared) -> Option<Vec<(String, bool)>> {
+/// Overlays by name, and how far each is with the subscriptions of its members.
+type Stages = Vec<(String, SyncStage)>;
+
+/// Whether the shards answer, and how far each overlay is.
+async fn look(shared: &Shared) -> Option<Stages> {
     let question = shared.ask(|engine| {
         let overlays = engine.stats()?.overlays.into_iter();
         Ok(overlays
-            .map(|overlay| (overlay.name, overlay.synced))
+            .map(|overlay| (overlay.name, overlay.sync))
             .collect())
     });
-    let answer: ApiResult<Vec<(String, bool)>> = timeout(LIVE_TIME, question).await.ok()?;
+    let answer: ApiResult<Stages> = timeout(LIVE_TIME, question).await.ok()?;
     answer.ok()
 }
 
-fn shards(found: Option<&Vec<(String, bool)>>) -> Check {
+fn shards(found: Option<&Stages>) -> Check {
     let bad = "they do not answer within 1 s, or the node ends";
     check("shards", found.is_some(), "they answer", bad)
 }
@@ -122,7 +126,10 @@ async fn healthz(
     livez(state, query, authority).await
 }
 
-/// Whether it is worth asking: everything started, every overlay synced, and not about to end.
+/// Whether it is worth asking: everything has started, in every overlay messages are taken, and the node is not about to end.
+///
+/// A message is not taken while the overlay waits for the subscriptions of its members, 5 s at most since it had whom to join, and
+/// as long since it met the first one.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
     responses((status = 200, description = "It is ready", body = Health),
@@ -145,14 +152,23 @@ async fn readyz(
     ];
     let found = look(&shared).await;
     checks.push(shards(found.as_ref()));
-    let waits = "waits for the subscriptions of a member";
-    checks.extend(
-        found
-            .into_iter()
-            .flatten()
-            .map(|(name, is_synced)| check(format!("overlay {name}"), is_synced, "synced", waits)),
-    );
+    checks.extend(found.into_iter().flatten().map(overlay));
     verdict(checks, query.as_deref(), &authority)
+}
+
+fn overlay((name, stage): (String, SyncStage)) -> Check {
+    Check {
+        name: format!("overlay {name}"),
+        ok: stage.may_publish(),
+        detail: match stage {
+            SyncStage::Seeking => "waits for somebody to meet",
+            SyncStage::Joining => "waits for the subscriptions of a member",
+            SyncStage::Alone => "nobody was met; it goes on alone",
+            SyncStage::Late => "goes on without the subscriptions of some member",
+            SyncStage::Synced => "synced",
+        }
+        .to_owned(),
+    }
 }
 
 fn started(shared: &Shared) -> Check {

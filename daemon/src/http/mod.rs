@@ -10,6 +10,7 @@ mod certificate;
 mod clients;
 mod drain;
 mod error;
+mod expiry;
 mod gossiperl;
 mod health;
 #[cfg(debug_assertions)]
@@ -47,7 +48,8 @@ mod trace;
 mod wall;
 mod windows;
 
-pub use certificate::read as read_certificate;
+pub use certificate::{read as read_certificate, self_made as self_made_certificate};
+pub use expiry::{Expiry, date, not_after};
 pub use report::check as check_influx;
 pub use service::{Service, bind};
 pub use shared::Parts;

@@ -293,7 +293,7 @@ impl Sampled {
 #[cfg(test)]
 mod tests {
     use tidings_engine::latency::Latency;
-    use tidings_engine::{PeerCounters, PeerStats};
+    use tidings_engine::{PeerCounters, PeerStats, SyncStage};
 
     use super::*;
 
@@ -307,6 +307,7 @@ mod tests {
             members: 2,
             found: 0,
             synced: true,
+            sync: SyncStage::Synced,
             ports: 0,
             bytes: (0, 0),
             store_limit: 9,

@@ -1,5 +1,6 @@
-//! Going out of service: from the order on nothing new is published over HTTP and the node is not ready any more; when every
-//! message that it has accepted has its outcomes, or the deadline is over, it leaves and stops. Begun by the management service.
+//! Going out of service: from the order on nothing new is published over HTTP, local clients open no more publishers, and the
+//! node is not ready any more; when every message that it has accepted has its outcomes, or the deadline is over, it leaves and
+//! stops. Begun by the management service.
 
 use std::io;
 use std::sync::{Mutex, PoisonError, Weak};
@@ -53,10 +54,13 @@ impl Drain {
         thread::Builder::new()
             .name("tidings-drain".to_owned())
             .spawn(move || {
-                tracing::info!(deadline = ?time, "draining: no new messages over HTTP; leaving when what is owed is confirmed");
+                tracing::info!(deadline = ?time, "draining: no new messages over HTTP, no new publishers; leaving when what is owed is confirmed");
                 tell(&unsettled(&engine, until));
                 stop.stop(Stop::Drained);
             })?;
+        if let Some(engine) = self.engine.upgrade() {
+            engine.refuse_publishers();
+        }
         *begun = Some(until);
         Ok(time)
     }

@@ -1,6 +1,7 @@
 //! What the service manager is told, as sd_notify(3) has it: datagrams of `NAME=value` lines to the socket that `NOTIFY_SOCKET`
-//! names. `start` tells when the node is up and when it stops, whoever reloads the configuration tells that, and a thread of
-//! its own tells who is there and that every shard still answers. Without such a variable nothing is told and no thread runs.
+//! names. A thread of its own tells when the node is ready, and from then on who is there and that every shard still answers;
+//! `start` tells when it stops, whoever reloads the configuration tells that. Without such a variable nothing is told and no
+//! thread runs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,10 +10,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use tidings_engine::{Engine, EngineError, MemberState};
@@ -21,6 +22,11 @@ use tidings_engine::{Engine, EngineError, MemberState};
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// The watchdog is answered no more often than this, whatever it asks for.
 const BEAT_MIN: Duration = Duration::from_millis(10);
+/// How long the node may wait for the subscriptions of its members before it says that it is ready: as long as what is published
+/// waits for them, counted from the start.
+const READY_WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it still does.
+const READY_LOOK: Duration = Duration::from_millis(50);
 /// How long a manager whose queue is full is waited for.
 const SEND_WAIT: Duration = Duration::from_secs(1);
 
@@ -59,7 +65,7 @@ impl Notify {
         }
     }
 
-    /// The node is up, or has taken its new configuration.
+    /// The node is ready, or has taken its new configuration.
     pub fn ready(&self) {
         self.tell("READY=1");
     }
@@ -117,27 +123,54 @@ pub struct Watch {
     _end: Option<SyncSender<()>>,
 }
 
-/// Tells the status from now on, and the watchdog of every time that all shards answered.
+/// Tells when the node is ready, and from then on the status, and the watchdog of every time that all shards answered.
 pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>) -> Watch {
     if notify.link.is_none() {
         return Watch { _end: None };
     }
     let (end, ended) = sync_channel(0);
-    let (notify, engine) = (Arc::clone(notify), Arc::downgrade(engine));
+    let (of_thread, engine) = (Arc::clone(notify), Arc::downgrade(engine));
     let period = notify.watchdog.map_or(STATUS_EVERY, |time| time / 2);
     let started = thread::Builder::new()
         .name("tidings-notify".to_owned())
         .spawn(move || {
+            if !wait_until_ready(&engine, &ended) {
+                return;
+            }
+            of_thread.ready();
             let mut last = String::new();
-            while tell(&notify, &engine, &mut last)
+            while tell(&of_thread, &engine, &mut last)
                 && ended.recv_timeout(period.max(BEAT_MIN)) == Err(RecvTimeoutError::Timeout)
             {
             }
         });
     if let Err(error) = started {
         tracing::warn!(%error, "the service manager gets no status and no sign of life");
+        notify.ready();
     }
     Watch { _end: Some(end) }
+}
+
+/// Waits until messages are taken in every overlay, at most [`READY_WAIT`]. False: the node ends before that.
+fn wait_until_ready(engine: &Weak<Engine>, ended: &Receiver<()>) -> bool {
+    let until = Instant::now() + READY_WAIT;
+    loop {
+        let Some(engine) = engine.upgrade() else {
+            return false;
+        };
+        let is_ready = engine.stats().is_ok_and(|stats| {
+            let mut overlays = stats.overlays.iter();
+            overlays.all(|overlay| overlay.sync.may_publish())
+        });
+        // Nobody is kept from stopping it meanwhile.
+        drop(engine);
+        if is_ready || Instant::now() >= until {
+            return true;
+        }
+        if ended.recv_timeout(READY_LOOK) != Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
+    }
 }
 
 /// Whether to go on: there is a node.

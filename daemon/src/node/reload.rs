@@ -90,6 +90,7 @@ pub fn needs_restart(before: &Settings, after: &Settings) -> Vec<String> {
         profile: _,
         // Told to the members at once.
         metadata: _,
+        on_terminate,
     } = new;
     let changed = [
         ("node.name", old.name != *name),
@@ -100,6 +101,7 @@ pub fn needs_restart(before: &Settings, after: &Settings) -> Vec<String> {
         ("node.shards", old.shards != *shards),
         ("node.poll", old.poll != *poll),
         ("node.rack", old.rack != *rack),
+        ("node.on_terminate", old.on_terminate != *on_terminate),
         ("client.socket", before.socket != after.socket),
         ("client.shard", before.client_shard != after.client_shard),
         ("http", before.http != after.http),

@@ -1,6 +1,7 @@
-//! What the node is told from outside: SIGINT, SIGTERM and the command to leave gracefully, where a second of those signals ends
-//! it at once; SIGHUP to read its configuration again; SIGUSR1 and SIGQUIT to tell its state, SIGUSR2 to go out of service.
-//! SIGPIPE is ignored, as in every Rust program: what nobody reads any more fails where it is written.
+//! What the node is told from outside: SIGINT, SIGTERM and the command to leave gracefully (SIGTERM to stop without leaving, if
+//! the configuration says so), where a second of those signals ends it at once; SIGHUP to read its configuration again; SIGUSR1
+//! and SIGQUIT to tell its state, SIGUSR2 to go out of service. SIGPIPE is ignored, as in every Rust program: what nobody reads
+//! any more fails where it is written.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub enum Order {
     DumpThreads,
     /// To go out of service.
     Drain,
-    /// To leave and stop.
+    /// To leave and stop, or only to stop.
     Stop(Stop),
 }
 

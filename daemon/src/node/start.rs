@@ -1,4 +1,4 @@
-//! From checked settings to a running node, and from a signal to a left one.
+//! From checked settings to a running node, and from a signal to one that has left, or stopped.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+use signal_hook::consts::SIGTERM;
 use tidings_engine::gateway::{Gateway, GatewayConfig, Grant};
 use tidings_engine::{
     Engine, EngineBuilder, Notice, Poll, StartError, StorageError, Tuning, memory,
@@ -22,7 +23,7 @@ use super::overlays::{Overlays, forget_others, start};
 use super::signals::{self, Giver, Order, Stop, Taker};
 use super::view::Facts;
 use super::{log, roster};
-use crate::config::{self, NodeSettings, Settings};
+use crate::config::{self, NodeSettings, OnTerminate, Settings};
 use crate::http::{self, Service};
 use crate::load::{Loaded, load_with};
 use crate::output::Failure;
@@ -99,7 +100,6 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     // Whoever started the node may have closed its standard output: it runs all the same.
     let _ = writeln!(std::io::stdout(), "{banner}");
     let notify = Arc::new(Notify::from_env());
-    notify.ready();
     let watch = notify::watch(&notify, &engine);
     let obeying = Obeying {
         drain,
@@ -110,19 +110,35 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
             notify.ready();
         },
     };
-    let is_twin = obeying.wait(&orders, settings.node.tuning);
+    let end = obeying.wait(&orders, &settings.node);
     drop(watch);
     notify.stopping();
     service.stopping();
     telling.stop();
     drop(gateway);
     drop(service);
+    if end == End::Stay {
+        engine.halt();
+        tracing::info!("stopped without leaving");
+        return Ok(());
+    }
     leave(engine);
     tracing::info!("left and stopped");
-    if is_twin {
+    if end == End::Twin {
         return Err(Failure::Twin(settings.node.data_dir));
     }
     Ok(())
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It leaves its overlays.
+    Leave,
+    /// It stays a member, which the others wait for.
+    Stay,
+    /// It leaves because another has its id.
+    Twin,
 }
 
 /// The state as it is now that no other node has the directory: one that was just stopping may have changed it since it was read.
@@ -152,14 +168,14 @@ impl<F: Fn()> Obeying<'_, F> {
         }
     }
 
-    /// Obeys until the node is to stop; whether that is because another has its id.
-    fn wait(&self, orders: &Taker, tuning: Tuning) -> bool {
+    /// Obeys until the node is to stop; how.
+    fn wait(&self, orders: &Taker, node: &NodeSettings) -> End {
         let mut settles = Some(Instant::now() + SETTLED);
         loop {
             match orders.next(settles) {
                 Err(RecvTimeoutError::Timeout) => {
                     settles = None;
-                    if tuning != Tuning::Latency {
+                    if node.tuning != Tuning::Latency {
                         memory::let_go_of_program();
                     }
                 }
@@ -167,30 +183,36 @@ impl<F: Fn()> Obeying<'_, F> {
                 Ok(Order::Dump) => dump::begin(self.engine, Depth::State),
                 Ok(Order::DumpThreads) => dump::begin(self.engine, Depth::Threads),
                 Ok(Order::Drain) => self.drain(),
-                Ok(Order::Stop(stop)) => return say_why(stop),
+                Ok(Order::Stop(stop)) => return say_why(stop, node.on_terminate),
                 // The thread of the signals is gone, which it never is.
                 Err(RecvTimeoutError::Disconnected) => {
                     tracing::warn!("signals can no longer be heard; leaving");
-                    return false;
+                    return End::Leave;
                 }
             }
         }
     }
 }
 
-fn say_why(stop: Stop) -> bool {
+fn say_why(stop: Stop, on_terminate: OnTerminate) -> End {
     match stop {
         Stop::Command => {
             tracing::info!("leaving, as a client asked");
             std::thread::sleep(LAST_WORDS);
+            End::Leave
+        }
+        Stop::Signal(SIGTERM) if on_terminate == OnTerminate::Stop => {
+            tracing::info!("stopping without leaving: the others wait for this node");
+            End::Stay
         }
         Stop::Signal(signal) => {
             tracing::info!(signal, "leaving; another signal stops at once");
+            End::Leave
         }
         // Who saw it come has said so.
-        Stop::Twin | Stop::Drained => {}
+        Stop::Drained => End::Leave,
+        Stop::Twin => End::Twin,
     }
-    stop == Stop::Twin
 }
 
 /// Leaves every overlay. The engine may still be looked at by a thread that is about to end.

@@ -101,7 +101,7 @@ pub struct OverlayView {
     members: usize,
     /// Those of them held alive.
     alive: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once since it had somebody to join.
     synced: bool,
     /// The cipher of its primary key.
     #[schema(value_type = Option<String>, example = "aes-256-gcm")]
@@ -327,7 +327,7 @@ pub struct OverlayStatsView {
     members: usize,
     /// Addresses that beacons told of in the last minutes.
     found: usize,
-    /// Whether the subscriptions of all members held alive are known.
+    /// Whether the subscriptions of all members held alive were known once since it had somebody to join.
     synced: bool,
     /// Publishers and subscribers of other threads.
     ports: usize,

@@ -72,6 +72,19 @@ impl Manage {
         }
     }
 
+    /// The same for an answer that is text.
+    pub fn text(&self, path: &str) -> Result<String, Failure> {
+        let (status, bytes) = self.exchange(Method::GET, path, None)?;
+        let text = String::from_utf8_lossy(&bytes);
+        match status.is_success() {
+            true => Ok(text.into_owned()),
+            false => Err(refusal(
+                status,
+                &serde_json::from_str(&text).unwrap_or(Value::Null),
+            )),
+        }
+    }
+
     fn exchange(
         &self,
         method: Method,

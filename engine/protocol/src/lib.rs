@@ -26,8 +26,8 @@ mod timers;
 mod tx;
 
 pub use crate::core::{
-    Batch, Core, Health, KeyUse, Member, PeerStats, Refusals, Standing, Subscription, Trace,
-    TraceNode, TraceWay, Transmit,
+    Batch, Core, Health, KeyUse, Member, PeerStats, Refusals, Standing, Subscription, SyncStage,
+    Trace, TraceNode, TraceWay, Transmit,
 };
 pub use config::{AckMode, CoreConfig, Policy, Profile, Redelivery, SlowPolicy, SubSpec};
 pub use event::{

@@ -155,6 +155,9 @@ impl Agent {
             tracing::warn!(client = %part.name, topic = ?open.topic, "denied: it may not publish there");
             return refuse(ErrorCode::NotAllowed, &text);
         }
+        if seat.is_draining() {
+            return refuse(ErrorCode::Leaving, "this node is draining");
+        }
         let handle = match seat.open_publisher(open.topic) {
             Ok(handle) => handle,
             Err(error) => {

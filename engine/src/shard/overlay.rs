@@ -208,6 +208,11 @@ impl ShardOverlay {
         self.core.is_synced()
     }
 
+    pub(crate) fn begin_joining(&mut self, now: u64) {
+        self.touched = true;
+        self.core.begin_joining(now);
+    }
+
     /// A free port number, or `None` at the limit.
     pub(crate) fn free_port(&mut self) -> Option<u32> {
         let free = self

@@ -166,6 +166,14 @@ impl Process {
         self.signal(libc::SIGTERM)
     }
 
+    /// SIGINT: asks it to end, as somebody at a terminal does.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn int(&self) -> io::Result<()> {
+        self.signal(libc::SIGINT)
+    }
+
     /// SIGSTOP: freezes it. Returns when it stands still: the signal alone leaves its threads running for a moment.
     ///
     /// # Errors

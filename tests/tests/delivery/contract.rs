@@ -1,6 +1,6 @@
 //! Accepted, effective, delivered, ordered, local: sentences 1, 2, 4, 6 and 7.
 
-use tidings_protocol::{AckMode, Outcome, PublishError};
+use tidings_protocol::{AckMode, Outcome, PublishError, SyncStage};
 use tidings_tests::net::{MS, Manner, Net, Rule, S, Told};
 use tidings_wire::Class;
 
@@ -288,6 +288,46 @@ fn publish_waits_at_most_five_seconds_for_somebody_to_join() {
     assert!(told(&net, 1, &Told::Writable));
     assert!(net.publish(1, handle, b"x").is_ok());
     assert!(!net.core(1).is_synced(), "and that it is unsynced is told");
+    assert!(net.core(1).sync_stage() == SyncStage::Alone);
+}
+
+#[test]
+fn a_node_that_had_nobody_to_join_waits_once_it_has() {
+    for seed in 0..20 {
+        let mut net = Net::unstarted(seed, 3, |n, config| {
+            if n == 2 {
+                config.seeds.clear();
+            }
+        });
+        net.all_links(RULES[seed as usize % 2]);
+        (0..2).for_each(|n| net.start(n));
+        net.run(3 * S);
+        let sub = net.subscribe(1, "t", |_| {});
+        effective(&mut net, 1, sub);
+        net.start(2);
+        let handle = net.publisher(2, "t");
+        assert!(net.publish(2, handle, b"alone").unwrap().owed == 0);
+        assert!(net.core(2).is_synced(), "there is nobody else");
+        let seed_address = net.address(0);
+        net.drive(2, |core, now, _| {
+            core.begin_joining(now);
+            core.set_seeds(now, &[seed_address]);
+        });
+        assert!(net.core(2).sync_stage() == SyncStage::Seeking);
+        while !net.core(2).is_synced() {
+            let refused = net.publish(2, handle, b"early");
+            assert!(refused == Err(PublishError::WouldBlock), "seed {seed}");
+            net.run(MS);
+        }
+        let accepted = net.publish(2, handle, b"now").unwrap();
+        assert!(accepted.owed == 1, "seed {seed}");
+        // With members there is nothing to wait for again, and a partition does not undo what is known.
+        net.drive(2, |core, now, _| core.begin_joining(now));
+        assert!(net.core(2).is_synced());
+        (0..2).for_each(|n| net.link(n, 2, Rule::CUT));
+        net.run(60 * S);
+        assert!(net.core(2).is_synced(), "seed {seed}");
+    }
 }
 
 #[test]
@@ -337,7 +377,7 @@ fn a_table_that_never_comes_makes_messages_unsynced_after_five_seconds() {
     assert!(net.run_till(6 * S, |net| told(net, 2, &Told::Synced(false))));
     assert!((5 * S..5 * S + SOON).contains(&(net.now() - began)));
     assert!(net.publish(2, handle, b"x").unwrap().owed == 0);
-    assert!(!net.core(2).is_synced());
+    assert!(net.core(2).sync_stage() == SyncStage::Late);
     net.link(1, 2, Rule::GOOD);
     assert!(net.run_till(20 * S, |net| net.core(2).is_synced()));
     assert!(told(&net, 2, &Told::Synced(true)));

@@ -243,9 +243,9 @@ impl<'a> Service<'a> {
     /// `systemctl stop`: the signal of the unit; the node tells that it stops, and ends well within the unit's time.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
-        assert_eq!(self.unit.get("KillSignal"), "SIGTERM");
+        assert_eq!(self.unit.get("KillSignal"), "SIGINT");
         self.was_fed(Instant::now());
-        self.process().term().expect("it runs");
+        self.process().int().expect("it runs");
         let limit = self.unit.seconds("TimeoutStopSec");
         let process = self.process.take().expect("it runs");
         let done = Done::of(&process, limit);

@@ -44,6 +44,12 @@ pub const UPTIME: Declared = (
     "Time since the node started",
 );
 /// See [`BUILD`].
+pub const DRAINING: Declared = (
+    "tidings_draining",
+    Gauge,
+    "Whether the node goes out of service: 1, else 0",
+);
+/// See [`BUILD`].
 pub const PANICS: Declared = (
     "tidings_thread_panics_total",
     Counter,
@@ -250,7 +256,7 @@ pub const LINK_QUEUE_LIMIT: Declared = (
 pub const SYNCED: Declared = (
     "tidings_synced",
     Gauge,
-    "Whether the subscriptions of all members held alive are known: 1, else 0",
+    "Whether the subscriptions of all members held alive were known once since it had somebody to join: 1, else 0",
 );
 /// Label: overlay.
 pub const SUBS: Declared = ("tidings_subs", Gauge, "Subscriptions of this node");
@@ -420,7 +426,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 66] = [
+pub const DECLARED: [Declared; 67] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -431,6 +437,7 @@ pub const DECLARED: [Declared; 66] = [
     LOGINS_REFUSED,
     BUILD,
     UPTIME,
+    DRAINING,
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,

@@ -89,6 +89,8 @@ fn service(out: &mut Text, shared: &Shared, stats: &EngineStats) {
         &[],
         shared.facts.since.elapsed().as_secs_f64(),
     );
+    let is_draining = f64::from(u8::from(shared.drain.is_draining()));
+    one(out, f::DRAINING, &[], is_draining);
     one(out, f::PANICS, &[], stats.panics as f64);
     let counted = &shared.counted;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;

@@ -162,7 +162,7 @@ mod tests {
     use std::time::Duration;
 
     use tidings_engine::latency::BUCKETS;
-    use tidings_engine::{EngineStats, OverlayId};
+    use tidings_engine::{EngineStats, OverlayId, SyncStage};
 
     use super::*;
 
@@ -174,6 +174,7 @@ mod tests {
             members: 2,
             found: 0,
             synced: true,
+            sync: SyncStage::Synced,
             ports: 0,
             bytes: (7, 8),
             store_limit: 9,

@@ -21,6 +21,8 @@ use crate::verbs::manage::{Manage, path};
 const LOG_BYTES: u64 = 256 << 10;
 /// Lines of the journal.
 const LOG_LINES: &str = "2000";
+/// The unit of the package.
+const UNIT: &str = "tidings.service";
 
 /// A file of the bundle.
 pub struct Part {
@@ -49,6 +51,9 @@ pub fn collect(args: &BundleArgs) -> Vec<Part> {
     if let Ok(loaded) = &loaded {
         let what = "what was changed while the node ran; of tokens and passwords the names";
         parts.push(part("state.json", what, pretty(&state(&loaded.state))));
+        let what = "who may attach by name, as files say";
+        let names = loaded.clients.iter().map(|client| client.name.as_str());
+        parts.push(part("clients-file.json", what, pretty(&names.collect())));
     }
     let findings = match &loaded {
         Ok(loaded) => doctor::examine(loaded),
@@ -123,6 +128,7 @@ fn state(state: &State) -> Value {
     json!({
         "overlays": Value::Object(overlays.collect()),
         "users_with_password": state.passwords.keys().collect::<Vec<_>>(),
+        "clients": state.clients.keys().collect::<Vec<_>>(),
     })
 }
 
@@ -147,6 +153,11 @@ fn running(manage: &Manage, node: Result<Value, Failure>) -> Vec<Part> {
         "counters of the shards",
         "/v1/stats",
     );
+    ask(
+        "clients.json".to_owned(),
+        "who may attach by name, and what each may do",
+        "/v1/clients",
+    );
     let overlays = ask("overlays.json".to_owned(), "the overlays", "/v1/overlays");
     let overlays = overlays.as_ref().and_then(Value::as_array);
     for (index, overlay) in overlays.into_iter().flatten().enumerate() {
@@ -157,6 +168,16 @@ fn running(manage: &Manage, node: Result<Value, Failure>) -> Vec<Part> {
             ("overlay", "an overlay with its options", &[][..]),
             ("members", "who is in it", &["members"]),
             ("links", "the ways to them", &["links"]),
+            (
+                "subscriptions",
+                "who has subscribed to what",
+                &["subscriptions"],
+            ),
+            (
+                "keys",
+                "its keys by slot, cipher and fingerprint, and who has which",
+                &["keys"],
+            ),
             ("stats", "its counters", &["stats"]),
             ("1m", "its last minute", &["statistics", "1m"]),
             ("1h", "its last hour", &["statistics", "1h"]),
@@ -166,6 +187,10 @@ fn running(manage: &Manage, node: Result<Value, Failure>) -> Vec<Part> {
             ask(format!("overlay-{index}/{file}.json"), what, &at);
         }
     }
+    let metrics = manage.text("/metrics");
+    let metrics = metrics.unwrap_or_else(|failure| failure.text());
+    let what = "everything that is counted, as Prometheus reads it";
+    parts.push(part("metrics.txt", what, metrics));
     parts
 }
 
@@ -173,18 +198,38 @@ fn log(args: &BundleArgs, pid: Option<u64>) -> String {
     if let Some(file) = &args.log {
         return end_of(file).unwrap_or_else(|error| format!("{}: {error}\n", file.display()));
     }
-    let Some(pid) = pid else {
-        return "the node does not run; name a log with --log\n".to_owned();
+    // What a service writes to its standard error, before its last start, too: why it went down is often there. A node that is no
+    // service has what its own process wrote, if that goes to the journal.
+    let found = match pid.map(|pid| (pid, unit_of(pid))) {
+        Some((_, Some(unit))) => journal(&["-u", &unit]),
+        Some((pid, None)) => journal(&[&format!("_PID={pid}")]),
+        None => journal(&["-u", UNIT]),
     };
-    // What a service writes to its standard error.
+    let of_whom = match pid {
+        Some(_) => "it",
+        None => UNIT,
+    };
+    found.unwrap_or_else(|| {
+        format!("the journal has nothing of {of_whom}, or does not show it to this user; name a log with --log\n")
+    })
+}
+
+/// The service that a process belongs to.
+fn unit_of(pid: u64) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let names = groups.lines().filter_map(|line| line.rsplit('/').next());
+    let mut services =
+        names.filter(|name| name.ends_with(".service") && !name.starts_with("user@"));
+    services.next().map(str::to_owned)
+}
+
+/// The last lines that the journal has of this.
+fn journal(of: &[&str]) -> Option<String> {
     let mut journal = Command::new("journalctl");
-    journal.args([&format!("_PID={pid}"), "-n", LOG_LINES, "--no-pager", "-q"]);
-    match journal.output() {
-        Ok(output) if !output.stdout.is_empty() => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
-        _ => "the journal has none of it; name a log with --log\n".to_owned(),
-    }
+    journal.args(of).args(["-n", LOG_LINES, "--no-pager", "-q"]);
+    let output = journal.output().ok()?;
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    (!lines.is_empty()).then_some(lines)
 }
 
 fn end_of(file: &Path) -> std::io::Result<String> {

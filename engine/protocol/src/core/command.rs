@@ -224,7 +224,21 @@ impl Core {
         self.members.found_len()
     }
 
-    /// Whether every alive member's subscriptions were known since joining. Publishing goes on without 5 s after joining; what
+    /// There is somebody to join from now on, where nobody was: what is published waits for the subscriptions there, as after a
+    /// start. With other members it is joined already, and nothing changes.
+    pub fn begin_joining(&mut self, now: u64) {
+        if self.members.alive_count() == 0 {
+            self.members.forget_joining();
+            self.sync = sync::Sync::new(now, true, false);
+        }
+    }
+
+    /// How far this node is with the subscriptions of the others.
+    pub fn sync_stage(&self) -> SyncStage {
+        self.sync.stage()
+    }
+
+    /// Whether every alive member's subscriptions were known once since joining; it stays so. Publishing goes on without 5 s after joining; what
     /// is published then may owe less than it should.
     pub fn is_synced(&self) -> bool {
         self.sync.is_synced()

@@ -24,6 +24,7 @@ pub use health::Health;
 pub use keys::KeyUse;
 pub use roster::{Member, PeerStats};
 pub use subscriptions::{Standing, Subscription};
+pub use sync::SyncStage;
 pub use trace::{Trace, TraceNode, TraceWay};
 
 use tidings_wire::{Keyring, MAX_DATAGRAM_SIZE, MIN_DATAGRAM_SIZE};

@@ -12,6 +12,31 @@ pub(crate) enum Synced {
     ByTime,
 }
 
+/// How far a node is with the subscriptions of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncStage {
+    /// Nobody was met yet: publishers wait for that, for 5 s at most.
+    Seeking,
+    /// A member was met, and not all subscriptions are here yet: publishers wait for them, for 5 s at most.
+    Joining,
+    /// Nobody was met in time: publishers go on, and wait again once somebody is.
+    Alone,
+    /// Subscriptions of some member did not come in time: publishers go on without them.
+    Late,
+    /// Those of every live member were known once. This does not end but by [`crate::Core::begin_joining`].
+    Synced,
+}
+
+impl SyncStage {
+    /// Whether publishers go on, with all subscriptions or without some.
+    pub fn may_publish(self) -> bool {
+        match self {
+            Self::Seeking | Self::Joining => false,
+            Self::Alone | Self::Late | Self::Synced => true,
+        }
+    }
+}
+
 /// How far the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -44,7 +69,18 @@ impl Sync {
 
     /// Whether publishers may go on.
     pub(crate) fn may_publish(&self) -> bool {
-        matches!(self.0, State::Late { .. } | State::Synced) || mutant(Mutant::PublishedUnsynced)
+        self.stage().may_publish() || mutant(Mutant::PublishedUnsynced)
+    }
+
+    /// How far it is.
+    pub(crate) fn stage(&self) -> SyncStage {
+        match self.0 {
+            State::Alone { .. } => SyncStage::Seeking,
+            State::Joining { .. } => SyncStage::Joining,
+            State::Late { met: false } => SyncStage::Alone,
+            State::Late { met: true } => SyncStage::Late,
+            State::Synced => SyncStage::Synced,
+        }
     }
 
     /// Whether every alive member's table is held.

@@ -299,6 +299,11 @@ impl Members {
         self.sync.is_joined()
     }
 
+    /// As before the first peer: [`Self::has_joined`] holds again when one has told us every member.
+    pub(crate) fn forget_joining(&mut self) {
+        self.sync.forget_joining();
+    }
+
     /// Our own record as last issued, encoded; empty before the first.
     pub(crate) fn own_record(&self) -> &[u8] {
         self.own.encoded()

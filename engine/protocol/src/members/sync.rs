@@ -116,6 +116,11 @@ impl Sync {
         self.joined
     }
 
+    /// Nobody has told us anything: there is nobody, and others are to be joined.
+    pub(super) fn forget_joining(&mut self) {
+        self.joined = false;
+    }
+
     /// Whether we have known the cluster for a while.
     pub(super) fn is_settled(&self, now: u64) -> bool {
         self.first_at.is_some_and(|at| now >= at + SETTLING_NS)
