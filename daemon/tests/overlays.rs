@@ -225,10 +225,16 @@ fn the_configuration_is_reloaded_over_the_service_and_says_what_came_of_it() {
     let report = reload().json();
     assert_eq!(
         report["applied"],
-        json!(["overlay demo: node.metadata", "overlay demo: options"])
+        json!([
+            "overlay demo: node.metadata {  } -> { zone = \"b\" }",
+            "overlay demo: retain 64MiB -> 8MiB"
+        ])
     );
     let refused = report["refused"][0].as_str().unwrap();
-    assert!(refused.starts_with("node.shards: "), "{report}");
+    assert!(
+        refused.starts_with("node.shards as tuning and cores say -> 3 ("),
+        "{report}"
+    );
     let members = ask(&node, "GET", "/v1/overlays/demo/members", None).json();
     assert_eq!(members[0]["metadata"], json!({ "zone": "b" }));
     // What was changed stays above what the file says.

@@ -42,6 +42,8 @@ pub struct RawNode {
     pub profile: Option<Given<String>>,
     /// Tags: key and value.
     pub metadata: Option<Given<Vec<(String, String)>>>,
+    /// What is logged.
+    pub log: Option<Given<String>>,
 }
 
 /// `[client]`.

@@ -32,6 +32,7 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
             rack: node.text("rack"),
             profile: node.text("profile"),
             metadata: node.pairs("metadata"),
+            log: node.text("log"),
         };
         node.finish();
     }

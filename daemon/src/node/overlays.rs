@@ -14,8 +14,10 @@ use tidings_engine::{
 
 use super::clients::Clients;
 use super::keys::{self, KeyChange, KeyRefusal, KeysView};
+use super::log;
 use super::reload::{self, Report, Turnover};
-use crate::config::{self, Key, OverlaySettings, Problems, Settings};
+use crate::config::show::{Row, rows};
+use crate::config::{self, Key, OverlaySettings, Problems, Raw, Settings};
 use crate::load::{Base, Loaded, generate_key, load_with};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
@@ -419,15 +421,39 @@ impl Overlays {
         let engine = self.engine()?;
         let new = held.base.again()?;
         let loaded = load_with(new, self.state.read(State::clone))?;
+        let (started, settings) = (&held.started, &loaded.settings);
+        let raw = loaded.base.with(&loaded.state)?;
+        let rows = (rows(&Raw::default(), started), rows(&raw, settings));
         let mut report = Report {
             applied: Vec::new(),
-            refused: reload::needs_restart(&held.started, &loaded.settings),
+            refused: reload::needs_restart(&rows.0, &rows.1),
         };
-        let metadata = &loaded.settings.node.metadata;
-        if held.started.node.metadata != *metadata {
-            set_metadata(&engine, metadata, &mut report);
-            held.started.node.metadata.clone_from(metadata);
+        let overruled = loaded.base.overruled(&held.base, &loaded.state);
+        let overruled = overruled.iter();
+        let overruled = overruled.map(|(name, found)| reload::overruled(name, found));
+        report.refused.extend(overruled);
+        report.refused.extend(log::overruled(&raw));
+        let differing = |key: &str| {
+            let value = |rows: &[Row]| {
+                let row = rows.iter().find(|row| row.key == key);
+                row.map(|row| row.value.clone()).unwrap_or_default()
+            };
+            let (old, new) = (value(&rows.0), value(&rows.1));
+            (old != new).then(|| reload::step(key, &old, &new))
+        };
+        if let Some(what) = differing("node.metadata") {
+            set_metadata(&engine, &settings.node.metadata, &what, &mut report);
         }
+        if let Some(what) = differing("node.log") {
+            report.add(log::change(&settings.node.log), what);
+        }
+        report.applied.extend(differing("client.clients_file"));
+        let node = settings.node.clone();
+        held.started.node.metadata = node.metadata;
+        held.started.node.log = node.log;
+        held.started
+            .clients_file
+            .clone_from(&loaded.settings.clients_file);
         let Loaded {
             base,
             settings,
@@ -469,7 +495,7 @@ impl Overlays {
                 if changed.is_ok() {
                     self.running().insert(new.name.clone(), new.clone());
                 }
-                report.add(changed, format!("overlay {}: options", new.name));
+                report.add_all(changed, reload::differences(old, &new));
             }
         }
         let theirs = settings.overlays.iter().zip(keyrings);
@@ -501,6 +527,11 @@ impl Overlays {
         match keys::take(engine, OverlayId::from_name(&new.name), keyring) {
             Ok(changed) => {
                 if let Some(running) = self.running().get_mut(&new.name) {
+                    let (old, new_file) = (running.key.to_string(), new.key.to_string());
+                    if old != new_file {
+                        let what = format!("overlay {}: key_file", new.name);
+                        report.applied.push(reload::step(&what, &old, &new_file));
+                    }
                     running.key = new.key.clone();
                 }
                 if changed {
@@ -586,10 +617,10 @@ pub fn start(
 }
 
 /// Tells the members of every overlay this node's tags.
-fn set_metadata(engine: &Engine, metadata: &[u8], report: &mut Report) {
+fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) {
     for entry in engine.overlays() {
         let set = engine.set_metadata(entry.id, metadata.to_vec());
-        report.add(set, format!("overlay {}: node.metadata", entry.name));
+        report.add(set, format!("overlay {}: {what}", entry.name));
     }
 }
 

@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs a node until it is told to stop.
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
-    log::start();
+    log::start(&loaded.settings.node.log);
     raise_file_limit();
     let (stop, orders) = signals::listen().map_err(Failure::new)?;
     check_folder(&loaded.settings.socket)?;

@@ -18,6 +18,7 @@ pub(crate) fn tidings(home: &Path) -> Command {
         .env("XDG_DATA_HOME", home.join("data"))
         .env("XDG_RUNTIME_DIR", home.join("run"))
         .env_remove("TIDINGS_SOCKET")
+        .env_remove("TIDINGS_LOG")
         .stdin(Stdio::null());
     command
 }

@@ -1,0 +1,38 @@
+//! Checks of what is logged. Part of [`Check`].
+
+use tracing_subscriber::EnvFilter;
+
+use super::check::{Check, quoted};
+use super::problem::{Given, Origin};
+use crate::paths;
+
+/// What is logged, unless told otherwise.
+const DEFAULT: &str = "info";
+
+impl Check<'_> {
+    /// What is logged: the environment wins over the file, but what the file says has to be right, too.
+    pub(super) fn log(&mut self, given: Option<Given<String>>) -> String {
+        let of_file = given.and_then(|given| self.directives(given));
+        let of_environment = paths::log_of_environment().and_then(|value| {
+            let origin = Origin {
+                source: "environment".into(),
+                line: 0,
+                key: paths::LOG_VARIABLE.to_owned(),
+            };
+            self.directives(Given { value, origin })
+        });
+        let text = of_environment.or(of_file);
+        text.unwrap_or_else(|| DEFAULT.to_owned())
+    }
+
+    fn directives(&mut self, given: Given<String>) -> Option<String> {
+        let text = given.value.trim();
+        let wrong = match EnvFilter::try_new(text) {
+            Ok(_) if !text.is_empty() => return Some(text.to_owned()),
+            Ok(_) => "is empty".to_owned(),
+            Err(error) => format!("does not say what to log: {error}"),
+        };
+        let remedy = "write a level: error, warn, info, debug or trace; or levels by crate, as \"warn,tidings_engine=debug\"";
+        self.wrong(&given, quoted(&given.value), &wrong, remedy)
+    }
+}
