@@ -416,6 +416,16 @@ impl Engine {
         Ok(set?)
     }
 
+    /// Replaces this node's rack in an overlay: 64 bytes at most.
+    pub fn set_rack(&self, id: OverlayId, rack: &str) -> Result<(), EngineError> {
+        let rack = rack.to_owned();
+        let set = self.inner.ask(id, move |_, overlay| {
+            overlay.touched = true;
+            overlay.core.set_rack(&rack)
+        })?;
+        Ok(set?)
+    }
+
     /// Waits until every accepted message of an overlay has all its outcomes, at most `timeout`. `false`: not yet.
     pub fn wait_settled(&self, id: OverlayId, timeout: Duration) -> Result<bool, EngineError> {
         let deadline = Instant::now() + timeout;
@@ -543,7 +553,8 @@ impl Inner {
 
     fn core_config(&self, config: &OverlayConfig, place: Place) -> CoreConfig {
         let mut core = CoreConfig::new(self.node, self.boot, &self.builder.name);
-        core.rack.clone_from(&self.builder.rack);
+        core.rack
+            .clone_from(config.rack.as_ref().unwrap_or(&self.builder.rack));
         let metadata = config.metadata.as_ref();
         core.metadata
             .clone_from(metadata.unwrap_or(&self.builder.metadata));

@@ -17,6 +17,8 @@ pub struct OverlayConfig {
     pub policy: Policy,
     /// This node's tags in it; `None`: the node's.
     pub metadata: Option<Vec<u8>>,
+    /// This node's rack in it, 64 bytes at most; `None`: the node's.
+    pub rack: Option<String>,
     /// The shard to run on; by default the one with the fewest overlays.
     pub shard: Option<usize>,
 }
@@ -30,6 +32,7 @@ impl OverlayConfig {
             join: Vec::new(),
             policy: Policy::default(),
             metadata: None,
+            rack: None,
             shard: None,
         }
     }

@@ -17,7 +17,7 @@ use super::keys::{self, KeyChange, KeyRefusal, KeysView};
 use super::log;
 use super::reload::{self, Report, Turnover};
 use crate::config::show::{Row, rows};
-use crate::config::{self, Key, OverlaySettings, Problems, Raw, Settings};
+use crate::config::{self, Key, NodeSettings, OverlaySettings, Problems, Raw, Settings};
 use crate::load::{Base, Loaded, generate_key, load_with};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
@@ -160,7 +160,7 @@ pub struct Overlays {
 struct Held {
     /// What file and flags say.
     base: Base,
-    /// What the node was started with; its tags are those that the members know.
+    /// What the node was started with; what of it changes while it runs is as it is now.
     started: Settings,
 }
 
@@ -257,8 +257,8 @@ impl Overlays {
             let settings = settings_of(&held.base, state, &name)?;
             Ok::<_, E>((settings, with(state)?))
         })?;
-        let metadata = held.started.node.metadata.clone();
-        if let Err(error) = engine.add_overlay(config_of(&settings, keyring, metadata)) {
+        let config = config_of(&settings, keyring, &held.started.node);
+        if let Err(error) = engine.add_overlay(config) {
             self.take_back(&name, |state| drop(state.overlays.remove(&name)));
             // Its folder is there already, perhaps. That it cannot be removed is told at the next start.
             let _ = engine.forget_overlay(OverlayId::from_name(&name));
@@ -304,6 +304,7 @@ impl Overlays {
                 flag,
             });
         }
+        let runs_on = shard_of(&engine, name);
         let was = self.state.read(|state| {
             let kept = state.overlays.get(name);
             kept.map(|kept| kept.options.clone()).unwrap_or_default()
@@ -311,9 +312,9 @@ impl Overlays {
         let after = self.state.change(|state| {
             set_options(state, name, change);
             let after = settings_of(&held.base, state, name)?;
-            match after.shard != before.shard && named.contains_key("shard") {
+            match reload::moves(&after, runs_on) && named.contains_key("shard") {
                 true => Err(Refusal::Unchangeable("shard")),
-                false => Ok(reload::changeable(&before, &after)),
+                false => Ok(reload::changeable(&before, &after, runs_on)),
             }
         })?;
         if let Err(error) = apply(&engine, &before, &after) {
@@ -444,12 +445,16 @@ impl Overlays {
         if let Some(what) = differing("node.metadata") {
             set_metadata(&engine, &settings.node.metadata, &what, &mut report);
         }
+        if let Some(what) = differing("node.rack") {
+            set_rack(&engine, &settings.node.rack, &what, &mut report);
+        }
         if let Some(what) = differing("node.log") {
             report.add(log::change(&settings.node.log), what);
         }
         report.applied.extend(differing("client.clients_file"));
         let node = settings.node.clone();
         held.started.node.metadata = node.metadata;
+        held.started.node.rack = node.rack;
         held.started.node.log = node.log;
         held.started
             .clients_file
@@ -488,8 +493,9 @@ impl Overlays {
             report.add(ended, format!("overlay {}: left", old.name));
         }
         for (old, new) in kept {
-            report.refused.extend(reload::fixed(old, new));
-            let new = reload::changeable(old, new);
+            let runs_on = shard_of(engine, &new.name);
+            report.refused.extend(reload::fixed(new, runs_on));
+            let new = reload::changeable(old, new, runs_on);
             if *old != new {
                 let changed = apply(engine, old, &new);
                 if changed.is_ok() {
@@ -504,7 +510,7 @@ impl Overlays {
                 self.take_keys(engine, new, keyring, report);
                 continue;
             }
-            let begun = start(engine, new, keyring, &settings.node.metadata);
+            let begun = start(engine, new, keyring, &settings.node);
             if begun.is_ok() {
                 self.running().insert(new.name.clone(), new.clone());
             }
@@ -602,7 +608,7 @@ pub fn start(
     engine: &Engine,
     overlay: &OverlaySettings,
     keyring: Option<Keyring>,
-    metadata: &[u8],
+    node: &NodeSettings,
 ) -> Result<(), String> {
     let keyring = match (keyring, &overlay.key) {
         (Some(keyring), _) => keyring,
@@ -611,9 +617,17 @@ pub fn start(
             .map_err(|error| format!("its key cannot be made at {}: {error}", path.display()))?,
     };
     engine
-        .add_overlay(config_of(overlay, keyring, metadata.to_vec()))
+        .add_overlay(config_of(overlay, keyring, node))
         .map(|_| ())
         .map_err(|error| error.to_string())
+}
+
+/// Tells the members of every overlay this node's rack.
+fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) {
+    for entry in engine.overlays() {
+        let set = engine.set_rack(entry.id, rack);
+        report.add(set, format!("overlay {}: {what}", entry.name));
+    }
 }
 
 /// Tells the members of every overlay this node's tags.
@@ -622,6 +636,13 @@ fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Repor
         let set = engine.set_metadata(entry.id, metadata.to_vec());
         report.add(set, format!("overlay {}: {what}", entry.name));
     }
+}
+
+/// The shard that an overlay runs on.
+fn shard_of(engine: &Engine, name: &str) -> Option<usize> {
+    let entries = engine.overlays();
+    let entry = entries.iter().find(|entry| entry.name == name);
+    entry.map(|entry| entry.shard)
 }
 
 /// Leaves an overlay, if it runs, and forgets what is kept of it.
@@ -715,11 +736,12 @@ fn apply(
 }
 
 /// What the engine is told of an overlay that starts.
-fn config_of(overlay: &OverlaySettings, keyring: Keyring, metadata: Vec<u8>) -> OverlayConfig {
+fn config_of(overlay: &OverlaySettings, keyring: Keyring, node: &NodeSettings) -> OverlayConfig {
     let mut config = OverlayConfig::new(&overlay.name, keyring);
     config.join.clone_from(&overlay.join);
     config.shard = overlay.shard;
-    config.metadata = Some(metadata);
+    config.metadata = Some(node.metadata.clone());
+    config.rack = Some(node.rack.clone());
     config.policy = policy_of(overlay);
     config
 }

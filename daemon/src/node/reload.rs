@@ -89,9 +89,10 @@ impl<'a> Turnover<'a> {
 
 /// Settings outside overlays that a running node takes: each overlay takes over what it does not say itself, and the others are
 /// told by those who take them.
-const LIVE: [&str; 5] = [
+const LIVE: [&str; 6] = [
     "node.profile",
     "node.metadata",
+    "node.rack",
     "node.log",
     "client.grace",
     "client.clients_file",
@@ -132,10 +133,11 @@ pub fn step(what: &str, old: &str, new: &str) -> String {
     format!("{what} {} -> {}", bare(old), bare(new))
 }
 
-/// A text without its quotes.
+/// A text without its quotes, if there is any.
 fn bare(value: &str) -> &str {
     let text = value.strip_prefix('"');
     text.and_then(|text| text.strip_suffix('"'))
+        .filter(|text| !text.is_empty())
         .unwrap_or(value)
 }
 
@@ -171,24 +173,31 @@ pub fn overruled(overlay: &str, found: &Overruled) -> String {
     )
 }
 
+/// Whether settings ask for another shard than an overlay runs on. Members, sessions of clients and the addresses that datagrams
+/// are steered by belong to the shard, so that an overlay cannot move while it runs.
+pub fn moves(after: &OverlaySettings, runs_on: Option<usize>) -> bool {
+    after.shard.is_some() && after.shard != runs_on
+}
+
 /// What of new settings a running overlay can take.
-pub fn changeable(before: &OverlaySettings, after: &OverlaySettings) -> OverlaySettings {
+pub fn changeable(
+    before: &OverlaySettings,
+    after: &OverlaySettings,
+    runs_on: Option<usize>,
+) -> OverlaySettings {
+    let stays = moves(after, runs_on);
     OverlaySettings {
-        shard: before.shard,
+        shard: if stays { before.shard } else { after.shard },
         key: before.key.clone(),
         ..after.clone()
     }
 }
 
 /// Why a running overlay cannot take all of its new settings; `None`: it can.
-pub fn fixed(before: &OverlaySettings, after: &OverlaySettings) -> Option<String> {
-    let shard = |overlay: &OverlaySettings| show::shard(overlay.shard);
-    (before.shard != after.shard).then(|| {
-        let step = step(
-            &format!("overlay {}: shard", after.name),
-            &shard(before),
-            &shard(after),
-        );
+pub fn fixed(after: &OverlaySettings, runs_on: Option<usize>) -> Option<String> {
+    moves(after, runs_on).then(|| {
+        let what = format!("overlay {}: shard", after.name);
+        let step = step(&what, &show::shard(runs_on), &show::shard(after.shard));
         format!("{step}: it cannot change while the overlay runs; start the node again")
     })
 }

@@ -50,7 +50,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     } = loaded;
     let sockets = http::bind(&settings, engine.local_addr().port())?;
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
-        start(&engine, overlay, keyring, &settings.node.metadata)
+        start(&engine, overlay, keyring, &settings.node)
             .map_err(|what| Failure::Failed(format!("overlay {:?}: {what}", overlay.name)))?;
     }
     forget_others(&engine, &settings.overlays);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
 
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod managed;
 pub(crate) mod recorder;
 pub(crate) mod stopped;
