@@ -304,6 +304,13 @@ impl Engine {
         self.inner.ask(id, |now, overlay| overlay.core.key_use(now))
     }
 
+    /// Whom an overlay has sessions or streams with, and the slots of the keys that these depend on, one bit each. Who stays at an
+    /// old key holds another one in the slot of the new one, or has not changed over yet.
+    pub fn key_peers(&self, id: OverlayId) -> Result<Vec<(NodeId, u8)>, EngineError> {
+        self.inner
+            .ask(id, |now, overlay| overlay.core.key_peers(now))
+    }
+
     /// Replaces the keyring of an overlay while it runs. Links change over to its primary key within a minute, without losing
     /// what was accepted; what is derived from a record that it lacks ends at once. Members that do not hold the primary key
     /// are talked with under another that both have; members without any in common are lost. So: install on all, then
