@@ -159,7 +159,7 @@ fn what_is_logged_changes_by_a_reload() {
         // Its last line comes after the change.
         assert_eq!(log().contains(&told), is_logged, "{}", log());
     }
-    fs::write(&file, text.replace("[node]\n", "[node]\nlog = \"lod=\"\n")).unwrap();
+    fs::write(&file, text.replace("[node]\n", "[node]\nlog = \"debgu\"\n")).unwrap();
     let output = node.run(&["reload"]);
     assert_eq!(output.status.code(), Some(2));
     let told = stderr(&output);

@@ -100,7 +100,10 @@ const LIVE: [&str; 6] = [
 
 /// What outside overlays has changed that holds only from the next start of the node on.
 pub fn needs_restart(before: &[Row], after: &[Row]) -> Vec<String> {
-    let is_of_node = |row: &&Row| !row.key.starts_with("overlay.") && !LIVE.contains(&&*row.key);
+    // That there is no table is told by the keys that it had.
+    let is_of_node = |row: &&Row| {
+        !row.key.starts_with("overlay.") && row.key != "influxdb" && !LIVE.contains(&&*row.key)
+    };
     let by_key = |rows: &[Row]| -> BTreeMap<String, Row> {
         let rows = rows.iter().filter(is_of_node);
         rows.map(|row| (row.key.clone(), row.clone())).collect()

@@ -177,15 +177,12 @@ fn rotate(args: &RotateKeysArgs) -> Result<(), Failure> {
     )?;
     let lacks = |member: &&Value| !slots(member).any(|slot| slot == u64::from(new));
     let seals_otherwise = |member: &Value| slot(member, "primary") != Some(new.into());
-    // One that is dead counts, too: without the key it could not come back. What was done by force is not waited for again.
+    // One that is dead counts, too: without the key it could not come back.
     let without = format!(
-        "{AGAIN}. One that is dead: start it and install the key there, or wait until it is forgotten, or go on without it: `tidings keys use {} {new} --force`, later `tidings keys remove` with --force",
+        "{AGAIN}. One that is dead: start it and install the key there, or wait until it is forgotten, or go on without it: `tidings keys use {} {new} --force`, and `tidings keys remove` with --force for the old one",
         args.overlay
     );
     overlay.wait(timeout, "do not have the new key", &without, &|keys| {
-        if slot(keys, "primary") == Some(new.into()) {
-            return present(keys).filter(lacks).map(name).collect();
-        }
         let late = items(keys, "members").filter(lacks);
         late.map(|member| format!("{}{}", name(member), dead(member).trim_end_matches(',')))
             .collect()
