@@ -9,8 +9,8 @@ use tidings_wire::{Keyring, OverlayId, Suite};
 use crate::args::RunArgs;
 use crate::config::clients::{ClientGrant, read_clients};
 use crate::config::{
-    self, Discovery, Given, HttpTls, Key, Origin, OverlaySettings, Problem, Problems, Raw,
-    RawOverlay, Settings,
+    self, Discovery, Given, HttpTls, Key, Origin, OverlaySettings, Overruled, Problem, Problems,
+    Raw, RawOverlay, Settings,
 };
 use crate::files;
 use crate::http;
@@ -99,6 +99,24 @@ impl Base {
             let origin = given(option).filter(|origin| origin.is_flag())?;
             Some((option, origin.key.clone()))
         })
+    }
+
+    /// What file and flags say of overlays and changes made while the node ran overrule, with the overlay's name; `before` is what
+    /// they said when they were read last.
+    pub fn overruled(&self, before: &Self, state: &State) -> Vec<(String, Overruled)> {
+        let mut found = Vec::new();
+        for (name, kept) in &state.overlays {
+            let Some(now) = self.overlay(name) else {
+                continue;
+            };
+            // What is kept was read before: it has no mistakes.
+            if let Ok(over) = config::options(config::CHANGED, &kept.options) {
+                let before = before.overlay(name).unwrap_or(now);
+                let overruled = config::overruled(before, now, &over).into_iter();
+                found.extend(overruled.map(|overruled| (name.clone(), overruled)));
+            }
+        }
+        found
     }
 
     /// With what was changed while the node ran laid between file and flags.

@@ -1,4 +1,5 @@
-//! Where things are by default: state, the socket, the name of this host. Read from the environment, once per use.
+//! Where things are by default: state, the socket, the name of this host; and what the environment says of the log. Read once
+//! per use.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub const DEMO_OVERLAY: &str = "demo";
 /// Environment variable that names the daemon's socket.
 pub const SOCKET_VARIABLE: &str = "TIDINGS_SOCKET";
+/// Environment variable that says what is logged, as `debug` or `tidings_engine=trace`.
+pub const LOG_VARIABLE: &str = "TIDINGS_LOG";
 /// Longest path of a Unix socket: `sun_path` less its terminating zero.
 pub const MAX_SOCKET_PATH: usize = 107;
 
@@ -51,6 +54,12 @@ pub fn socket_is_of_environment() -> bool {
 fn socket_of_environment() -> Option<PathBuf> {
     let path = env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
     path.map(PathBuf::from)
+}
+
+/// What the environment says is to be logged, if it says anything.
+pub fn log_of_environment() -> Option<String> {
+    let text = env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty());
+    text.map(|text| text.to_string_lossy().into_owned())
 }
 
 /// The effective user id.

@@ -157,19 +157,24 @@ fn a_reload_tells_what_holds() {
     let key = home.path().join("news.key");
     good(run(home.path(), &["keygen", key.to_str().unwrap()]));
     let config = home.path().join("t.toml");
-    let write = |rack: &str, retain: &str| {
+    let write = |more: &str, retain: &str| {
         let overlay = "[[overlay]]\nname = \"news\"\nkey_file = \"news.key\"\n";
         let node = "[node]\nbind = \"127.0.0.1:0\"\n";
-        fs::write(&config, format!("{node}{rack}\n{overlay}{retain}\n")).unwrap();
+        fs::write(&config, format!("{node}{more}\n{overlay}{retain}\n")).unwrap();
     };
     write("", "");
     let args = ["run", "--config", config.to_str().unwrap()];
     let node = Node::start_in(home, &args);
     assert_eq!(good(node.run(&["reload"])), "nothing has changed\n");
-    write("rack = \"r\"", "retain = \"8MiB\"");
+    write("rack = \"r\"\nshards = 3", "retain = \"8MiB\"");
     let told = good(node.run(&["reload"]));
-    assert!(told.contains("holds now: overlay news: options"), "{told}");
-    assert!(told.contains("does not hold: node.rack"), "{told}");
+    for line in [
+        "holds now: overlay news: node.rack \"\" -> r\n",
+        "holds now: overlay news: retain 64MiB -> 8MiB\n",
+        "does not hold: node.shards as tuning and cores say -> 3 (",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
     write("bnid = 1", "");
     fails_with_remedy(&node.run(&["reload"]), 2, &["bnid"]);
 }

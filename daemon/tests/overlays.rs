@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::http::{Answer, try_unix, unix};
+use common::load::Load;
 use common::{Node, run, stderr, stdout, within};
 use serde_json::{Value, json};
 
@@ -225,7 +226,6 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let patch = |patch: Value| ask(&node, "PATCH", "/v1/overlays/demo", Some(&patch));
     patch(json!({ "retain": 8 })).is_error(400, "bad_options");
     patch(json!({ "profile": "moon" })).is_error(400, "bad_options");
-    patch(json!({ "shard": 0 })).is_error(409, "unchangeable");
     ask(&node, "PATCH", "/v1/overlays/none", Some(&json!({}))).is_error(404, "no_overlay");
     ask(&node, "DELETE", "/v1/overlays/none", None).is_error(404, "no_overlay");
     // It stands in the configuration, be it by default.
@@ -235,6 +235,62 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!(names(&node), ["demo"]);
     let list = |folder: &str| fs::read_dir(node.path().join(folder)).unwrap().count();
     assert_eq!(list("data/tidings/overlays"), 1);
+}
+
+#[test]
+fn an_overlay_takes_the_shard_that_it_runs_on_and_no_other() {
+    let mut node = Node::start(&[&ARGS[..], &["--shards", "2"]].concat());
+    let patch = |node: &Node, patch: Value| ask(node, "PATCH", "/v1/overlays/demo", Some(&patch));
+    let shard = |node: &Node| {
+        let told = ask(node, "GET", "/v1/overlays/demo", None).json();
+        (told["shard"].clone(), told["options"]["shard"].clone())
+    };
+    let (runs_on, _) = shard(&node);
+    assert_eq!(runs_on, 0, "the only one has its choice of both");
+    patch(&node, json!({ "shard": 1, "retain": "8MiB" })).is_error(409, "unchangeable");
+    assert_eq!(kept(&node)["overlays"], json!({}));
+    let taken = patch(&node, json!({ "shard": 0, "retain": "8MiB" }));
+    assert_eq!(taken.status, 200, "{taken:?}");
+    assert_eq!(shard(&node), (json!(0), json!(0)));
+    node.kill();
+    node.restart(&[&ARGS[..], &["--shards", "2"]].concat());
+    assert_eq!(shard(&node), (json!(0), json!(0)));
+    let taken_back = patch(&node, json!({ "shard": null, "retain": null }));
+    assert_eq!(taken_back.status, 200, "it stays where it is");
+    assert_eq!(shard(&node), (json!(0), Value::Null));
+}
+
+#[test]
+fn where_it_joins_changes_while_messages_flow_and_none_is_lost() {
+    let nodes: Vec<Node> = (0..3).map(|_| Node::start(&ARGS)).collect();
+    let keyring = stdout(&nodes[0].run(&["keygen", "-"]));
+    let address = |node: &Node| {
+        let members = ask(node, "GET", "/v1/overlays/demo/members", None).json();
+        members[0]["addresses"][0].as_str().unwrap().to_owned()
+    };
+    let join = |node: &Node, at: &Node| {
+        let patch = json!({ "join": [address(at)] });
+        ask(node, "PATCH", "/v1/overlays/news", Some(&patch))
+    };
+    for node in &nodes {
+        let wish = json!({ "name": "news", "keyring": keyring });
+        assert_eq!(ask(node, "POST", "/v1/overlays", Some(&wish)).status, 201);
+    }
+    let meets = |node: &Node, count: usize| {
+        within(Duration::from_secs(20), || {
+            let members = ask(node, "GET", "/v1/overlays/news/members", None).json();
+            members.as_array().unwrap().len() == count
+        })
+    };
+    assert_eq!(join(&nodes[1], &nodes[0]).status, 200);
+    assert!(nodes[..2].iter().all(|node| meets(node, 2)));
+    let load = Load::begin(&nodes[0], &nodes[1]);
+    // Both ends of the messages are told of a third, which knows of nobody.
+    for node in &nodes[..2] {
+        assert_eq!(join(node, &nodes[2]).status, 200);
+    }
+    assert!(nodes.iter().all(|node| meets(node, 3)));
+    load.end(&nodes[1]);
 }
 
 #[test]
@@ -268,18 +324,26 @@ fn the_configuration_is_reloaded_over_the_service_and_says_what_came_of_it() {
     assert_eq!(reload().json(), json!({ "applied": [], "refused": [] }));
     fs::write(
         &file,
-        text("shards = 3\nmetadata = { zone = \"b\" }\n[[overlay]]\nname = \"demo\"\nretain = \"8MiB\"\n"),
+        text("shards = 3\nrack = \"r2\"\nmetadata = { zone = \"b\" }\n[[overlay]]\nname = \"demo\"\nretain = \"8MiB\"\n"),
     )
     .unwrap();
     let report = reload().json();
     assert_eq!(
         report["applied"],
-        json!(["overlay demo: node.metadata", "overlay demo: options"])
+        json!([
+            "overlay demo: node.metadata {  } -> { zone = \"b\" }",
+            "overlay demo: node.rack \"\" -> r2",
+            "overlay demo: retain 64MiB -> 8MiB"
+        ])
     );
     let refused = report["refused"][0].as_str().unwrap();
-    assert!(refused.starts_with("node.shards: "), "{report}");
+    assert!(
+        refused.starts_with("node.shards as tuning and cores say -> 3 ("),
+        "{report}"
+    );
     let members = ask(&node, "GET", "/v1/overlays/demo/members", None).json();
     assert_eq!(members[0]["metadata"], json!({ "zone": "b" }));
+    assert_eq!(members[0]["rack"], "r2");
     // What was changed stays above what the file says.
     let patch = json!({ "retain": "16MiB" });
     assert_eq!(
@@ -426,7 +490,9 @@ fn an_overlay_that_comes_later_has_the_tags_of_now() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("tidings.toml");
     let text = |zone: &str| {
-        format!("[node]\nbind = \"127.0.0.1:0\"\nmetadata = {{ zone = \"{zone}\" }}\n")
+        format!(
+            "[node]\nbind = \"127.0.0.1:0\"\nrack = \"{zone}\"\nmetadata = {{ zone = \"{zone}\" }}\n"
+        )
     };
     fs::write(&file, text("a")).unwrap();
     let node = Node::start_in(home, &["run", "--config", file.to_str().unwrap()]);
@@ -438,6 +504,7 @@ fn an_overlay_that_comes_later_has_the_tags_of_now() {
     );
     let members = ask(&node, "GET", "/v1/overlays/x/members", None).json();
     assert_eq!(members[0]["metadata"], json!({ "zone": "b" }));
+    assert_eq!(members[0]["rack"], "b");
 }
 
 #[test]

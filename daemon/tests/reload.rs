@@ -93,22 +93,83 @@ fn a_mistake_anywhere_changes_nothing_and_the_node_goes_on() {
 
 #[test]
 fn what_a_running_overlay_cannot_take_is_told_each_time_and_the_rest_holds() {
-    let (node, file) = node(&["a"], &overlay("a", ""));
-    let socket = node.path().join("run/tidings/tidings.http.sock");
-    let ask = |method: &str, path: &str| common::http::unix(&socket, method, path, None);
-    let moved = overlay("a", "max_message = \"1KiB\"\nshard = 0");
-    fs::write(&file, moved).unwrap();
-    for applied in [&["overlay a: options"][..], &[]] {
-        let report = ask("POST", "/v1/reload").json();
+    let two = "[node]\nshards = 2\n";
+    let (node, file) = node(&["a"], &(two.to_owned() + &overlay("a", "shard = 0")));
+    let reload = || common::http::unix(&node.management(), "POST", "/v1/reload", None).json();
+    let moved = overlay("a", "max_message = \"1KiB\"\nshard = 1");
+    fs::write(&file, two.replace('2', "3") + &moved).unwrap();
+    for applied in [&["overlay a: max_message 1MiB -> 1KiB"][..], &[]] {
+        let report = reload();
         assert_eq!(report["applied"], serde_json::json!(applied));
-        let refused = report["refused"][0].as_str().unwrap();
-        assert!(refused.contains("shard"), "{report}");
+        let place = format!("({}:2)", file.display());
+        let refused = [
+            format!("node.shards 2 -> 3 {place}: it holds from the next start of the node on"),
+            "overlay a: shard 0 -> 1: it cannot change while the overlay runs; start the node again"
+                .to_owned(),
+        ];
+        assert_eq!(report["refused"], serde_json::json!(refused));
     }
     assert!(!publishes(&node, "a", 2_000) && publishes(&node, "a", 1_000));
-    fs::write(&file, overlay("a", "")).unwrap();
-    let report = ask("POST", "/v1/reload").json();
+    fs::write(&file, two.to_owned() + &overlay("a", "")).unwrap();
+    let report = reload();
     assert_eq!(report["refused"], serde_json::json!([]));
     assert!(publishes(&node, "a", 2_000));
+}
+
+#[test]
+fn what_a_change_made_while_running_overrules_is_told_with_its_line_and_how_it_is_taken_back() {
+    let text = |retain: &str| overlay("a", &format!("retain = \"{retain}\""));
+    let (node, file) = node(&["a"], &text("16MiB"));
+    let told = |args: &[&str]| {
+        let output = node.run(args);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    told(&["overlays", "change", "a", "retain=32MiB"]);
+    fs::write(&file, text("64MiB")).unwrap();
+    let wanted = format!(
+        "does not hold: overlay a: retain 64MiB ({}:4): 32MiB was set while the node ran and wins; take it back with `tidings overlays change a retain=`\n",
+        file.display()
+    );
+    assert_eq!(told(&["reload"]), wanted);
+    assert_eq!(told(&["reload"]), wanted, "as long as it is so");
+    // The remedy, as it is told.
+    let shown = told(&["overlays", "change", "a", "retain="]);
+    assert!(shown.contains("64MiB"), "{shown}");
+    assert_eq!(told(&["reload"]), "nothing has changed\n");
+    fs::write(&file, text("16MiB")).unwrap();
+    assert_eq!(
+        told(&["reload"]),
+        "holds now: overlay a: retain 64MiB -> 16MiB\n"
+    );
+}
+
+#[test]
+fn what_is_logged_changes_by_a_reload() {
+    let node = Node::plain();
+    let file = node.path().join("tidings.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let log = || fs::read_to_string(node.path().join("log")).unwrap();
+    for (level, told, is_logged) in [
+        ("error", "info -> error", false),
+        ("warn,tidings=info", "error -> warn,tidings=info", true),
+    ] {
+        let with = text.replace("[node]\n", &format!("[node]\nlog = \"{level}\"\n"));
+        fs::write(&file, with).unwrap();
+        let output = node.run(&["reload"]);
+        let told = format!("node.log {told}");
+        assert_eq!(stdout(&output), format!("holds now: {told}\n"));
+        // Its last line comes after the change.
+        assert_eq!(log().contains(&told), is_logged, "{}", log());
+    }
+    fs::write(&file, text.replace("[node]\n", "[node]\nlog = \"debgu\"\n")).unwrap();
+    let output = node.run(&["reload"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(
+        told.contains("node.log") && told.contains("write a level"),
+        "{told}"
+    );
 }
 
 #[test]

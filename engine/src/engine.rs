@@ -321,6 +321,13 @@ impl Engine {
         self.inner.ask(id, |now, overlay| overlay.core.key_use(now))
     }
 
+    /// Whom an overlay has sessions or streams with, and the slots of the keys that these depend on, one bit each. Who stays at an
+    /// old key holds another one in the slot of the new one, or has not changed over yet.
+    pub fn key_peers(&self, id: OverlayId) -> Result<Vec<(NodeId, u8)>, EngineError> {
+        self.inner
+            .ask(id, |now, overlay| overlay.core.key_peers(now))
+    }
+
     /// Replaces the keyring of an overlay while it runs. Links change over to its primary key within a minute, without losing
     /// what was accepted; what is derived from a record that it lacks ends at once. Members that do not hold the primary key
     /// are talked with under another that both have; members without any in common are lost. So: install on all, then
@@ -472,6 +479,16 @@ impl Engine {
         Ok(set?)
     }
 
+    /// Replaces this node's rack in an overlay: 64 bytes at most.
+    pub fn set_rack(&self, id: OverlayId, rack: &str) -> Result<(), EngineError> {
+        let rack = rack.to_owned();
+        let set = self.inner.ask(id, move |_, overlay| {
+            overlay.touched = true;
+            overlay.core.set_rack(&rack)
+        })?;
+        Ok(set?)
+    }
+
     /// Waits until every accepted message of an overlay has all its outcomes, at most `timeout`. `false`: not yet.
     pub fn wait_settled(&self, id: OverlayId, timeout: Duration) -> Result<bool, EngineError> {
         let deadline = Instant::now() + timeout;
@@ -614,7 +631,8 @@ impl Inner {
 
     fn core_config(&self, config: &OverlayConfig, place: Place) -> CoreConfig {
         let mut core = CoreConfig::new(self.node, self.boot, &self.builder.name);
-        core.rack.clone_from(&self.builder.rack);
+        core.rack
+            .clone_from(config.rack.as_ref().unwrap_or(&self.builder.rack));
         let metadata = config.metadata.as_ref();
         core.metadata
             .clone_from(metadata.unwrap_or(&self.builder.metadata));

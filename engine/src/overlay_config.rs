@@ -20,6 +20,8 @@ pub struct OverlayConfig {
     pub policy: Policy,
     /// This node's tags in it; `None`: the node's.
     pub metadata: Option<Vec<u8>>,
+    /// This node's rack in it, 64 bytes at most; `None`: the node's.
+    pub rack: Option<String>,
     /// The shard to run on; by default the one with the fewest overlays.
     pub shard: Option<usize>,
 }
@@ -34,6 +36,7 @@ impl OverlayConfig {
             discovery: false,
             policy: Policy::default(),
             metadata: None,
+            rack: None,
             shard: None,
         }
     }

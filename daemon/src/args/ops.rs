@@ -295,13 +295,14 @@ pub struct KeysArgs {
 pub enum KeysVerb {
     /// List the keys of this node: slot, cipher, fingerprint. The keys themselves are never shown.
     List(NamedOverlayArgs),
-    /// Show which members have which keys, and who holds up a rotation.
+    /// Show which members have which keys, and who holds up a rotation: exit code 1 if anybody lacks a key of this node, seals with
+    /// another, or still talks with it under an old one.
     Status(NamedOverlayArgs),
     /// Add the keys of a file: they open from now on, and seal nothing yet.
     Install(InstallKeysArgs),
-    /// Make a key the one that seals. Refused while members that are there lack it.
+    /// Make a key the one that seals. Refused while members lack it, those that are held dead included.
     Use(KeyArgs),
-    /// Drop a key. Refused while it is in use.
+    /// Drop a key. Refused while it is in use, or a member that is held dead lacks the one that seals.
     Remove(KeyArgs),
     /// Change over to the keys of a file: install, wait for all members, use, wait for all links, remove the others. Run it with the
     /// same file on every host; if it is interrupted, run it again.

@@ -1,11 +1,11 @@
 //! From raw settings to checked ones. Called once; a mistake anywhere means that nothing starts.
 
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidings_wire::limits::{MAX_ADDRESSES, MAX_METADATA, MAX_NAME};
+use tidings_wire::limits::{MAX_METADATA, MAX_NAME};
 
 use super::check_overlay::Defaults;
 use super::problem::{Given, Problem, Problems};
@@ -119,6 +119,7 @@ impl Check<'_> {
                 .on_terminate
                 .and_then(|given| self.on_terminate(&given))
                 .unwrap_or_default(),
+            log: self.log(raw.log),
         }
     }
 
@@ -194,64 +195,6 @@ impl Check<'_> {
             return self.wrong(&given, value, "is not a name", &remedy);
         }
         Some(name.to_owned())
-    }
-
-    fn bind(&mut self, given: &Given<String>) -> Option<SocketAddr> {
-        let text = given.value.trim();
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Some(address);
-        }
-        if let Ok(ip) = text
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-        {
-            return Some(SocketAddr::new(ip, DEFAULT_PORT));
-        }
-        let remedy = "write an address of this host and a port, as \"0.0.0.0:7400\" or \"[::]:7400\"; port 0 takes any free one";
-        self.wrong(given, quoted(text), "is not an address", remedy)
-    }
-
-    fn advertise(&mut self, given: Option<&Given<Vec<String>>>, port: u16) -> Vec<SocketAddr> {
-        let Some(given) = given else {
-            return Vec::new();
-        };
-        if given.value.len() > MAX_ADDRESSES {
-            let wrong = format!(
-                "has {} addresses; at most {MAX_ADDRESSES} are advertised",
-                given.value.len()
-            );
-            self.wrong::<_, ()>(given, "[...]", &wrong, "keep the best");
-        }
-        let mut addresses = Vec::new();
-        for text in &given.value {
-            let text = text.trim();
-            let bare = text
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .parse::<IpAddr>();
-            let address = text
-                .parse::<SocketAddr>()
-                .or_else(|_| bare.map(|ip| SocketAddr::new(ip, port)));
-            match address {
-                Ok(address) if !address.ip().is_unspecified() => addresses.push(address),
-                Ok(_) => {
-                    let wrong = "is no address that others could reach";
-                    self.wrong::<_, ()>(
-                        given,
-                        quoted(text),
-                        wrong,
-                        "write the address that other hosts use for this one",
-                    );
-                }
-                Err(_) => {
-                    let remedy =
-                        "write address and port, as \"203.0.113.5:7400\" or \"[2001:db8::5]:7400\"";
-                    self.wrong::<_, ()>(given, quoted(text), "is not an address", remedy);
-                }
-            }
-        }
-        addresses
     }
 
     fn shards(&mut self, given: &Given<i64>) -> Option<usize> {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use tidings_engine::Seed;
 use tidings_engine::limits::DATAGRAM_MAX;
 use tidings_wire::MIN_DATAGRAM_SIZE;
 
@@ -23,8 +22,6 @@ const MAX_OVERLAYS: usize = 256;
 const MAX_MESSAGE: (u64, u64) = (1 << 20, 4 << 20);
 /// Least and most of what paths are probed for, which is the default.
 const MAX_DATAGRAM: (u64, u64) = (MIN_DATAGRAM_SIZE as u64, DATAGRAM_MAX as u64);
-/// Most addresses to join through: a handful is used, and a name may stand for many.
-const MAX_JOIN: usize = 64;
 /// Default, least and most of an overlay's store; whatever it is, it holds two of the largest messages.
 const RETAIN: (u64, u64, u64) = (64 << 20, 4 << 20, 64 << 30);
 
@@ -192,34 +189,6 @@ impl Check<'_> {
                 ),
             ),
         }
-    }
-
-    fn join(&mut self, given: &Given<Vec<String>>) -> Vec<Seed> {
-        let mut seeds = Vec::new();
-        if given.value.len() > MAX_JOIN {
-            let wrong = format!(
-                "has {} addresses; at most {MAX_JOIN} are used",
-                given.value.len()
-            );
-            let remedy = "name a few members, or one name that resolves to all";
-            self.wrong::<_, ()>(given, "[...]", &wrong, remedy);
-            return seeds;
-        }
-        for text in &given.value {
-            match text.trim().parse() {
-                Ok(seed) => seeds.push(seed),
-                Err(_) => {
-                    let remedy = if text.is_ascii() {
-                        "write ip, ip:port, host, host:port, [v6]:port or srv+name"
-                    } else {
-                        "write the name in its ASCII form, as xn--bcher-kva.example for b\u{fc}cher.example"
-                    };
-                    let wrong = "is not an address to join through";
-                    self.wrong::<_, ()>(given, quoted(text), wrong, remedy);
-                }
-            }
-        }
-        seeds
     }
 
     fn overlay_discovery(&mut self, given: &Given<String>) -> Option<Discovery> {

@@ -3,9 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::problem::Problems;
+use super::problem::{Given, Problems};
 use super::raw::{RawOverlay, RawRedelivery};
 use super::read::{Document, read_options};
+use super::show::source;
+use super::units;
 
 /// Where such an option comes from, as `config show` says.
 pub const CHANGED: &str = "changed while running";
@@ -99,6 +101,83 @@ impl RawOverlay {
     }
 }
 
+/// What the file says of an option and a change made while the node ran overrules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overruled {
+    /// The option, as `retain` or `redelivery.every`.
+    pub option: &'static str,
+    /// The file's value and its place; `None`: the file said something before, and does not any more.
+    pub of_file: Option<(String, String)>,
+    /// What holds.
+    pub holds: String,
+}
+
+/// What of `file` is overruled by `over`; `before` is what the file said when it was read last.
+pub fn overruled(before: &RawOverlay, file: &RawOverlay, over: &RawOverlay) -> Vec<Overruled> {
+    let all = texts(before).into_iter().zip(texts(file)).zip(texts(over));
+    all.filter_map(|(((option, before), (_, file)), (_, over))| {
+        let holds = over?.value;
+        let of_flag = file.as_ref().is_some_and(|given| given.origin.is_flag());
+        let differs = match &file {
+            Some(given) => !is_same(&given.value, &holds),
+            None => before.is_some(),
+        };
+        let of_file = file.map(|given| (given.value, source(&given.origin)));
+        (differs && !of_flag).then_some(Overruled {
+            option,
+            of_file,
+            holds,
+        })
+    })
+    .collect()
+}
+
+/// Whether two texts mean the same: sizes and times may have other units.
+fn is_same(one: &str, other: &str) -> bool {
+    let same = |one: Option<u64>, other| one.is_some() && one == other;
+    let nanos = |text: &str| {
+        let time = units::duration(text)?;
+        u64::try_from(time.as_nanos()).ok()
+    };
+    one.trim() == other.trim()
+        || same(units::size(one), units::size(other))
+        || same(nanos(one), nanos(other))
+}
+
+/// The options of an overlay as texts, under the names that `show` has for them.
+fn texts(raw: &RawOverlay) -> [(&'static str, Option<Given<String>>); 11] {
+    fn number(given: &Option<Given<i64>>) -> Option<Given<String>> {
+        given.as_ref().map(|given| Given {
+            value: given.value.to_string(),
+            origin: given.origin.clone(),
+        })
+    }
+    let redelivery = raw.redelivery.as_ref().map(|given| &given.value);
+    let join = raw.join.as_ref().map(|given| Given {
+        value: given.value.join(" "),
+        origin: given.origin.clone(),
+    });
+    [
+        ("join", join),
+        ("discovery", raw.discovery.clone()),
+        (
+            "redelivery.attempts",
+            redelivery.and_then(|given| number(&given.attempts)),
+        ),
+        (
+            "redelivery.every",
+            redelivery.and_then(|given| given.every.clone()),
+        ),
+        ("max_message", raw.max_message.clone()),
+        ("max_datagram", raw.max_datagram.clone()),
+        ("retain", raw.retain.clone()),
+        ("park_max", raw.park_max.clone()),
+        ("client_grace", raw.client_grace.clone()),
+        ("profile", raw.profile.clone()),
+        ("shard", number(&raw.shard)),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -162,5 +241,37 @@ mod tests {
         let redelivery = &overlay.redelivery.as_ref().expect("given").value;
         assert_eq!(redelivery.attempts.as_ref().expect("given").value, 3);
         assert_eq!(redelivery.every.as_ref().expect("given").value, "1s");
+    }
+
+    #[test]
+    fn what_the_file_says_and_does_not_hold_is_told_with_its_line() {
+        let file = |text: &str| {
+            let (raw, _) = super::super::read("f", &format!("[[overlay]]\nname = \"a\"\n{text}"));
+            raw.overlays[0].clone()
+        };
+        let over =
+            map(json!({ "retain": "32MiB", "park_max": "1h", "redelivery": { "every": "1s" } }));
+        let over = options(CHANGED, &over).unwrap_or_else(|problems| panic!("{problems}"));
+        let before = file("retain = \"16MiB\"\nredelivery = { every = \"2s\" }\n");
+        let told = |now: &str| -> Vec<(&str, Option<String>)> {
+            let found = overruled(&before, &file(now), &over);
+            let told = found.into_iter();
+            told.map(|found| {
+                let of_file = found
+                    .of_file
+                    .map(|(value, place)| format!("{value} {place}"));
+                (found.option, of_file)
+            })
+            .collect()
+        };
+        let wanted = [
+            ("redelivery.every", None),
+            ("retain", Some("64MiB f:3".to_owned())),
+        ];
+        assert_eq!(told("retain = \"64MiB\"\n"), wanted);
+        // The same in other units, and what nobody changed.
+        let same =
+            "retain = \"32768KiB\"\npark_max = \"60m\"\nredelivery = { every = \"1000ms\" }\n";
+        assert_eq!(told(&format!("{same}max_message = \"1KiB\"\n")), []);
     }
 }

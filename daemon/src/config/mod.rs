@@ -4,9 +4,11 @@
 //! mistake is a [`Problem`] that names its place, its key, its value and the remedy; all of them are reported at once.
 
 mod check;
+mod check_addresses;
 mod check_discovery;
 mod check_http;
 mod check_influx;
+mod check_log;
 mod check_node;
 mod check_overlay;
 pub mod clients;
@@ -21,7 +23,7 @@ pub mod show;
 pub mod units;
 
 pub use check::{check, data_dir};
-pub use layers::{CHANGED, merge, options};
+pub use layers::{CHANGED, Overruled, merge, options, overruled};
 pub use problem::{Given, Origin, Problem, Problems};
 pub use raw::{Raw, RawOverlay};
 pub use read::read;

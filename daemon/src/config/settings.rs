@@ -52,6 +52,8 @@ pub struct NodeSettings {
     pub profile: Profile,
     /// Tags as `key=value` lines.
     pub metadata: Vec<u8>,
+    /// What is logged: a level, or levels by crate.
+    pub log: String,
     /// What SIGTERM asks for.
     pub on_terminate: OnTerminate,
 }

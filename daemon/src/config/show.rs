@@ -47,7 +47,7 @@ impl Rows {
         self.0.push(Row {
             key: key.to_owned(),
             value: value.into(),
-            source: given.as_ref().map(|given| source(&given.origin)),
+            source: place(given),
         });
     }
 
@@ -93,6 +93,11 @@ impl Rows {
         self.add("node.metadata", &raw.metadata, metadata);
         let on_terminate = quoted(node.on_terminate.name());
         self.add("node.on_terminate", &raw.on_terminate, on_terminate);
+        self.add("node.log", &raw.log, quoted(&node.log));
+        if paths::log_of_environment().is_some() {
+            let last = self.0.last_mut().expect("just added");
+            last.source = Some(format!("environment {}", paths::LOG_VARIABLE));
+        }
     }
 
     fn client(&mut self, raw: &Raw, settings: &Settings) {
@@ -193,40 +198,61 @@ impl Rows {
             None => overlay.key.to_string(),
         };
         self.add(&key("key_file"), &raw.key_file, file);
-        self.add(&key("join"), &raw.join, list(&overlay.join));
-        let discovery = quoted(overlay.discovery.name());
-        self.add(&key("discovery"), &raw.discovery, discovery);
         let redelivery = raw.redelivery.as_ref().map(|given| &given.value);
-        let attempts = redelivery.and_then(|given| given.attempts.clone());
-        let every = redelivery.and_then(|given| given.every.clone());
-        let attempts_now = overlay.attempts.to_string();
-        self.add(&key("redelivery.attempts"), &attempts, attempts_now);
-        let every_now = quoted(show_duration(overlay.every));
-        self.add(&key("redelivery.every"), &every, every_now);
-        for (name, given, value) in [
-            ("max_message", &raw.max_message, overlay.max_message),
-            ("max_datagram", &raw.max_datagram, overlay.max_datagram),
-            ("retain", &raw.retain, overlay.retain),
-        ] {
-            self.add(&key(name), given, quoted(show_size(value as u64)));
-        }
-        let park_max = quoted(show_duration(overlay.park_max));
-        self.add(&key("park_max"), &raw.park_max, park_max);
         // What it does not say itself it takes over.
         let grace = raw.client_grace.as_ref().or(node.client.grace.as_ref());
-        let grace_now = quoted(show_duration(overlay.client_grace));
-        self.add(&key("client_grace"), &grace.cloned(), grace_now);
-        let given = raw.profile.as_ref().or(node.node.profile.as_ref());
-        let profile = quoted(overlay.profile.name());
-        self.add(&key("profile"), &given.cloned(), profile);
-        let shard = overlay.shard.map(|shard| shard.to_string());
-        let shard = shard.unwrap_or("the one with the fewest overlays".to_owned());
-        self.add(&key("shard"), &raw.shard, shard);
+        let profile = raw.profile.as_ref().or(node.node.profile.as_ref());
+        let places = [
+            place(&raw.join),
+            place(&raw.discovery),
+            redelivery.and_then(|given| place(&given.attempts)),
+            redelivery.and_then(|given| place(&given.every)),
+            place(&raw.max_message),
+            place(&raw.max_datagram),
+            place(&raw.retain),
+            place(&raw.park_max),
+            grace.map(|given| source(&given.origin)),
+            profile.map(|given| source(&given.origin)),
+            place(&raw.shard),
+        ];
+        for ((name, value), source) in options(overlay).into_iter().zip(places) {
+            let key = key(name);
+            self.0.push(Row { key, value, source });
+        }
     }
 }
 
+/// The options of an overlay that can be set while it runs, each with its value as it would be written in the file.
+pub fn options(overlay: &OverlaySettings) -> [(&'static str, String); 11] {
+    let size = |bytes: usize| quoted(show_size(bytes as u64));
+    let time = |time| quoted(show_duration(time));
+    [
+        ("join", list(&overlay.join)),
+        ("discovery", quoted(overlay.discovery.name())),
+        ("redelivery.attempts", overlay.attempts.to_string()),
+        ("redelivery.every", time(overlay.every)),
+        ("max_message", size(overlay.max_message)),
+        ("max_datagram", size(overlay.max_datagram)),
+        ("retain", size(overlay.retain)),
+        ("park_max", time(overlay.park_max)),
+        ("client_grace", time(overlay.client_grace)),
+        ("profile", quoted(overlay.profile.name())),
+        ("shard", shard(overlay.shard)),
+    ]
+}
+
+/// The shard of an overlay.
+pub fn shard(shard: Option<usize>) -> String {
+    let shard = shard.map(|shard| shard.to_string());
+    shard.unwrap_or("the one with the fewest overlays".to_owned())
+}
+
+fn place<T>(given: &Option<Given<T>>) -> Option<String> {
+    given.as_ref().map(|given| source(&given.origin))
+}
+
 /// A place as people name it.
-fn source(origin: &Origin) -> String {
+pub fn source(origin: &Origin) -> String {
     match (origin.is_flag(), origin.line) {
         (true, _) => format!("flag {}", origin.key),
         (false, 0) => origin.source.to_string(),

@@ -70,7 +70,7 @@ async fn install(
     params(("overlay" = String, Path, description = "Name of the overlay"), ("slot" = u8, Path, description = "Slot of the key, 0 to 7"),
         ("force" = Option<bool>, Query, description = "Though members lack it")),
     responses((status = 200, description = "It seals", body = KeysView),
-        (status = 409, description = "Members lack it, or the key file cannot be replaced", body = ApiError)))]
+        (status = 409, description = "Members lack it, those that are held dead included, or the key file cannot be replaced", body = ApiError)))]
 async fn seal_with(
     State(shared): State<Arc<Shared>>,
     Path((overlay, slot)): Path<(String, String)>,
@@ -85,7 +85,7 @@ async fn seal_with(
     params(("overlay" = String, Path, description = "Name of the overlay"), ("slot" = u8, Path, description = "Slot of the key, 0 to 7"),
         ("force" = Option<bool>, Query, description = "Though it is in use; never the one that seals here")),
     responses((status = 200, description = "It is gone", body = KeysView),
-        (status = 409, description = "It is in use, or the key file cannot be replaced", body = ApiError)))]
+        (status = 409, description = "It is in use, a member that is held dead lacks the one that seals, or the key file cannot be replaced", body = ApiError)))]
 async fn remove(
     State(shared): State<Arc<Shared>>,
     Path((overlay, slot)): Path<(String, String)>,

@@ -84,7 +84,7 @@ pub struct OptionsPatch {
     )]
     #[schema(value_type = Option<String>, example = "lan")]
     profile: Option<Value>,
-    /// The shard that runs it; cannot change while it does.
+    /// The shard that runs it. While it runs no other is taken than that: what belongs to it would have to move.
     #[serde(
         default,
         deserialize_with = "given",

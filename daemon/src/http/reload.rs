@@ -18,7 +18,8 @@ pub fn routes() -> OpenApiRouter<Arc<Shared>> {
 
 /// Reads the configuration file again.
 ///
-/// A mistake anywhere in it changes nothing. What a running node cannot change is told, and holds from its next start on.
+/// A mistake anywhere in it changes nothing. What a running node cannot change is told, and holds from its next start on; so is what
+/// the engine refuses, and what a change made while the node ran overrules. Each line names an option with its old and new value.
 #[utoipa::path(post, path = "/v1/reload", tag = "node",
     responses((status = 200, description = "What holds now, and what does not", body = Report),
         (status = 400, description = "The configuration has mistakes; nothing was changed", body = ApiError)))]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tidings_engine::{Engine, EngineError, Keyring, Member, OverlayId};
+use tidings_engine::{Engine, EngineError, Keyring, Member, NodeId, OverlayId};
 use tidings_wire::KeyringError;
 use tidings_wire::digest::MemberState;
 use utoipa::ToSchema;
@@ -24,6 +24,32 @@ pub struct KeysView {
     keys: Vec<KeyView>,
     /// The members that are not known to have left, this node first.
     members: Vec<KeyHolder>,
+    /// Those of them that are behind this node: they lack a key that it has, seal with another, or still talk with it under one that does
+    /// not seal here.
+    laggards: Vec<Laggard>,
+}
+
+/// A member that is behind this node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct Laggard {
+    /// Its name.
+    #[schema(example = "host-b")]
+    name: String,
+    /// Its id.
+    id: String,
+    /// Where it is reached; empty if that is not known.
+    #[schema(example = "192.0.2.8:7400")]
+    address: String,
+    /// `alive`, `suspect` or `dead`.
+    #[schema(value_type = String, example = "alive")]
+    state: &'static str,
+    /// The slots of the keys that it lacks.
+    lacks: Vec<u8>,
+    /// The slot of the key that it seals with, if that is another than here; null of one that is dead.
+    seals_with: Option<u8>,
+    /// The slots of the keys under which it and this node talk still, though another seals here: it has not followed yet, which takes a
+    /// minute at most, or holds another key in the same slot.
+    talks_under: Vec<u8>,
 }
 
 /// One key.
@@ -171,14 +197,25 @@ pub enum KeyRefusal {
         /// Who they are.
         members: Vec<String>,
     },
+    /// Members that are held dead do not have it, and could not come back.
+    Dead {
+        /// Its slot.
+        slot: u8,
+        /// Who they are.
+        members: Vec<String>,
+    },
     /// Who else is there is not known.
     NotSynced,
     /// It is in use.
     InUse {
         /// Its slot.
         slot: u8,
-        /// By these members.
+        /// These members seal with it.
         members: Vec<String>,
+        /// Links or streams of this node to these depend on it.
+        links: Vec<String>,
+        /// The slot of the one that seals instead.
+        primary: u8,
     },
     /// The file says something else than what runs.
     NotReloaded(PathBuf),
@@ -202,16 +239,29 @@ impl fmt::Display for KeyRefusal {
             Self::Laggards { slot, members } => {
                 write!(f, "key {slot} is not on {}", members.join(", "))
             }
-            Self::NotSynced => f.write_str("not all members are known yet"),
-            Self::InUse { slot, members } if members.is_empty() => {
-                write!(f, "key {slot} is in use: links of this node depend on it")
+            Self::Dead { slot, members } => {
+                let (are, dead) = (members.join(", "), is_dead(members.len()));
+                write!(f, "key {slot} is not on {are}, {dead}")
             }
-            Self::InUse { slot, members } => {
-                write!(
-                    f,
-                    "key {slot} is in use: it seals on {}",
-                    members.join(", ")
-                )
+            Self::NotSynced => f.write_str("not all members are known yet"),
+            Self::InUse {
+                slot,
+                members,
+                links,
+                ..
+            } => {
+                write!(f, "key {slot} is in use: ")?;
+                match (members.is_empty(), links.is_empty()) {
+                    (false, _) => write!(f, "it seals on {}", members.join(", ")),
+                    (true, false) => {
+                        write!(
+                            f,
+                            "this node's links with {} depend on it",
+                            links.join(", ")
+                        )
+                    }
+                    (true, true) => f.write_str("links of this node depend on it"),
+                }
             }
             Self::NotReloaded(path) => {
                 write!(f, "{} is not what the node runs with", path.display())
@@ -248,7 +298,7 @@ impl KeyRefusal {
             Self::Occupied { .. } => "slot_taken",
             Self::Missing { .. } => "no_key",
             Self::Primary { .. } => "primary",
-            Self::Laggards { .. } => "laggards",
+            Self::Laggards { .. } | Self::Dead { .. } => "laggards",
             Self::NotSynced => "not_synced",
             Self::InUse { .. } => "in_use",
             Self::NotReloaded(_) => "not_reloaded",
@@ -275,6 +325,17 @@ impl KeyRefusal {
             Self::NotSynced => {
                 "wait until the node is ready; by force nobody is asked for".to_owned()
             }
+            Self::Dead { slot, .. } => format!(
+                "start it and install key {slot} there, or wait until it is forgotten; by force (--force) it cannot come back until it has that key"
+            ),
+            Self::InUse {
+                slot,
+                members,
+                primary,
+                ..
+            } if members.is_empty() => format!(
+                "wait until they have changed over, which takes a minute at most; who stays longer holds another key in slot {primary}, or has not followed: compare fingerprints there and here with `tidings keys list`; by force whoever has nothing but key {slot} is lost"
+            ),
             Self::InUse { slot, .. } => format!(
                 "use another key there first, and wait until links have changed over, which takes a minute at most; by force whoever has nothing but key {slot} is lost"
             ),
@@ -303,13 +364,44 @@ pub fn view(engine: &Engine, id: OverlayId) -> Result<KeysView, EngineError> {
         })
     };
     let members = engine.members(id)?;
-    let members = members.iter().filter(|m| m.state != MemberState::Left);
+    let talks = engine.key_peers(id)?;
+    let here = members.iter().filter(|m| m.state != MemberState::Left);
+    let laggard = |member: &Member| {
+        let under = talks.iter().find(|(node, _)| *node == member.node);
+        laggard(member, &ring, under.map_or(0, |(_, bits)| *bits))
+    };
     Ok(KeysView {
         synced: engine.is_synced(id)?,
         primary: ring.primary_slot(),
         keys: (0..8).filter_map(key).collect(),
-        members: members.map(holder).collect(),
+        members: here.clone().map(holder).collect(),
+        laggards: here.filter(|m| !m.is_self).filter_map(laggard).collect(),
     })
+}
+
+/// What a member is behind in, if it is; `talks` are the slots of the keys that links with it depend on, one bit each.
+fn laggard(member: &Member, ring: &Keyring, talks: u8) -> Option<Laggard> {
+    let (dead, primary) = (member.state == MemberState::Dead, ring.primary_slot());
+    let lacks = ring.slots() & !member.keys;
+    let seals_otherwise = !dead && member.primary != primary;
+    let old = talks & !(1 << primary);
+    (lacks != 0 || seals_otherwise || old != 0).then(|| Laggard {
+        name: member.name.clone(),
+        id: member.node.to_string(),
+        address: address(member),
+        state: super::view::state(member.state),
+        lacks: slots(lacks).collect(),
+        seals_with: seals_otherwise.then_some(member.primary),
+        talks_under: slots(old).collect(),
+    })
+}
+
+/// The end of a sentence about so many.
+fn is_dead(count: usize) -> &'static str {
+    match count {
+        1 => "which is dead",
+        _ => "which are dead",
+    }
 }
 
 fn holder(member: &Member) -> KeyHolder {
@@ -337,8 +429,8 @@ fn slots(bits: u8) -> impl Iterator<Item = u8> {
     (0..8).filter(move |slot| bits & (1 << slot) != 0)
 }
 
-/// Whether the members that are there can do with `after` in the place of `before`: they have what seals, and nobody depends on what
-/// goes.
+/// Whether the members can do with `after` in the place of `before`: they have what seals, and nobody depends on what goes. Of one
+/// that is held dead nothing is known but the keys that it had: it has to have what seals, or it might not come back.
 pub fn check(
     engine: &Engine,
     id: OverlayId,
@@ -352,16 +444,17 @@ pub fn check(
     }
     let (gone, primary) = (before.slots() & changed, after.primary_slot());
     let members = engine.members(id)?;
-    let others = || {
-        let is_there = |m: &&Member| matches!(m.state, MemberState::Alive | MemberState::Suspect);
-        members.iter().filter(|m| !m.is_self).filter(is_there)
-    };
+    let is_there = |m: &Member| matches!(m.state, MemberState::Alive | MemberState::Suspect);
+    let is_dead = |m: &Member| m.state == MemberState::Dead;
     let names = |those: &dyn Fn(&Member) -> bool| -> Vec<String> {
-        let those = others().filter(|member| those(member));
+        let others = members.iter().filter(|member| !member.is_self);
+        let those = others.filter(|member| those(member));
         those.map(called).collect()
     };
-    if before.primary_slot() != primary || changed & (1 << primary) != 0 {
-        let laggards = names(&|member| member.keys & (1 << primary) == 0);
+    let lacks = |member: &Member| member.keys & (1 << primary) == 0;
+    let seals = before.primary_slot() != primary || changed & (1 << primary) != 0;
+    if seals {
+        let laggards = names(&|member| is_there(member) && lacks(member));
         if !laggards.is_empty() {
             return Err(KeyRefusal::Laggards {
                 slot: primary,
@@ -369,11 +462,32 @@ pub fn check(
             });
         }
     }
-    let used = engine.key_use(id)?.used;
+    if seals || gone != 0 {
+        let dead = names(&|member| is_dead(member) && lacks(member));
+        if !dead.is_empty() {
+            return Err(KeyRefusal::Dead {
+                slot: primary,
+                members: dead,
+            });
+        }
+    }
+    let (used, talks) = (engine.key_use(id)?.used, engine.key_peers(id)?);
     for slot in slots(gone) {
-        let members = names(&|member| member.primary == slot);
-        if !members.is_empty() || used & (1 << slot) != 0 {
-            return Err(KeyRefusal::InUse { slot, members });
+        let members = names(&|member| is_there(member) && member.primary == slot);
+        let depends = |(_, bits): &&(NodeId, u8)| bits & (1 << slot) != 0;
+        let nodes: Vec<NodeId> = talks
+            .iter()
+            .filter(depends)
+            .map(|(node, _)| *node)
+            .collect();
+        let links = names(&|member| nodes.contains(&member.node));
+        if !members.is_empty() || !links.is_empty() || used & (1 << slot) != 0 {
+            return Err(KeyRefusal::InUse {
+                slot,
+                members,
+                links,
+                primary,
+            });
         }
     }
     Ok(())

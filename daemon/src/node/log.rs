@@ -2,25 +2,30 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Environment variable that chooses what is logged, as `debug` or `tidings_engine=trace`.
-const VARIABLE: &str = "TIDINGS_LOG";
+use crate::config::Raw;
+use crate::config::show::source;
+use crate::paths;
+
 /// Lines of one place in the code that are told within [`WINDOW`].
 const LINES: u32 = 20;
 /// See [`LINES`].
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Starts the log.
-pub fn start() {
-    let wanted = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Where what is logged can be changed.
+static WANTED: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Starts the log with what `node.log` or the environment says.
+pub fn start(wanted: &str) {
+    let (wanted, handle) = reload::Layer::new(EnvFilter::new(wanted));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
@@ -30,6 +35,28 @@ pub fn start() {
         .with(wanted)
         .with(lines)
         .init();
+    // A process has one log, which is started once.
+    let _ = WANTED.set(handle);
+}
+
+/// Logs from now on what `wanted` says, which was checked.
+pub fn change(wanted: &str) -> Result<(), String> {
+    let handle = WANTED.get().ok_or("this process has no log")?;
+    let filter = EnvFilter::try_new(wanted).map_err(|error| error.to_string())?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
+
+/// What the file says is to be logged, if the environment says something else and wins.
+pub fn overruled(raw: &Raw) -> Option<String> {
+    let (of_file, holds) = (raw.node.log.as_ref()?, paths::log_of_environment()?);
+    (of_file.value.trim() != holds.trim()).then(|| {
+        format!(
+            "node.log {} ({}): {}={holds} in the environment wins; start the node without it",
+            of_file.value,
+            source(&of_file.origin),
+            paths::LOG_VARIABLE
+        )
+    })
 }
 
 /// How often one place has logged lately.

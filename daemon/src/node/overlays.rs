@@ -14,8 +14,10 @@ use tidings_engine::{
 
 use super::clients::Clients;
 use super::keys::{self, KeyChange, KeyRefusal, KeysView};
+use super::log;
 use super::reload::{self, Report, Turnover};
-use crate::config::{self, Discovery, Key, OverlaySettings, Problems, Settings};
+use crate::config::show::{Row, rows};
+use crate::config::{self, Discovery, Key, NodeSettings, OverlaySettings, Problems, Raw, Settings};
 use crate::load::{Base, Loaded, generate_key, load_with};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
@@ -158,7 +160,7 @@ pub struct Overlays {
 struct Held {
     /// What file and flags say.
     base: Base,
-    /// What the node was started with; its tags are those that the members know.
+    /// What the node was started with; what of it changes while it runs is as it is now.
     started: Settings,
 }
 
@@ -255,8 +257,8 @@ impl Overlays {
             let settings = settings_of(&held.base, state, &name)?;
             Ok::<_, E>((settings, with(state)?))
         })?;
-        let metadata = held.started.node.metadata.clone();
-        if let Err(error) = engine.add_overlay(config_of(&settings, keyring, metadata)) {
+        let config = config_of(&settings, keyring, &held.started.node);
+        if let Err(error) = engine.add_overlay(config) {
             self.take_back(&name, |state| drop(state.overlays.remove(&name)));
             // Its folder is there already, perhaps. That it cannot be removed is told at the next start.
             let _ = engine.forget_overlay(OverlayId::from_name(&name));
@@ -302,6 +304,7 @@ impl Overlays {
                 flag,
             });
         }
+        let runs_on = shard_of(&engine, name);
         let was = self.state.read(|state| {
             let kept = state.overlays.get(name);
             kept.map(|kept| kept.options.clone()).unwrap_or_default()
@@ -309,9 +312,9 @@ impl Overlays {
         let after = self.state.change(|state| {
             set_options(state, name, change);
             let after = settings_of(&held.base, state, name)?;
-            match after.shard != before.shard && named.contains_key("shard") {
+            match reload::moves(&after, runs_on) && named.contains_key("shard") {
                 true => Err(Refusal::Unchangeable("shard")),
-                false => Ok(reload::changeable(&before, &after)),
+                false => Ok(reload::changeable(&before, &after, runs_on)),
             }
         })?;
         if let Err(error) = apply(&engine, &before, &after) {
@@ -419,15 +422,43 @@ impl Overlays {
         let engine = self.engine()?;
         let new = held.base.again()?;
         let loaded = load_with(new, self.state.read(State::clone))?;
+        let (started, settings) = (&held.started, &loaded.settings);
+        let raw = loaded.base.with(&loaded.state)?;
+        let rows = (rows(&Raw::default(), started), rows(&raw, settings));
         let mut report = Report {
             applied: Vec::new(),
-            refused: reload::needs_restart(&held.started, &loaded.settings),
+            refused: reload::needs_restart(&rows.0, &rows.1),
         };
-        let metadata = &loaded.settings.node.metadata;
-        if held.started.node.metadata != *metadata {
-            set_metadata(&engine, metadata, &mut report);
-            held.started.node.metadata.clone_from(metadata);
+        let overruled = loaded.base.overruled(&held.base, &loaded.state);
+        let overruled = overruled.iter();
+        let overruled = overruled.map(|(name, found)| reload::overruled(name, found));
+        report.refused.extend(overruled);
+        report.refused.extend(log::overruled(&raw));
+        let differing = |key: &str| {
+            let value = |rows: &[Row]| {
+                let row = rows.iter().find(|row| row.key == key);
+                row.map(|row| row.value.clone()).unwrap_or_default()
+            };
+            let (old, new) = (value(&rows.0), value(&rows.1));
+            (old != new).then(|| reload::step(key, &old, &new))
+        };
+        if let Some(what) = differing("node.metadata") {
+            set_metadata(&engine, &settings.node.metadata, &what, &mut report);
         }
+        if let Some(what) = differing("node.rack") {
+            set_rack(&engine, &settings.node.rack, &what, &mut report);
+        }
+        if let Some(what) = differing("node.log") {
+            report.add(log::change(&settings.node.log), what);
+        }
+        report.applied.extend(differing("client.clients_file"));
+        let node = settings.node.clone();
+        held.started.node.metadata = node.metadata;
+        held.started.node.rack = node.rack;
+        held.started.node.log = node.log;
+        held.started
+            .clients_file
+            .clone_from(&loaded.settings.clients_file);
         let Loaded {
             base,
             settings,
@@ -462,14 +493,15 @@ impl Overlays {
             report.add(ended, format!("overlay {}: left", old.name));
         }
         for (old, new) in kept {
-            report.refused.extend(reload::fixed(old, new));
-            let new = reload::changeable(old, new);
+            let runs_on = shard_of(engine, &new.name);
+            report.refused.extend(reload::fixed(new, runs_on));
+            let new = reload::changeable(old, new, runs_on);
             if *old != new {
                 let changed = apply(engine, old, &new);
                 if changed.is_ok() {
                     self.running().insert(new.name.clone(), new.clone());
                 }
-                report.add(changed, format!("overlay {}: options", new.name));
+                report.add_all(changed, reload::differences(old, &new));
             }
         }
         let theirs = settings.overlays.iter().zip(keyrings);
@@ -478,7 +510,7 @@ impl Overlays {
                 self.take_keys(engine, new, keyring, report);
                 continue;
             }
-            let begun = start(engine, new, keyring, &settings.node.metadata);
+            let begun = start(engine, new, keyring, &settings.node);
             if begun.is_ok() {
                 self.running().insert(new.name.clone(), new.clone());
             }
@@ -501,6 +533,11 @@ impl Overlays {
         match keys::take(engine, OverlayId::from_name(&new.name), keyring) {
             Ok(changed) => {
                 if let Some(running) = self.running().get_mut(&new.name) {
+                    let (old, new_file) = (running.key.to_string(), new.key.to_string());
+                    if old != new_file {
+                        let what = format!("overlay {}: key_file", new.name);
+                        report.applied.push(reload::step(&what, &old, &new_file));
+                    }
                     running.key = new.key.clone();
                 }
                 if changed {
@@ -571,7 +608,7 @@ pub fn start(
     engine: &Engine,
     overlay: &OverlaySettings,
     keyring: Option<Keyring>,
-    metadata: &[u8],
+    node: &NodeSettings,
 ) -> Result<(), String> {
     let keyring = match (keyring, &overlay.key) {
         (Some(keyring), _) => keyring,
@@ -580,17 +617,32 @@ pub fn start(
             .map_err(|error| format!("its key cannot be made at {}: {error}", path.display()))?,
     };
     engine
-        .add_overlay(config_of(overlay, keyring, metadata.to_vec()))
+        .add_overlay(config_of(overlay, keyring, node))
         .map(|_| ())
         .map_err(|error| error.to_string())
 }
 
+/// Tells the members of every overlay this node's rack.
+fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) {
+    for entry in engine.overlays() {
+        let set = engine.set_rack(entry.id, rack);
+        report.add(set, format!("overlay {}: {what}", entry.name));
+    }
+}
+
 /// Tells the members of every overlay this node's tags.
-fn set_metadata(engine: &Engine, metadata: &[u8], report: &mut Report) {
+fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) {
     for entry in engine.overlays() {
         let set = engine.set_metadata(entry.id, metadata.to_vec());
-        report.add(set, format!("overlay {}: node.metadata", entry.name));
+        report.add(set, format!("overlay {}: {what}", entry.name));
     }
+}
+
+/// The shard that an overlay runs on.
+fn shard_of(engine: &Engine, name: &str) -> Option<usize> {
+    let entries = engine.overlays();
+    let entry = entries.iter().find(|entry| entry.name == name);
+    entry.map(|entry| entry.shard)
 }
 
 /// Leaves an overlay, if it runs, and forgets what is kept of it.
@@ -686,12 +738,13 @@ fn apply(
 }
 
 /// What the engine is told of an overlay that starts.
-fn config_of(overlay: &OverlaySettings, keyring: Keyring, metadata: Vec<u8>) -> OverlayConfig {
+fn config_of(overlay: &OverlaySettings, keyring: Keyring, node: &NodeSettings) -> OverlayConfig {
     let mut config = OverlayConfig::new(&overlay.name, keyring);
     config.join.clone_from(&overlay.join);
     config.discovery = overlay.discovery == Discovery::Lan;
     config.shard = overlay.shard;
-    config.metadata = Some(metadata);
+    config.metadata = Some(node.metadata.clone());
+    config.rack = Some(node.rack.clone());
     config.policy = policy_of(overlay);
     config
 }

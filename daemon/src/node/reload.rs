@@ -1,21 +1,26 @@
 //! Reloading the configuration while the node runs, on SIGHUP or by the management service: all of it is read and checked first,
-//! and a mistake anywhere changes nothing. Then what can change is changed; what cannot is named with its remedy.
+//! and a mistake anywhere changes nothing. Then what can change is changed, overlay by overlay; what cannot, and what the engine
+//! refuses, is named with its remedy. Each line names the option with its old and its new value; none has a secret, of which
+//! options hold only the files.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::config::{NodeSettings, OverlaySettings, Settings};
+use crate::config::show::{self, Row};
+use crate::config::{OverlaySettings, Overruled};
 
 /// What a reload did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Report {
     /// What holds now.
-    #[schema(example = json!(["overlay news: options"]))]
+    #[schema(example = json!(["overlay news: retain 16MiB -> 64MiB"]))]
     pub applied: Vec<String>,
-    /// What does not, and why.
-    #[schema(example = json!(["node.bind: it holds from the next start of the node on"]))]
+    /// What does not, and why: what needs a restart, what the engine refused, and what the file says and a change made while the
+    /// node ran overrules.
+    #[schema(example = json!(["node.shards 2 -> 4 (tidings.toml:3): it holds from the next start of the node on"]))]
     pub refused: Vec<String>,
 }
 
@@ -25,6 +30,14 @@ impl Report {
         match done {
             Ok(()) => self.applied.push(what),
             Err(error) => self.refused.push(format!("{what}: {error}")),
+        }
+    }
+
+    /// Notes how something went that changes several options.
+    pub fn add_all<E: Display>(&mut self, done: Result<(), E>, what: Vec<String>) {
+        let done = done.map_err(|error| error.to_string());
+        for what in what {
+            self.add(done.clone(), what);
         }
     }
 
@@ -74,59 +87,120 @@ impl<'a> Turnover<'a> {
     }
 }
 
-/// What of the node itself has changed that it can only take at its next start.
-pub fn needs_restart(before: &Settings, after: &Settings) -> Vec<String> {
-    let (old, new) = (&before.node, &after.node);
-    let NodeSettings {
-        name,
-        bind,
-        advertise,
-        data_dir,
-        tuning,
-        shards,
-        poll,
-        rack,
-        // Each overlay takes it over.
-        profile: _,
-        // Told to the members at once.
-        metadata: _,
-        on_terminate,
-    } = new;
-    let changed = [
-        ("node.name", old.name != *name),
-        ("node.bind", old.bind != *bind),
-        ("node.advertise", old.advertise != *advertise),
-        ("node.data_dir", old.data_dir != *data_dir),
-        ("node.tuning", old.tuning != *tuning),
-        ("node.shards", old.shards != *shards),
-        ("node.poll", old.poll != *poll),
-        ("node.rack", old.rack != *rack),
-        ("node.on_terminate", old.on_terminate != *on_terminate),
-        ("client.socket", before.socket != after.socket),
-        ("client.shard", before.client_shard != after.client_shard),
-        ("http", before.http != after.http),
-        ("discovery", before.discovery != after.discovery),
-        ("influxdb", before.influx != after.influx),
-    ];
+/// Settings outside overlays that a running node takes: each overlay takes over what it does not say itself, and the others are
+/// told by those who take them.
+const LIVE: [&str; 6] = [
+    "node.profile",
+    "node.metadata",
+    "node.rack",
+    "node.log",
+    "client.grace",
+    "client.clients_file",
+];
+
+/// What outside overlays has changed that holds only from the next start of the node on.
+pub fn needs_restart(before: &[Row], after: &[Row]) -> Vec<String> {
+    // That there is no table is told by the keys that it had.
+    let is_of_node = |row: &&Row| {
+        !row.key.starts_with("overlay.") && row.key != "influxdb" && !LIVE.contains(&&*row.key)
+    };
+    let by_key = |rows: &[Row]| -> BTreeMap<String, Row> {
+        let rows = rows.iter().filter(is_of_node);
+        rows.map(|row| (row.key.clone(), row.clone())).collect()
+    };
+    let (mut before, after) = (by_key(before), by_key(after));
+    let mut changed = Vec::new();
+    for (key, new) in after {
+        let old = before.remove(&key);
+        let old = old.map_or_else(|| "none".to_owned(), |old| old.value);
+        if old != new.value {
+            let place = new.source.map(|source| format!(" ({source})"));
+            let place = place.unwrap_or_default();
+            changed.push(step(&key, &old, &new.value) + &place);
+        }
+    }
+    // Tables that are not there have fewer keys.
+    changed.extend(
+        before
+            .values()
+            .map(|old| step(&old.key, &old.value, "none")),
+    );
+    for line in &mut changed {
+        line.push_str(": it holds from the next start of the node on");
+    }
     changed
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("{key}: it holds from the next start of the node on"))
+}
+
+/// A value and the one that takes its place.
+pub fn step(what: &str, old: &str, new: &str) -> String {
+    format!("{what} {} -> {}", bare(old), bare(new))
+}
+
+/// A text without its quotes, if there is any.
+fn bare(value: &str) -> &str {
+    let text = value.strip_prefix('"');
+    text.and_then(|text| text.strip_suffix('"'))
+        .filter(|text| !text.is_empty())
+        .unwrap_or(value)
+}
+
+/// Each option of an overlay that changes, with its old and its new value.
+pub fn differences(before: &OverlaySettings, after: &OverlaySettings) -> Vec<String> {
+    let both = show::options(before).into_iter().zip(show::options(after));
+    let changed = both.filter(|((_, old), (_, new))| old != new);
+    changed
+        .map(|((option, old), (_, new))| {
+            step(&format!("overlay {}: {option}", after.name), &old, &new)
+        })
         .collect()
 }
 
+/// Says what the file says of an overlay and a change made while the node ran overrules.
+pub fn overruled(overlay: &str, found: &Overruled) -> String {
+    let Overruled {
+        option,
+        of_file,
+        holds,
+    } = found;
+    let said = match of_file {
+        Some((value, place)) => format!("{value} ({place})"),
+        None => "is not in the file any more".to_owned(),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let name = match overlay.chars().all(is_plain) {
+        true => overlay.to_owned(),
+        false => format!("{overlay:?}"),
+    };
+    format!(
+        "overlay {overlay}: {option} {said}: {holds} was set while the node ran and wins; take it back with `tidings overlays change {name} {option}=`"
+    )
+}
+
+/// Whether settings ask for another shard than an overlay runs on. Members, sessions of clients and the addresses that datagrams
+/// are steered by belong to the shard, so that an overlay cannot move while it runs.
+pub fn moves(after: &OverlaySettings, runs_on: Option<usize>) -> bool {
+    after.shard.is_some() && after.shard != runs_on
+}
+
 /// What of new settings a running overlay can take.
-pub fn changeable(before: &OverlaySettings, after: &OverlaySettings) -> OverlaySettings {
+pub fn changeable(
+    before: &OverlaySettings,
+    after: &OverlaySettings,
+    runs_on: Option<usize>,
+) -> OverlaySettings {
+    let stays = moves(after, runs_on);
     OverlaySettings {
-        shard: before.shard,
+        shard: if stays { before.shard } else { after.shard },
         key: before.key.clone(),
         ..after.clone()
     }
 }
 
 /// Why a running overlay cannot take all of its new settings; `None`: it can.
-pub fn fixed(before: &OverlaySettings, after: &OverlaySettings) -> Option<String> {
-    let name = &after.name;
-    (before.shard != after.shard)
-        .then(|| format!("overlay {name}: shard cannot change while it runs; start the node again"))
+pub fn fixed(after: &OverlaySettings, runs_on: Option<usize>) -> Option<String> {
+    moves(after, runs_on).then(|| {
+        let what = format!("overlay {}: shard", after.name);
+        let step = step(&what, &show::shard(runs_on), &show::shard(after.shard));
+        format!("{step}: it cannot change while the overlay runs; start the node again")
+    })
 }

@@ -36,7 +36,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs a node until it is told to stop.
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
-    log::start();
+    log::start(&loaded.settings.node.log);
     raise_file_limit();
     let (stop, orders) = signals::listen().map_err(Failure::new)?;
     check_folder(&loaded.settings.socket)?;
@@ -51,7 +51,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     } = loaded;
     let sockets = http::bind(&settings, engine.local_addr().port())?;
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
-        start(&engine, overlay, keyring, &settings.node.metadata)
+        start(&engine, overlay, keyring, &settings.node)
             .map_err(|what| Failure::Failed(format!("overlay {:?}: {what}", overlay.name)))?;
     }
     forget_others(&engine, &settings.overlays);

@@ -1,6 +1,6 @@
 //! `tidings keys`: the keys of an overlay on a running node, and changing over to another on all of them.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use crate::output::{Failure, Table, json, line};
 
 /// How often a rotation looks how far the members are.
 const LOOK: Duration = Duration::from_millis(500);
+/// What whoever holds a rotation up needs.
+const AGAIN: &str = "run the same rotation there, then this one again; it goes on where it is";
 /// Sessions that nobody speaks over any more end this long after.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -56,11 +58,29 @@ fn tell(keys: &Value, format: Format) -> Result<(), Failure> {
 
 fn status(args: &NamedOverlayArgs) -> Result<(), Failure> {
     let keys = Overlay::new(Manage::of(&args.manage), &args.overlay).keys()?;
-    if args.format == Format::Json {
-        return json(&keys);
+    match args.format {
+        Format::Json => json(&keys)?,
+        Format::Text => holders(&keys)?,
     }
+    let behind: Vec<String> = items(&keys, "laggards").map(laggard).collect();
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let mut remedy = "run the rotation there, or install and use the key by hand".to_owned();
+    if items(&keys, "laggards").any(|member| items(member, "talks_under").next().is_some()) {
+        remedy.push_str("; ");
+        remedy.push_str(&other_key(&args.overlay, &cell(keys.get("primary"))));
+    }
+    Err(Failure::Failed(format!(
+        "not all members have and use the keys of this node: {}\n  remedy: {remedy}",
+        behind.join("; ")
+    )))
+}
+
+/// Which members have which keys.
+fn holders(keys: &Value) -> Result<(), Failure> {
     let mut table = Table::new(&["NAME", "ADDRESS", "STATE", "KEYS", "SEALS WITH"]);
-    for member in items(&keys, "members") {
+    for member in items(keys, "members") {
         let slots: Vec<String> = slots(member).map(|slot| slot.to_string()).collect();
         table.row([
             cell(member.get("name")),
@@ -70,17 +90,41 @@ fn status(args: &NamedOverlayArgs) -> Result<(), Failure> {
             cell(member.get("primary")),
         ]);
     }
-    line(table)?;
-    let primary = slot(&keys, "primary");
-    let is_behind = |member: &&Value| primary.is_some() && slot(member, "primary") != primary;
-    let behind: Vec<String> = present(&keys).filter(is_behind).map(name).collect();
-    if behind.is_empty() {
-        return Ok(());
+    line(table)
+}
+
+/// A member and what it is behind in.
+fn laggard(member: &Value) -> String {
+    let list = |key: &str| {
+        let slots: Vec<String> = items(member, key).map(|slot| cell(Some(slot))).collect();
+        slots.join(" and ")
+    };
+    let mut behind = Vec::new();
+    if !list("lacks").is_empty() {
+        behind.push(format!("lacks key {}", list("lacks")));
     }
-    line(format_args!(
-        "another key than here seals on {}",
-        behind.join(", ")
-    ))
+    if let Some(slot) = slot(member, "seals_with") {
+        behind.push(format!("seals with key {slot}"));
+    }
+    if !list("talks_under").is_empty() {
+        behind.push(format!("still talks under key {}", list("talks_under")));
+    }
+    format!("{}{} {}", name(member), dead(member), behind.join(", "))
+}
+
+/// What is said besides of a member that is held dead.
+fn dead(member: &Value) -> &'static str {
+    match cell(member.get("state")) == "dead" {
+        true => ", which is dead,",
+        false => "",
+    }
+}
+
+/// Why a member may stay at an old key though it has one in the slot of the new.
+fn other_key(overlay: &str, slot: &str) -> String {
+    format!(
+        "who talks under an old key for more than a minute holds another key in slot {slot}, or has not followed: compare fingerprints with `tidings keys list {overlay}` there and here"
+    )
 }
 
 fn install(args: &InstallKeysArgs) -> Result<(), Failure> {
@@ -122,38 +166,53 @@ fn rotate(args: &RotateKeysArgs) -> Result<(), Failure> {
     if items(&before, "keys").count() < items(&keys, "keys").count() {
         line(format_args!("key {new} is installed"))?;
     }
-    warn_of_dead(&keys, new);
     overlay.wait(
         timeout,
         "do not know all members yet",
+        AGAIN,
         &|keys| match keys.get("synced") == Some(&Value::Bool(true)) {
             true => Vec::new(),
             false => vec!["this node".to_owned()],
         },
     )?;
-    let lacks = |member: &Value| !slots(member).any(|slot| slot == u64::from(new));
+    let lacks = |member: &&Value| !slots(member).any(|slot| slot == u64::from(new));
     let seals_otherwise = |member: &Value| slot(member, "primary") != Some(new.into());
-    overlay.wait(timeout, "do not have the new key", &|keys| {
-        present(keys).filter(|m| lacks(m)).map(name).collect()
+    // One that is dead counts, too: without the key it could not come back.
+    let without = format!(
+        "{AGAIN}. One that is dead: start it and install the key there, or wait until it is forgotten, or go on without it: `tidings keys use {} {new} --force`, and `tidings keys remove` with --force for the old one",
+        args.overlay
+    );
+    overlay.wait(timeout, "do not have the new key", &without, &|keys| {
+        let late = items(keys, "members").filter(lacks);
+        late.map(|member| format!("{}{}", name(member), dead(member).trim_end_matches(',')))
+            .collect()
     })?;
     if slot(&overlay.keys()?, "primary") != Some(new.into()) {
         overlay.seal_with(new, false)?;
         line(format_args!("key {new} seals"))?;
     }
-    overlay.wait(timeout, "seal with another key", &|keys| {
+    overlay.wait(timeout, "seal with another key", AGAIN, &|keys| {
         present(keys)
             .filter(|m| seals_otherwise(m))
             .map(name)
             .collect()
     })?;
+    let other = format!("{AGAIN}; {}", other_key(&args.overlay, &new.to_string()));
     overlay.wait(
         timeout.max(PATIENCE),
         "still talk under an old key",
+        &other,
         &|keys| {
             let old = items(keys, "keys").filter(|key| !is_wanted(&wanted, key));
-            match old.into_iter().any(|key| key["used"] == true) {
+            if !old.into_iter().any(|key| key["used"] == true) {
+                return Vec::new();
+            }
+            let late = items(keys, "laggards");
+            let late = late.filter(|member| items(member, "talks_under").next().is_some());
+            let late: Vec<String> = late.map(name).collect();
+            match late.is_empty() {
                 true => vec!["links of this node".to_owned()],
-                false => Vec::new(),
+                false => late,
             }
         },
     )?;
@@ -172,17 +231,6 @@ fn rotate(args: &RotateKeysArgs) -> Result<(), Failure> {
 
 fn is_wanted(wanted: &Keyring, key: &Value) -> bool {
     slot(key, "slot").is_some_and(|slot| u8::try_from(slot).is_ok_and(|slot| wanted.has(slot)))
-}
-
-/// Members that are not there now will not come back by themselves if they miss the rotation.
-fn warn_of_dead(keys: &Value, new: u8) {
-    let is_dead = |member: &&Value| cell(member.get("state")) == "dead";
-    let lacks = |member: &&Value| !slots(member).any(|slot| slot == u64::from(new));
-    for member in items(keys, "members").filter(is_dead).filter(lacks) {
-        let name = name(member);
-        let text = "is dead and is not waited for: install the key there before it starts again";
-        let _ = writeln!(io::stderr(), "note: {name} {text}");
-    }
 }
 
 /// The keys of one overlay on one node.
@@ -230,6 +278,7 @@ impl Overlay {
         &self,
         timeout: Duration,
         what: &str,
+        remedy: &str,
         laggards: &dyn Fn(&Value) -> Vec<String>,
     ) -> Result<(), Failure> {
         let until = Instant::now() + timeout;
@@ -242,7 +291,7 @@ impl Overlay {
             let names = late.join(", ");
             if Instant::now() >= until {
                 return Err(Failure::Failed(format!(
-                    "after {} s these still {what}: {names}\n  remedy: run the same rotation there, then this one again; it goes on where it is",
+                    "after {} s these still {what}: {names}\n  remedy: {remedy}",
                     timeout.as_secs()
                 )));
             }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
 
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod managed;
 pub(crate) mod recorder;
 pub(crate) mod stopped;
@@ -18,6 +19,7 @@ pub(crate) fn tidings(home: &Path) -> Command {
         .env("XDG_DATA_HOME", home.join("data"))
         .env("XDG_RUNTIME_DIR", home.join("run"))
         .env_remove("TIDINGS_SOCKET")
+        .env_remove("TIDINGS_LOG")
         .stdin(Stdio::null());
     command
 }

@@ -207,6 +207,17 @@ impl Core {
         Ok(())
     }
 
+    /// Replaces the rack in this node's member record.
+    pub fn set_rack(&mut self, rack: &str) -> Result<(), CommandError> {
+        if rack.len() > tidings_wire::limits::MAX_NAME {
+            return Err(CommandError::TooLong);
+        }
+        self.members
+            .change(|portrait| portrait.rack = rack.to_owned());
+        self.config.rack = rack.to_owned();
+        Ok(())
+    }
+
     /// Replaces the seeds' addresses, after names were resolved anew.
     pub fn set_seeds(&mut self, now: u64, seeds: &[SocketAddr]) {
         self.members.set_seeds(now, seeds);

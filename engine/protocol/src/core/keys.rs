@@ -1,6 +1,10 @@
 //! Another keyring for an overlay that runs. Nothing that was accepted is lost by it: links get sessions of the key that seals now and
 //! go on, streams follow their links, and what ends with a record that is removed goes by catch-up.
 
+use std::collections::BTreeMap;
+
+use tidings_wire::NodeId;
+
 use super::*;
 
 /// Datagrams that came this long ago do not show that a key is in use, in ns.
@@ -48,11 +52,27 @@ impl Core {
 
     /// Which keys there are, and which of them something depends on.
     pub fn key_use(&self, now: u64) -> KeyUse {
-        let heard = self.streams.key_slots_heard(now.saturating_sub(LATELY_NS));
         KeyUse {
             installed: self.keyring.slots(),
             primary: self.keyring.primary_slot(),
-            used: self.links.key_slots_used() | self.publish.key_slots_used() | heard,
+            used: self.keys_used(now).fold(0, |all, (_, bits)| all | bits),
         }
+    }
+
+    /// The same by node: whom there are sessions or streams with, and the slots of the keys that these depend on, one bit each. In the
+    /// order of their ids.
+    pub fn key_peers(&self, now: u64) -> Vec<(NodeId, u8)> {
+        let mut nodes = BTreeMap::new();
+        for (peer, bits) in self.keys_used(now) {
+            *nodes.entry(self.peers.id(peer)).or_insert(0) |= bits;
+        }
+        nodes.into_iter().collect()
+    }
+
+    /// One of the two, a node more than once.
+    fn keys_used(&self, now: u64) -> impl Iterator<Item = (PeerIx, u8)> + '_ {
+        let since = now.saturating_sub(LATELY_NS);
+        let sent = self.links.keys_used().chain(self.publish.keys_used());
+        sent.chain(self.streams.keys_heard(since))
     }
 }

@@ -165,10 +165,11 @@ impl Streams {
         publishers
     }
 
-    /// Key slots under which datagrams came since `since`, one bit each.
-    pub(crate) fn key_slots_heard(&self, since: u64) -> u8 {
-        let heard = self.open.values().filter(|s| s.last_heard() >= since);
-        heard.fold(0, |bits, stream| bits | key_bit(stream))
+    /// From whom datagrams came since `since`, and the slot of the key that they were under as a bit; a node once for each stream.
+    pub(crate) fn keys_heard(&self, since: u64) -> impl Iterator<Item = (PeerIx, u8)> + '_ {
+        let heard = self.open.values();
+        let heard = heard.filter(move |stream| stream.last_heard() >= since);
+        heard.map(|stream| (stream.peer, key_bit(stream)))
     }
 
     /// The publisher is gone.

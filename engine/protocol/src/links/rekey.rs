@@ -79,14 +79,15 @@ impl Links {
         }
     }
 
-    /// Slots of the key records that sessions are derived from, one bit each.
-    pub(crate) fn key_slots_used(&self) -> u8 {
+    /// Whom there are sessions with, and the slots of the key records that these are derived from, one bit each.
+    pub(crate) fn keys_used(&self) -> impl Iterator<Item = (PeerIx, u8)> + '_ {
         let all = (0..self.links.len()).map(|at| PeerIx(at as u32));
-        all.fold(0, |bits, peer| bits | self.key_slots(peer))
+        let bits = all.map(|peer| (peer, self.key_slots(peer)));
+        bits.filter(|(_, bits)| *bits != 0)
     }
 
     /// The same of the sessions of one link.
-    pub(crate) fn key_slots(&self, peer: PeerIx) -> u8 {
+    fn key_slots(&self, peer: PeerIx) -> u8 {
         match self.links.get(peer.at()) {
             Some(Kept::Open(link)) => link.sessions.key_slots(),
             Some(Kept::Folded(folded)) => 1 << folded.key_slot(),

@@ -2,6 +2,7 @@
 
 use tidings_wire::MIN_DATAGRAM_SIZE;
 
+use super::node::Node;
 use super::*;
 use crate::links::Links;
 
@@ -48,16 +49,15 @@ impl Publish {
         }
     }
 
-    /// Key slots under which something is being sent, or will be; one bit each.
-    pub(crate) fn key_slots_used(&self) -> u8 {
-        let sends = |stream: &&Stream| {
+    /// To whom something is being sent, or will be, and the slot of the key that it is under as a bit; a node once for each stream.
+    pub(crate) fn keys_used(&self) -> impl Iterator<Item = (PeerIx, u8)> + '_ {
+        let streams = self.streams.iter().flatten();
+        streams.filter(|s| !s.is_local()).flat_map(|stream| {
             let head = stream.head();
-            let mut nodes = stream.nodes.iter();
-            !stream.is_local()
-                && nodes.any(|n| !n.is_out() && (!stream.is_replaced || n.floor < head))
-        };
-        let streams = self.streams.iter().flatten().filter(sends);
-        streams.fold(0, |bits, stream| bits | stream.key_bit())
+            let is_fed = move |n: &&Node| !n.is_out() && (!stream.is_replaced || n.floor < head);
+            let nodes = stream.nodes.iter().filter(is_fed);
+            nodes.map(|node| (node.peer, stream.key_bit()))
+        })
     }
 
     /// Notes what the paths to these carry now; those to all others carry what they did. A node whose path carries less leaves the
