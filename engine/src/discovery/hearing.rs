@@ -1,5 +1,5 @@
-//! What is made of a datagram that came from a group: the address of another node of one of our overlays, or a reason to drop it.
-//! Everything cheap comes first. Bytes in, an address out: no socket, no clock.
+//! What is made of a datagram that came from a group: the address of another node of one of our overlays, or a reason
+//! to drop it. Everything cheap comes first. Bytes in, an address out: no socket, no clock.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -60,8 +60,8 @@ pub(super) struct Heard {
     pub(super) addr: SocketAddr,
 }
 
-/// Opens a datagram that came from `from`. `None`: our own. What passes the gate takes a token: it was sealed by a holder of the key
-/// once, and everything dearer comes after that.
+/// Opens a datagram that came from `from`. `None`: our own. What passes the gate takes a token: it was sealed by a
+/// holder of the key once, and everything dearer comes after that.
 pub(super) fn hear<'a>(
     rings: impl IntoIterator<Item = &'a Keyring>,
     me: &NodeId,

@@ -1,9 +1,9 @@
-//! Discovery: the nodes of one network segment find one another without having been told of any address. A node that is to be found
-//! sends beacons to a multicast group, and nothing else; SPEC.md 11.4. What a beacon tells is an address at which an ordinary
-//! handshake is tried.
+//! Discovery: the nodes of one network segment find one another without having been told of any address. A node that is
+//! to be found sends beacons to a multicast group, and nothing else; SPEC.md 11.4. What a beacon tells is an address at
+//! which an ordinary handshake is tried.
 //!
-//! One thread serves all overlays for which discovery is on. It is started with the first of them and ends with the last, and no shard
-//! ever waits for it. Called by the engine; decides nothing about members.
+//! One thread serves all overlays for which discovery is on. It is started with the first of them and ends with the
+//! last, and no shard ever waits for it. Called by the engine; decides nothing about members.
 
 mod hearing;
 mod pace;
@@ -138,7 +138,8 @@ impl Discovery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Turns discovery on for an overlay that has these keys. A thread that cannot be started is logged: the node goes on.
+    /// Turns discovery on for an overlay that has these keys. A thread that cannot be started is logged: the node goes
+    /// on.
     pub(crate) fn turn_on(&self, inner: &Arc<Inner>, id: OverlayId, ring: Keyring) {
         let mut state = self.state();
         let since = clock::now();

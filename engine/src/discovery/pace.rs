@@ -1,8 +1,10 @@
-//! When beacons are sent, and how many are taken: jittered times and a token bucket. Times are those of the engine's clock.
+//! When beacons are sent, and how many are taken: jittered times and a token bucket. Times are those of the engine's
+//! clock.
 
 use crate::limits::{BEACON_EAGER_EVERY, BEACON_EAGER_FOR, SECOND_NS};
 
-/// How long after a beacon the next one is sent: sooner while the overlay was turned on lately. `random` moves it by up to 20 %.
+/// How long after a beacon the next one is sent: sooner while the overlay was turned on lately. `random` moves it by up
+/// to 20 %.
 pub(super) fn wait(now: u64, since: u64, every: u64, random: u16) -> u64 {
     let eager = BEACON_EAGER_EVERY.as_nanos() as u64;
     let is_eager = now < since + BEACON_EAGER_FOR.as_nanos() as u64;

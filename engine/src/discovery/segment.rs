@@ -1,5 +1,5 @@
-//! The sockets of discovery: an ear for each group and a mouth for each address of this host that others can be told. Looked
-//! over every few seconds, because interfaces come and go. What cannot be used is logged once, and tried again.
+//! The sockets of discovery: an ear for each group and a mouth for each address of this host that others can be told.
+//! Looked over every few seconds, because interfaces come and go. What cannot be used is logged once, and tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -42,8 +42,8 @@ impl Fault {
     }
 }
 
-/// What failed lately, so that it is logged once. An address that has just come is not usable in its first second: only what fails
-/// twice is told.
+/// What failed lately, so that it is logged once. An address that has just come is not usable in its first second: only
+/// what fails twice is told.
 #[derive(Default)]
 struct Faults(BTreeMap<(String, Fault, bool), u32>);
 
@@ -102,7 +102,8 @@ impl Segment {
         }
     }
 
-    /// Brings the sockets up to the interfaces that there are now. `true`: there is an address that was not there before.
+    /// Brings the sockets up to the interfaces that there are now. `true`: there is an address that was not there
+    /// before.
     pub(super) fn refresh(&mut self) -> bool {
         let places = choose(interfaces::places(), self.local.ip(), &self.settings);
         let names: BTreeSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
@@ -257,9 +258,10 @@ fn send(mouth: &Mouth, settings: &DiscoverySettings, bytes: &[u8]) -> io::Result
         .map(|_| ())
 }
 
-/// The addresses to speak from and the interfaces to hear on: one of each family for each interface that is up and carries
-/// multicast, unless only some are named; where the node is bound to one address, that one. A machine without a network has its
-/// loopback, so that its own nodes can meet. Link-local addresses are of no use to others: members' addresses have no zone.
+/// The addresses to speak from and the interfaces to hear on: one of each family for each interface that is up and
+/// carries multicast, unless only some are named; where the node is bound to one address, that one. A machine without a
+/// network has its loopback, so that its own nodes can meet. Link-local addresses are of no use to others: members'
+/// addresses have no zone.
 fn choose(places: Vec<Place>, bound: IpAddr, settings: &DiscoverySettings) -> Vec<Place> {
     let named = &settings.interfaces;
     let is_named = |place: &Place| named.is_empty() || named.contains(&place.name);
@@ -285,8 +287,8 @@ fn choose(places: Vec<Place>, bound: IpAddr, settings: &DiscoverySettings) -> Ve
     chosen
 }
 
-/// Joins the groups and sends an empty datagram to them as a node bound to `local` would, for `tidings doctor`: each address with what
-/// came of it. Nobody takes the datagram for anything.
+/// Joins the groups and sends an empty datagram to them as a node bound to `local` would, for `tidings doctor`: each
+/// address with what came of it. Nobody takes the datagram for anything.
 pub(crate) fn probe(
     settings: &DiscoverySettings,
     local: SocketAddr,

@@ -1,5 +1,5 @@
-//! The thread of discovery: sends each overlay's beacons when they are due, reads what others send, and tells the cores what is new. It
-//! ends when no overlay is left for which discovery is on.
+//! The thread of discovery: sends each overlay's beacons when they are due, reads what others send, and tells the cores
+//! what is new. It ends when no overlay is left for which discovery is on.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -22,7 +22,8 @@ use crate::limits::{
 use crate::sys::eventfd::EventFd;
 use crate::{clock, entropy};
 
-/// While more is sent than is read, the sockets are left alone for so long: what does not fit their buffers is dropped there.
+/// While more is sent than is read, the sockets are left alone for so long: what does not fit their buffers is dropped
+/// there.
 const REST_NS: u64 = SECOND_NS / 20;
 
 /// Somebody with another key is logged once in this time.
@@ -266,7 +267,8 @@ impl<'a> Beacons<'a> {
     }
 }
 
-/// The next datagram, if there is one: its length, which is more than is read of one that is too long, and where it came from.
+/// The next datagram, if there is one: its length, which is more than is read of one that is too long, and where it
+/// came from.
 fn receive(ear: &UdpSocket, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
     // An error of the socket is told once, and another datagram is read in the next turn.
     ear.recv_from(room).ok()

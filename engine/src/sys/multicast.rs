@@ -1,5 +1,5 @@
-//! Sockets for multicast: ears, which hear a group, and mouths, which speak to one from one address of this host. Used by
-//! discovery alone. All are non-blocking.
+//! Sockets for multicast: ears, which hear a group, and mouths, which speak to one from one address of this host. Used
+//! by discovery alone. All are non-blocking.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdSocket};
@@ -13,8 +13,8 @@ use super::socket::UdpSocket;
 const IP_MULTICAST_ALL: libc::c_int = 49;
 const IPV6_MULTICAST_ALL: libc::c_int = 29;
 
-/// A socket that hears what is sent to an IPv4 group at `port` on the interfaces where it is joined with [`join_v4`]. Bound to the
-/// group, so that nothing reaches it that was sent to this host alone; several processes hear the same.
+/// A socket that hears what is sent to an IPv4 group at `port` on the interfaces where it is joined with [`join_v4`].
+/// Bound to the group, so that nothing reaches it that was sent to this host alone; several processes hear the same.
 pub(crate) fn ear_v4(group: Ipv4Addr, port: u16) -> io::Result<StdSocket> {
     let socket = UdpSocket::open(Family::V4)?;
     let fd = socket.as_fd();
@@ -48,8 +48,8 @@ pub(crate) fn part_v4(ear: &StdSocket, group: Ipv4Addr, index: u32) {
     );
 }
 
-/// A socket that hears what is sent to an IPv6 group at `port` on one interface. A group of link-local scope is one for each link,
-/// so that each has its socket.
+/// A socket that hears what is sent to an IPv6 group at `port` on one interface. A group of link-local scope is one for
+/// each link, so that each has its socket.
 pub(crate) fn ear_v6(group: Ipv6Addr, port: u16, index: u32) -> io::Result<StdSocket> {
     let socket = UdpSocket::open(Family::V6)?;
     let fd = socket.as_fd();
@@ -72,7 +72,8 @@ pub(crate) fn ear_v6(group: Ipv6Addr, port: u16, index: u32) -> io::Result<StdSo
     Ok(socket.into_std())
 }
 
-/// A socket that sends to groups from `ip` on the interface that has it: not beyond the segment, and to this host as well.
+/// A socket that sends to groups from `ip` on the interface that has it: not beyond the segment, and to this host as
+/// well.
 pub(crate) fn mouth(ip: IpAddr, index: u32) -> io::Result<StdSocket> {
     let socket = match ip {
         IpAddr::V4(ip) => {
