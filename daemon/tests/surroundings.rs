@@ -176,6 +176,10 @@ fn no_key_and_no_secret_is_told_anywhere() {
     let good = as_worker(&node, &["pub", "demo", "jobs.new", "m"], &worker);
     assert!(good.status.success(), "{}", stderr(&good));
     let secret = node.path().join("worker.secret");
+    // Clients can attach a moment before the banner is written.
+    let out = node.path().join("out");
+    let has_banner = || fs::metadata(&out).is_ok_and(|file| file.len() > 0);
+    assert!(within(Duration::from_secs(60), has_banner), "no banner");
     let files = ["out", "log"].map(|name| node.path().join(name).display().to_string());
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     for verb in [&["stats"][..], &["overlays"], &["members", "demo"]] {
