@@ -322,7 +322,8 @@ fn metrics_tell_of_keys_by_slot_and_of_refusals_because_of_keys_from_the_beginni
             .lines()
             .filter(|line| line.contains("overlay=\"news\""));
         let ours = lines.filter(|line| {
-            line.starts_with("tidings_key_") || line.starts_with("tidings_rx_invalid_total")
+            line.starts_with("tidings_key_") && line.contains("slot=")
+                || line.starts_with("tidings_rx_invalid_total")
         });
         ours.map(|line| line.replace("overlay=\"news\",", ""))
             .collect::<Vec<_>>()
