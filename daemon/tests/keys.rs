@@ -235,7 +235,9 @@ fn a_dead_member_that_lacks_the_key_holds_a_rotation_up_until_it_is_back() {
         assert_eq!(keys(node), (vec![1], 1));
     }
     assert!(within(SOON, || laggards(&nodes[0]).0 == Some(0)));
-    assert_eq!(json(&nodes[0], &["members", "news"])[1]["state"], "alive");
+    // A loaded machine may suspect it for a moment.
+    let is_alive = || json(&nodes[0], &["members", "news"])[1]["state"] == "alive";
+    assert!(within(SOON, is_alive));
 }
 
 #[test]
@@ -258,10 +260,12 @@ fn who_has_another_key_in_the_slot_is_named_as_the_one_that_does_not_follow() {
         let depends = format!("({other}) depend on it");
         assert!(within(SOON, || remove().contains(&depends)), "{}", remove());
         assert!(remove().contains("another key in slot 1"), "{}", remove());
-        let (code, told) = laggards(node);
-        assert_eq!(code, Some(1));
-        assert_eq!(told[0]["address"], *other);
-        assert_eq!(told[0]["talks_under"], serde_json::json!([0]), "{told}");
+        let is_told = || {
+            let (code, told) = laggards(node);
+            let is_it = told[0]["address"] == *other;
+            code == Some(1) && is_it && told[0]["talks_under"] == serde_json::json!([0])
+        };
+        assert!(within(SOON, is_told), "{:?}", laggards(node));
         let status = node.run(&["keys", "status", "news"]);
         let named = [&*other, "still talks under key 0", "compare fingerprints"];
         fails_with_remedy(&status, 1, &named);
@@ -275,7 +279,9 @@ fn who_has_another_key_in_the_slot_is_named_as_the_one_that_does_not_follow() {
     ];
     fails_with_remedy(&nodes[0].run(&args), 1, &named);
     assert_eq!(keys(&nodes[0]), (vec![0, 1], 1), "no member is lost by it");
-    assert_eq!(json(&nodes[0], &["members", "news"])[1]["state"], "alive");
+    // A loaded machine may suspect it for a moment.
+    let is_alive = || json(&nodes[0], &["members", "news"])[1]["state"] == "alive";
+    assert!(within(SOON, is_alive));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tidings_protocol::{Core, CoreConfig, Health, KeyUse, Member, Policy, Subscription, Trace};
+use tidings_protocol::{Core, CoreConfig, Health, KeyUse, Member, Subscription, Trace};
 use tidings_wire::{Boot, Keyring, NodeId, OverlayId, Suite};
 
 use crate::builder::EngineBuilder;
@@ -66,12 +66,12 @@ pub(crate) struct Inner {
     /// Panics of threads that were started again.
     pub(crate) panics: AtomicU64,
     pub(crate) discovery: Discovery,
-    resolver: Sender<resolver::Message>,
+    pub(crate) resolver: Sender<resolver::Message>,
 }
 
-struct Overlays {
+pub(crate) struct Overlays {
     steering: Steering,
-    running: HashMap<OverlayId, Running>,
+    pub(crate) running: HashMap<OverlayId, Running>,
 }
 
 /// One running overlay, on the control side.
@@ -328,46 +328,6 @@ impl Engine {
             .ask(id, |now, overlay| overlay.core.key_peers(now))
     }
 
-    /// Replaces the keyring of an overlay while it runs. Links change over to its primary key within a minute, without losing
-    /// what was accepted; what is derived from a record that it lacks ends at once. Members that do not hold the primary key
-    /// are talked with under another that both have; members without any in common are lost. So: install on all, then
-    /// use on all, then remove, and look at [`Engine::members`] and [`Engine::key_use`] in between. The keyring of another overlay
-    /// is `EngineError::Unknown`.
-    pub fn set_keyring(&self, id: OverlayId, keyring: Keyring) -> Result<(), EngineError> {
-        let ring = keyring.share();
-        match self
-            .inner
-            .ask(id, move |now, overlay| overlay.set_keyring(now, keyring))?
-        {
-            true => {
-                self.inner.discovery.set_keyring(id, ring);
-                Ok(())
-            }
-            false => Err(EngineError::Unknown),
-        }
-    }
-
-    /// Turns discovery on or off for an overlay. On: beacons, sealed under the overlay's key, tell the nodes of this network segment
-    /// where this one is reached, and whoever of them is heard is tried, as a seed is. Members that are there stay when it is turned
-    /// off.
-    pub fn set_discovery(&self, id: OverlayId, on: bool) -> Result<(), EngineError> {
-        if on == self.inner.discovery.is_on(id) {
-            return self.inner.running(id).map(|_| ());
-        }
-        if !on {
-            self.inner.discovery.turn_off(id);
-            return Ok(());
-        }
-        let ring = self.keyring(id)?;
-        // While the overlays are held none of them ends.
-        let overlays = self.inner.overlays();
-        if !overlays.running.contains_key(&id) {
-            return Err(EngineError::Unknown);
-        }
-        self.inner.discovery.turn_on(&self.inner, id, ring);
-        Ok(())
-    }
-
     /// The overlays that run.
     pub fn overlays(&self) -> Vec<OverlayEntry> {
         let overlays = self.inner.overlays();
@@ -426,67 +386,6 @@ impl Engine {
         let topic = topic.to_owned();
         self.inner
             .ask(id, move |_, overlay| overlay.core.trace(&topic))
-    }
-
-    /// Replaces what may change of an overlay while it runs. It holds when this returns, for members, paths, subscriptions and
-    /// messages that are there, too. Publishers that are open take no message that their rings do not hold, and clients'
-    /// publishers keep to the largest message that they were told when they opened.
-    pub fn set_policy(&self, id: OverlayId, policy: Policy) -> Result<(), EngineError> {
-        let running = self.inner.running(id)?;
-        self.inner
-            .ask(id, move |now, overlay| overlay.set_policy(now, policy))?;
-        let largest = policy.bounded().max_message;
-        let shared = &running.shared;
-        shared.message_bytes_max.store(largest, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// What an overlay's policy is now.
-    pub fn policy(&self, id: OverlayId) -> Result<Policy, EngineError> {
-        self.inner
-            .ask(id, |_, overlay| overlay.core.config().policy)
-    }
-
-    /// Replaces where an overlay joins. Waits at most 2 s for names; those that resolve later are used as soon as they do. An overlay
-    /// that had nobody to join and has no other member publishes nothing from then on before it knows the subscriptions there, for
-    /// 5 s at most, as after a start.
-    pub fn set_join(&self, id: OverlayId, join: &[Seed]) -> Result<(), EngineError> {
-        let seeds: Arc<[Seed]> = join.into();
-        let resolved = resolver::first(&self.inner.resolver, &seeds, RESOLVE_FIRST);
-        let begins = {
-            let mut overlays = self.inner.overlays();
-            let running = overlays.running.get_mut(&id).ok_or(EngineError::Unknown)?;
-            let begins = running.seeds.is_empty() && !seeds.is_empty();
-            running.seeds = seeds;
-            begins
-        };
-        if begins {
-            self.inner
-                .ask(id, |now, overlay| overlay.begin_joining(now))?;
-        }
-        self.inner.set_seeds(id, resolved)?;
-        // A resolver that is gone means that the node ends.
-        let _ = self.inner.resolver.send(resolver::Message::Started(id));
-        Ok(())
-    }
-
-    /// Replaces this node's tags in an overlay.
-    pub fn set_metadata(&self, id: OverlayId, metadata: Vec<u8>) -> Result<(), EngineError> {
-        let set = self.inner.ask(id, move |_, overlay| {
-            overlay.touched = true;
-            overlay.core.set_metadata(&metadata)
-        })?;
-        Ok(set?)
-    }
-
-    /// Replaces this node's rack in an overlay: 64 bytes at most.
-    pub fn set_rack(&self, id: OverlayId, rack: &str) -> Result<(), EngineError> {
-        let rack = rack.to_owned();
-        let set = self.inner.ask(id, move |_, overlay| {
-            overlay.touched = true;
-            overlay.core.set_rack(&rack)
-        })?;
-        Ok(set?)
     }
 
     /// Waits until every accepted message of an overlay has all its outcomes, at most `timeout`. `false`: not yet.
@@ -592,7 +491,7 @@ impl Drop for Engine {
 }
 
 impl Inner {
-    fn overlays(&self) -> MutexGuard<'_, Overlays> {
+    pub(crate) fn overlays(&self) -> MutexGuard<'_, Overlays> {
         self.overlays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

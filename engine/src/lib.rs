@@ -10,6 +10,8 @@ pub mod bench;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+mod change;
+#[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 mod discovery;

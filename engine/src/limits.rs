@@ -202,8 +202,8 @@ pub const BEACONS_PER_TURN: usize = 64;
 pub const BEACONS_OPENED: (u64, u64) = (2_000, 1_000);
 /// Beacons of which a core is told: a second, and at once. A shard has some microseconds of work with each.
 pub const BEACONS_TOLD: (u64, u64) = (16, 64);
-/// Addresses of which it is known that the core was told, for each overlay: as many as it keeps.
-pub const BEACONS_TOLD_MAX: usize = 64;
+/// Addresses of which it is known that the core was told, for each overlay: as many as a large segment has, alive members, too.
+pub const BEACONS_TOLD_MAX: usize = 1_024;
 /// How often it is told of one that is still heard: three times before it forgets it.
 pub const BEACONS_TOLD_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 

@@ -442,20 +442,26 @@ impl Overlays {
             let (old, new) = (value(&rows.0), value(&rows.1));
             (old != new).then(|| reload::step(key, &old, &new))
         };
-        if let Some(what) = differing("node.metadata") {
-            set_metadata(&engine, &settings.node.metadata, &what, &mut report);
+        // What was refused is tried again by the next reload.
+        let node = settings.node.clone();
+        if let Some(what) = differing("node.metadata")
+            && set_metadata(&engine, &node.metadata, &what, &mut report)
+        {
+            held.started.node.metadata = node.metadata;
         }
-        if let Some(what) = differing("node.rack") {
-            set_rack(&engine, &settings.node.rack, &what, &mut report);
+        if let Some(what) = differing("node.rack")
+            && set_rack(&engine, &node.rack, &what, &mut report)
+        {
+            held.started.node.rack = node.rack;
         }
         if let Some(what) = differing("node.log") {
-            report.add(log::change(&settings.node.log), what);
+            let done = log::change(&node.log);
+            if done.is_ok() {
+                held.started.node.log = node.log;
+            }
+            report.add(done, what);
         }
         report.applied.extend(differing("client.clients_file"));
-        let node = settings.node.clone();
-        held.started.node.metadata = node.metadata;
-        held.started.node.rack = node.rack;
-        held.started.node.log = node.log;
         held.started
             .clients_file
             .clone_from(&loaded.settings.clients_file);
@@ -623,19 +629,25 @@ pub fn start(
 }
 
 /// Tells the members of every overlay this node's rack.
-fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) {
+fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) -> bool {
+    let mut is_set = true;
     for entry in engine.overlays() {
         let set = engine.set_rack(entry.id, rack);
+        is_set &= set.is_ok();
         report.add(set, format!("overlay {}: {what}", entry.name));
     }
+    is_set
 }
 
 /// Tells the members of every overlay this node's tags.
-fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) {
+fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) -> bool {
+    let mut is_set = true;
     for entry in engine.overlays() {
         let set = engine.set_metadata(entry.id, metadata.to_vec());
+        is_set &= set.is_ok();
         report.add(set, format!("overlay {}: {what}", entry.name));
     }
+    is_set
 }
 
 /// The shard that an overlay runs on.

@@ -150,6 +150,7 @@ impl Discovery {
             None => match start(inner) {
                 Ok(running) => state.running = Some(running),
                 Err(error) => {
+                    state.on.remove(&id);
                     tracing::error!(%error, "discovery cannot start: raise the limit of threads and open files, then turn it on again");
                 }
             },

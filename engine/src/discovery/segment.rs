@@ -180,8 +180,13 @@ impl Segment {
             Ok(ear) => {
                 self.ears_v6.insert(place.index, ear);
                 self.faults.well(&place.name, Fault::Join, true);
+                self.faults.well(&place.name, Fault::Hear, true);
             }
-            Err(error) => self.faults.note(&place.name, Fault::Join, true, &error),
+            Err(error) => {
+                let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+                let fault = if is_taken { Fault::Hear } else { Fault::Join };
+                self.faults.note(&place.name, fault, true, &error);
+            }
         }
     }
 

@@ -544,8 +544,7 @@ fn upgrade(machines: &[Machine<'_>], services: &mut [Service<'_>], package: &Pat
             3,
             "it runs on until it is started again"
         );
-        service.stop();
-        service.start();
+        service.restart();
         all_see(machines, &["alive"; 3]);
     }
     for machine in machines {

@@ -244,8 +244,21 @@ impl<'a> Service<'a> {
     #[track_caller]
     pub(crate) fn stop(&mut self) {
         assert_eq!(self.unit.get("KillSignal"), "SIGINT");
+        self.end_by(Process::int);
+    }
+
+    /// `systemctl restart`: the other signal of the unit, then a start.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        assert_eq!(self.unit.get("RestartKillSignal"), "SIGTERM");
+        self.end_by(Process::term);
+        self.start();
+    }
+
+    #[track_caller]
+    fn end_by(&mut self, signal: fn(&Process) -> std::io::Result<()>) {
         self.was_fed(Instant::now());
-        self.process().int().expect("it runs");
+        signal(self.process()).expect("it runs");
         let limit = self.unit.seconds("TimeoutStopSec");
         let process = self.process.take().expect("it runs");
         let done = Done::of(&process, limit);

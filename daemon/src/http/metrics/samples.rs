@@ -421,7 +421,11 @@ fn histograms<'a>(
 /// The keys that are installed.
 fn keys(out: &mut Text, engine: &Engine, stats: &EngineStats) -> Result<(), EngineError> {
     let overlays = stats.overlays.iter();
-    let overlays = overlays.map(|overlay| Ok((&*overlay.name, engine.key_use(overlay.id)?)));
+    // One that was left meanwhile is left out.
+    let overlays = overlays.filter_map(|overlay| match engine.key_use(overlay.id) {
+        Err(EngineError::Unknown) => None,
+        found => Some(found.map(|keys| (&*overlay.name, keys))),
+    });
     let overlays: Vec<(&str, KeyUse)> = overlays.collect::<Result<_, EngineError>>()?;
     type Told = fn(&KeyUse, u8) -> bool;
     let gauges: [(_, Told); 3] = [

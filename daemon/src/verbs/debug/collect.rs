@@ -198,11 +198,11 @@ fn log(args: &BundleArgs, pid: Option<u64>) -> String {
     if let Some(file) = &args.log {
         return end_of(file).unwrap_or_else(|error| format!("{}: {error}\n", file.display()));
     }
-    // What a service writes to its standard error, before its last start, too: why it went down is often there. A node that is no
-    // service has what its own process wrote, if that goes to the journal.
-    let found = match pid.map(|pid| (pid, unit_of(pid))) {
-        Some((_, Some(unit))) => journal(&["-u", &unit]),
-        Some((pid, None)) => journal(&[&format!("_PID={pid}")]),
+    // What a service writes to its standard error, before its last start, too: why it went down is often there. Any other
+    // node has what its own process wrote, if that goes to the journal: a service around it may have more in it than a node.
+    let found = match pid {
+        Some(pid) if unit_of(pid).is_some_and(|unit| unit == UNIT) => journal(&["-u", UNIT]),
+        Some(pid) => journal(&[&format!("_PID={pid}")]),
         None => journal(&["-u", UNIT]),
     };
     let of_whom = match pid {

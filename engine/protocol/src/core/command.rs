@@ -240,7 +240,7 @@ impl Core {
     pub fn begin_joining(&mut self, now: u64) {
         if self.members.alive_count() == 0 {
             self.members.forget_joining();
-            self.sync = sync::Sync::new(now, true, false);
+            self.sync = sync::Sync::new(now, true);
         }
     }
 

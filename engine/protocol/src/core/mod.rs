@@ -123,8 +123,10 @@ impl Core {
         let streams = Streams::new(u64::from(config.rcvbuf));
         let sync = Sync::new(
             now,
-            config.joins || !config.seeds.is_empty() || !config.cached.is_empty(),
-            config.discovers,
+            config.joins
+                || config.discovers
+                || !config.seeds.is_empty()
+                || !config.cached.is_empty(),
         );
         let tables = Tables::new(config.policy.redelivery);
         let grace = Grace::new(config.policy.client_grace);

@@ -40,8 +40,8 @@ impl SyncStage {
 /// How far the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody was met yet. Where nobody need be there, it is alone in the end, and knows all that there is to know.
-    Alone { until: u64, is_known: bool },
+    /// Nobody was met yet.
+    Alone { until: u64 },
     /// A member was met; its tables and those of the others are on their way.
     Joining { until: u64 },
     /// A wait ended by time.
@@ -55,12 +55,11 @@ enum State {
 pub(crate) struct Sync(State);
 
 impl Sync {
-    /// A node without anybody to join has nothing to wait for; one that looks for others on its segment waits whether there are any.
-    pub(crate) fn new(now: u64, joins: bool, discovers: bool) -> Self {
-        Sync(if joins || discovers {
+    /// A node without anybody to join, or to look for, has nothing to wait for.
+    pub(crate) fn new(now: u64, joins: bool) -> Self {
+        Sync(if joins {
             State::Alone {
                 until: now + limits::SYNC_WAIT,
-                is_known: joins,
             }
         } else {
             State::Synced
@@ -102,10 +101,7 @@ impl Sync {
         let (state, told) = match self.0 {
             State::Synced => return None,
             _ if complete => (State::Synced, Synced::Complete),
-            State::Alone { until, is_known } if now >= until => match is_known {
-                true => (State::Late { met: false }, Synced::ByTime),
-                false => (State::Synced, Synced::Complete),
-            },
+            State::Alone { until } if now >= until => (State::Late { met: false }, Synced::ByTime),
             State::Joining { until } if now >= until => (State::Late { met: true }, Synced::ByTime),
             _ => return None,
         };
@@ -115,7 +111,7 @@ impl Sync {
 
     pub(crate) fn deadline(&self) -> Option<u64> {
         match self.0 {
-            State::Alone { until, .. } | State::Joining { until } => Some(until),
+            State::Alone { until } | State::Joining { until } => Some(until),
             State::Late { .. } | State::Synced => None,
         }
     }
