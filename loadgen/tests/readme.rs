@@ -53,7 +53,7 @@ fn run(folder: &Path, line: &str) -> String {
     let mut output = None;
     for _ in 0..TRIES {
         let done = typed(folder, line).output().unwrap();
-        if is_well(line, &done) {
+        if is_well(&done) {
             return String::from_utf8(done.stdout).unwrap();
         }
         output = Some(done);
@@ -61,7 +61,7 @@ fn run(folder: &Path, line: &str) -> String {
     panic!("{line}: {output:?}");
 }
 
-fn is_well(line: &str, output: &Output) -> bool {
+fn is_well(output: &Output) -> bool {
     let told = String::from_utf8_lossy(&output.stdout);
     match output.status.code() {
         Some(0) => true,
