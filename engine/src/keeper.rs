@@ -88,10 +88,12 @@ impl Keeper {
                 );
             }
             Notice::IdConflict => {
-                tracing::error!(overlay, node = %self.inner.node, "another live node has this node's id; this one is taken out of the overlay. Was its data directory copied?");
                 // Without a farewell, which the others would take for the other's. An overlay that is gone already needs
-                // nothing.
-                let _ = self.inner.remove_overlay(id, false);
+                // nothing: a shard may have met the other node twice before it heard of this.
+                if self.inner.remove_overlay(id, false).is_err() {
+                    return;
+                }
+                tracing::error!(overlay, node = %self.inner.node, "another live node has this node's id; this one is taken out of the overlay. Was its data directory copied?");
             }
             Notice::Foreign {
                 reason: "open_slot",
