@@ -177,6 +177,7 @@ impl Held {
 
 fn subscribe(engine: &Engine, id: OverlayId) -> Result<Arc<Seen>, Failure> {
     let seen = Arc::new(Seen::default());
+    seen.part();
     let (for_handler, mut next) = (Arc::clone(&seen), 0);
     let mut spec = SubSpec::new(TOPIC);
     spec.ordered = true;
@@ -198,6 +199,11 @@ fn subscribe(engine: &Engine, id: OverlayId) -> Result<Arc<Seen>, Failure> {
     Ok(seen)
 }
 
+/// Nanoseconds up to a minute: more counts as a minute.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds and digits that are allowed")
+}
+
 impl Seen {
     /// A message with this number came, that was due at that time.
     fn take(&self, number: Option<u64>, due: Option<u64>, next: &mut u64) {
@@ -209,9 +215,7 @@ impl Seen {
         let mut seconds = self.seconds();
         let index = (at.saturating_sub(seconds.since) / 1_000_000_000) as usize;
         while seconds.all.len() <= index {
-            seconds
-                .all
-                .push(Histogram::new(3).expect("three digits are allowed"));
+            seconds.all.push(histogram());
         }
         seconds.all[index].saturating_record(at.saturating_sub(due.unwrap_or(0)));
         drop(seconds);
@@ -235,7 +239,7 @@ impl Seen {
 impl Seconds {
     /// Writes down a part; its p99 in us, and that of its worst second.
     fn tell(&self, what: &str) -> [f64; 2] {
-        let mut whole = Histogram::<u64>::new(3).expect("three digits are allowed");
+        let mut whole = histogram();
         let mut worst = 0;
         for second in &self.all {
             whole.add(second).expect("histograms of one kind");
