@@ -110,8 +110,7 @@ impl Publish {
     }
 
     // Replaces every stream that is smaller than its nodes' paths allow or larger than one of them does, and those to nodes that all
-    // talk under another key. New links get some
-    // time to show what they carry: their nodes come by catch-up meanwhile.
+    // talk under another key. New links get some time to show what they carry: their nodes come by catch-up meanwhile.
     fn refit(&mut self, now: u64) {
         let known = |node: &&Subscribing| {
             node.datagram > 0 && (now >= node.probing_until || node.datagram >= self.datagram_max)

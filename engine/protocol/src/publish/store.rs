@@ -70,11 +70,12 @@ impl Store {
         store
     }
 
-    /// Another bound; what is stored above it stays until it is released.
+    /// The most that it may take.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
+    /// Another bound; what is stored above it stays until it is released.
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = limit.max(limits::RETAIN_MIN);
     }
