@@ -34,6 +34,7 @@ pub use event::{
     Accepted, CommandError, Delivery, Event, Outcome, Outlet, PresenceKind, PublishError,
     PublisherId, Taken,
 };
+pub use links::budget::Bucket;
 pub use links::traffic::PeerCounters;
 pub use members::MemberCounters;
 pub use publish::PublishCounters;

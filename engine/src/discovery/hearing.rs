@@ -3,13 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tidings_protocol::Bucket;
 use tidings_wire::digest::{Beacon, Digest, Digests, Writer};
 use tidings_wire::{
     Boot, HELLO_HEADER, Header, HelloKind, Keyring, NodeId, OpenError, OverlayId, SealError, TAG,
     hello_gate, hello_open, hello_seal, steer,
 };
-
-use super::pace::Bucket;
 
 /// Bytes of a beacon datagram.
 pub(super) const BEACON_BYTES: usize = HELLO_HEADER + size_of::<Beacon>() + TAG;
@@ -147,7 +146,7 @@ mod tests {
     }
 
     fn take(rings: &[Keyring], from: &str, datagram: &[u8]) -> Result<Option<Heard>, Refused> {
-        let mut budget = Bucket::new(0, 1, 1);
+        let mut budget = Bucket::new(1, 1);
         let mut datagram = datagram.to_vec();
         let from = from.parse().unwrap();
         hear(rings, &ME, from, &mut datagram, 0, &mut budget)
@@ -227,7 +226,7 @@ mod tests {
     fn no_more_are_opened_than_the_budget_allows() {
         let rings = [ring("a", 0, 1)];
         let good = said(&rings[0], OTHER, "10.0.0.2:7400");
-        let mut budget = Bucket::new(0, 1, 2);
+        let mut budget = Bucket::new(1, 2);
         let mut hear = |datagram: &[u8]| {
             let from = "10.0.0.2".parse().unwrap();
             super::hear(&rings, &ME, from, &mut datagram.to_vec(), 0, &mut budget)

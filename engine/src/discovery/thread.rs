@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tidings_protocol::Bucket;
 use tidings_wire::{Keyring, NodeId, OverlayId};
 
 use super::hearing::{self, BEACON_BYTES_MAX, Heard, Refused};
-use super::pace::{Bucket, wait};
+use super::pace::wait;
 use super::segment::Segment;
 use super::{Counters, State};
 use crate::engine::Inner;
@@ -72,8 +73,7 @@ struct Beacons<'a> {
 
 impl<'a> Beacons<'a> {
     fn new(inner: &'a Arc<Inner>) -> Self {
-        let now = clock::now();
-        let bucket = |(rate, depth): (u64, u64)| Bucket::new(now, rate, depth);
+        let bucket = |(rate, depth): (u64, u64)| Bucket::new(rate, depth);
         Self {
             inner,
             segment: Segment::new(inner.discovery_settings().clone(), inner.local()),

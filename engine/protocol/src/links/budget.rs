@@ -19,7 +19,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// A token bucket. The level is kept in tokens x 1e9, so that no rate rounds to nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     rate: u64,
     depth: u64,
     level: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full bucket of `depth` tokens that gains `rate` a second.
-    pub(crate) fn new(rate: u64, depth: u64) -> Self {
+    pub fn new(rate: u64, depth: u64) -> Self {
         Self {
             rate,
             depth,
@@ -47,8 +47,8 @@ impl Bucket {
         self.level / SECOND
     }
 
-    /// Takes one token if there is one.
-    pub(crate) fn take(&mut self, now: u64) -> bool {
+    /// Takes one token if there is one. `now` is in nanoseconds; it may stand still, but not go back.
+    pub fn take(&mut self, now: u64) -> bool {
         let has = self.level(now) > 0;
         if has {
             self.level -= SECOND;

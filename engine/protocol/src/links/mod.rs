@@ -3,7 +3,7 @@
 //! The core feeds in datagrams by class, digests of the link layer and time, and drains events; `flush` plans what is to
 //! be sent. Whoever needs a peer asks with `want`. Nothing here decides whether a peer is alive: that is `members`.
 
-mod budget;
+pub(crate) mod budget;
 pub(crate) mod channel;
 pub(crate) mod congestion;
 mod dial;
