@@ -1,11 +1,15 @@
-//! Two protocol cores in memory, joined by a perfect network: the whole way of a message without sockets and threads.
+//! Two protocol cores in memory, joined by a perfect network: the whole way of a message without sockets and threads. The
+//! subscriber's core lies on a shard, which hands what it gets to a handler; the publisher's is by itself.
 //!
 //! Time is virtual: each turn takes [`TURN_NS`], so that acknowledgement delays and heartbeats come as often as on a fast
 //! link, however long the code takes.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tidings_engine::bench::HandlerWay;
 use tidings_protocol::{
     Core, CoreConfig, Delivery, Event, Outcome, Outlet, PublishError, SubSpec, Taken,
 };
@@ -17,47 +21,65 @@ pub const TURN_NS: u64 = 20_000;
 const WIRE_BYTES: usize = 16 << 20;
 const TOPIC: &str = "bench.pair";
 
-/// What one side was told.
+/// What the publisher was told.
 #[derive(Default)]
 pub struct Told {
-    /// Messages handed over.
-    pub delivered: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Messages out of order: must stay 0.
-    pub disorder: u64,
     /// Delivered outcomes.
     pub confirmed: u64,
     /// Other outcomes: must stay 0.
     pub failed: u64,
-    effective: bool,
 }
 
 impl Outlet for Told {
-    fn deliver(&mut self, _: u32, message: &Delivery<'_>) -> Taken {
-        self.disorder += u64::from(message.seq != self.delivered);
-        self.delivered += 1;
-        self.bytes += message.payload.len() as u64;
-        Taken::Acked
+    fn deliver(&mut self, _: u32, _: &Delivery<'_>) -> Taken {
+        Taken::Full // It subscribed to nothing.
     }
 
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Outcome {
-                from, to, outcome, ..
-            } => match outcome {
+        if let Event::Outcome {
+            from, to, outcome, ..
+        } = event
+        {
+            match outcome {
                 Outcome::Delivered => self.confirmed += to - from,
                 _ => self.failed += to - from,
-            },
-            Event::Subscribed { missing, .. } => self.effective = missing.is_empty(),
-            _ => {}
+            }
         }
     }
 }
 
-struct Side {
+/// What the subscriber's handler got.
+#[derive(Default)]
+pub struct Got {
+    delivered: Cell<u64>,
+    disorder: Cell<u64>,
+}
+
+impl Got {
+    /// Messages handed over.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.get()
+    }
+
+    fn take(&self, message: &Delivery<'_>) -> Taken {
+        let due = self.delivered.get();
+        if message.seq != due {
+            self.disorder.set(self.disorder.get() + 1);
+        }
+        self.delivered.set(due + 1);
+        Taken::Acked
+    }
+}
+
+struct PublisherSide {
     core: Core,
     told: Told,
+    addr: SocketAddr,
+}
+
+struct SubscriberSide {
+    way: HandlerWay,
+    got: Rc<Got>,
     addr: SocketAddr,
 }
 
@@ -78,8 +100,8 @@ pub struct Steps {
 
 /// Publisher and subscriber.
 pub struct Pair {
-    publisher: Side,
-    subscriber: Side,
+    publisher: PublisherSide,
+    subscriber: SubscriberSide,
     handle: u32,
     now: u64,
     wire: Vec<u8>,
@@ -108,16 +130,22 @@ impl Pair {
                 0,
             )
             .expect("a valid keyring");
-            let mut core = Core::new(config, ring, TURN_NS, [n; 32]);
-            core.grant_slots(u16::from(n));
-            Side {
-                core,
-                told: Told::default(),
-                addr,
-            }
+            (config, ring, addr)
         };
-        let publisher = side(1, Vec::new());
-        let subscriber = side(2, vec![publisher.addr]);
+        let (config, ring, addr) = side(1, Vec::new());
+        let mut core = Core::new(config, ring, TURN_NS, [1; 32]);
+        core.grant_slots(1);
+        let publisher = PublisherSide {
+            core,
+            told: Told::default(),
+            addr,
+        };
+        let (config, ring, addr) = side(2, vec![publisher.addr]);
+        let subscriber = SubscriberSide {
+            way: HandlerWay::new(config, ring, TURN_NS, [2; 32]),
+            got: Rc::default(),
+            addr,
+        };
         let mut pair = Self {
             publisher,
             subscriber,
@@ -133,10 +161,11 @@ impl Pair {
     }
 
     fn meet(&mut self) {
-        let Side { core, told, .. } = &mut self.subscriber;
+        let SubscriberSide { way, got, .. } = &mut self.subscriber;
         let mut spec = SubSpec::new(TOPIC);
         spec.ordered = true;
-        core.subscribe(self.now, spec, told)
+        let got = Rc::clone(got);
+        way.subscribe(self.now, spec, move |message| got.take(message))
             .expect("a valid pattern");
         self.handle = self
             .publisher
@@ -145,7 +174,7 @@ impl Pair {
             .expect("a valid topic");
         for _ in 0..1_000_000 {
             self.turn();
-            if self.publisher.core.owed(TOPIC) == 1 && self.subscriber.told.effective {
+            if self.publisher.core.owed(TOPIC) == 1 && self.is_settled() {
                 return;
             }
         }
@@ -155,7 +184,7 @@ impl Pair {
     /// Publishes up to `count` messages, as a shard does; answers how many there was room for.
     pub fn publish(&mut self, payload: &[u8], count: usize) -> usize {
         let start = Instant::now();
-        let Side { core, told, .. } = &mut self.publisher;
+        let PublisherSide { core, told, .. } = &mut self.publisher;
         let mut batch = core.batch(self.now, self.handle, told);
         let mut done = 0;
         while done < count {
@@ -194,10 +223,11 @@ impl Pair {
 
     /// First part of a turn: the publisher seals and plans.
     pub fn flush(&mut self) {
-        timers(&mut self.publisher, self.now);
-        self.publisher
-            .core
-            .flush(self.now, &mut self.publisher.told);
+        let PublisherSide { core, told, .. } = &mut self.publisher;
+        if core.deadline().is_some_and(|at| at <= self.now) {
+            core.handle_timeout(self.now, told);
+        }
+        core.flush(self.now, told);
     }
 
     /// Second: what it planned goes to the subscriber's side.
@@ -209,24 +239,22 @@ impl Pair {
     /// Third: the subscriber takes it.
     pub fn receive(&mut self) {
         let from = self.publisher.addr;
-        self.datagrams.0 += take(
-            &mut self.subscriber,
-            &mut self.wire,
-            &self.cuts,
-            &from,
-            self.now,
-        );
+        self.datagrams.0 += each(&mut self.wire, &self.cuts, |datagram| {
+            self.subscriber.way.take(self.now, from, datagram);
+        });
     }
 
     /// Fourth: the subscriber's timers and answers, and the publisher takes them.
     pub fn back(&mut self) {
         let now = self.now;
-        timers(&mut self.subscriber, now);
-        self.subscriber.core.flush(now, &mut self.subscriber.told);
-        carry(&self.subscriber.core, &mut self.wire, &mut self.cuts);
-        self.subscriber.core.sent();
+        let core = self.subscriber.way.flush(now);
+        carry(core, &mut self.wire, &mut self.cuts);
+        core.sent();
         let from = self.subscriber.addr;
-        self.datagrams.1 += take(&mut self.publisher, &mut self.wire, &self.cuts, &from, now);
+        let PublisherSide { core, told, .. } = &mut self.publisher;
+        self.datagrams.1 += each(&mut self.wire, &self.cuts, |datagram| {
+            core.handle_datagram(now, from, datagram, told);
+        });
     }
 
     /// Publishes `count` messages, `batch` a turn, and goes on until all are delivered and confirmed.
@@ -246,18 +274,19 @@ impl Pair {
             };
             assert!(idle < 1_000_000, "nothing moves any more");
         }
-        assert_eq!(self.subscriber.told.disorder, 0, "messages out of order");
+        let disorder = self.subscriber.got.disorder.get();
+        assert_eq!(disorder, 0, "messages out of order");
         assert_eq!(self.publisher.told.failed, 0, "messages failed");
     }
 
     /// Whether every message has its outcome and nothing is left to be sent.
-    pub fn is_settled(&self) -> bool {
-        self.publisher.core.is_settled() && self.subscriber.core.is_settled()
+    pub fn is_settled(&mut self) -> bool {
+        self.publisher.core.is_settled() && self.subscriber.way.core().is_settled()
     }
 
-    /// What the subscriber was told.
-    pub fn subscriber(&self) -> &Told {
-        &self.subscriber.told
+    /// What the subscriber got.
+    pub fn subscriber(&self) -> &Got {
+        &self.subscriber.got
     }
 
     /// What the publisher was told.
@@ -276,12 +305,6 @@ impl Pair {
     }
 }
 
-fn timers(side: &mut Side, now: u64) {
-    if side.core.deadline().is_some_and(|at| at <= now) {
-        side.core.handle_timeout(now, &mut side.told);
-    }
-}
-
 /// Copies what a core plans to send, and notes where each run ends and how long its datagrams are.
 fn carry(core: &Core, wire: &mut [u8], cuts: &mut Vec<(usize, usize)>) {
     let mut at = 0;
@@ -297,18 +320,12 @@ fn carry(core: &Core, wire: &mut [u8], cuts: &mut Vec<(usize, usize)>) {
     }
 }
 
-fn take(
-    side: &mut Side,
-    wire: &mut [u8],
-    cuts: &[(usize, usize)],
-    from: &SocketAddr,
-    now: u64,
-) -> u64 {
+/// Hands out what was carried, datagram by datagram; answers how many.
+fn each(wire: &mut [u8], cuts: &[(usize, usize)], mut take: impl FnMut(&mut [u8])) -> u64 {
     let (mut at, mut count) = (0, 0);
     for &(end, segment) in cuts {
         for datagram in wire[at..end].chunks_mut(segment) {
-            side.core
-                .handle_datagram(now, *from, datagram, &mut side.told);
+            take(datagram);
             count += 1;
         }
         at = end;
@@ -326,7 +343,7 @@ mod tests {
         for (payload, count) in [(&[7u8; 64][..], 10_000), (&[7; 1024], 2_000), (&[], 500)] {
             pair.run(payload, count, 512);
         }
-        assert_eq!(pair.subscriber().delivered, 12_500);
+        assert_eq!(pair.subscriber().delivered(), 12_500);
         assert_eq!(pair.publisher().confirmed, 12_500);
         assert!(pair.datagrams.0 < 6_000, "small messages share datagrams");
     }

@@ -1,21 +1,31 @@
-//! The two rings between a shard and the embedder's threads, both ends of each on the calling thread: what a message costs
-//! there without a core, a socket or a second thread. For measurements only, behind the feature `bench`; nothing else
+//! Parts of a shard by themselves, on the calling thread: the two rings between it and the embedder's threads, without a core,
+//! and its way from a datagram to a handler, without sockets. For measurements only, behind the feature `bench`; nothing else
 //! calls it.
 
+use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use tidings_protocol::Delivery;
-use tidings_wire::{Boot, NodeId, OverlayId};
+use tidings_protocol::{CommandError, Core, CoreConfig, Delivery, SubSpec, Taken};
+use tidings_wire::{Boot, Keyring, NodeId, OverlayId};
 
 use crate::limits::ACK_RING_BYTES;
+use crate::on_shard::{Resident, ResidentSession};
+use crate::placement::{Map, Placement};
 use crate::publisher::{Publisher, PublisherParts, PublisherShared};
+use crate::queue::mesh::MeshEnds;
 use crate::queue::rcu::Rcu;
 use crate::queue::ring::{Consumer, ring};
 use crate::routes::{OverlayShared, Routes};
+use crate::session::{SessionCell, SessionRc};
+use crate::shard::dispatch::Yard;
 use crate::shard::door::Door;
-use crate::shard::outlet::RingSink;
+use crate::shard::notice::Notices;
+use crate::shard::outlet::{RingSink, Sink};
+use crate::shard::overlay::ShardOverlay;
 use crate::subscriber::{Received, Subscriber, SubscriberParts, SubscriberShared};
 use crate::sys::eventfd::EventFd;
 use crate::wait::ShardParker;
@@ -46,7 +56,7 @@ impl PublisherHop {
             node: NodeId([1; 16]),
             boot: Boot([2; 16]),
             shard: 0,
-            message_bytes_max: std::sync::atomic::AtomicUsize::new(ring_bytes / 2),
+            message_bytes_max: AtomicUsize::new(ring_bytes / 2),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
             draining: Arc::default(),
@@ -142,6 +152,110 @@ impl SubscriberHop {
         }
         self.acks.release();
         count
+    }
+}
+
+/// A shard's way from a datagram to a handler: it finds the core, which opens and orders, and hands over runs of messages.
+pub struct HandlerWay {
+    yard: Yard,
+    resident: Rc<Resident>,
+    cell: SessionRc,
+}
+
+/// The overlay's slot on a shard that has no other.
+const SLOT: u16 = 0;
+
+impl HandlerWay {
+    /// A shard with one overlay and no sockets.
+    pub fn new(config: CoreConfig, keyring: Keyring, now: u64, seed: [u8; 32]) -> Self {
+        let map = Arc::new(Map::new(1));
+        let overlay = keyring.overlay();
+        let place = Placement::new(1).add(overlay, None);
+        let place = place.expect("the first overlay has its place");
+        let shared = OverlayShared {
+            id: overlay,
+            name: "bench".to_owned(),
+            node: config.node,
+            boot: config.boot,
+            shard: 0,
+            message_bytes_max: AtomicUsize::new(config.policy.max_message),
+            routes: Rcu::new(Routes::default()),
+            closed: AtomicBool::new(false),
+            draining: Arc::default(),
+        };
+        let boot_tag = config.boot_tag;
+        let mut core = Core::new(config, keyring, now, seed);
+        let block = map.blocks.grant(0, SLOT);
+        core.grant_slots(block.expect("all blocks are free"));
+        let overlay = ShardOverlay::new(
+            SLOT,
+            place,
+            core,
+            Arc::new(shared),
+            Arc::new(Notices::new()),
+        );
+        let mut yard = Yard::new(0, boot_tag, map, MeshEnds::default(), Vec::new());
+        yard.insert(overlay);
+        let resident = Rc::new(Resident::default());
+        let cell = Rc::new(SessionCell {
+            session: Box::new(ResidentSession(Rc::clone(&resident))),
+            index: 0,
+            overlay: SLOT,
+            dirty: Cell::new(false),
+            blocked: Cell::new(false),
+            paused: Cell::new(false),
+            slow: Cell::new(false),
+            turning: Cell::new(false),
+        });
+        Self {
+            yard,
+            resident,
+            cell,
+        }
+    }
+
+    fn overlay(&mut self) -> &mut ShardOverlay {
+        let overlay = self.yard.slots[usize::from(SLOT)].as_mut();
+        overlay.expect("nobody takes it away")
+    }
+
+    /// The core.
+    pub fn core(&mut self) -> &mut Core {
+        &mut self.overlay().core
+    }
+
+    /// Subscribes; `handler` gets every message.
+    pub fn subscribe(
+        &mut self,
+        now: u64,
+        spec: SubSpec,
+        mut handler: impl FnMut(&Delivery<'_>) -> Taken + 'static,
+    ) -> Result<(), CommandError> {
+        let sink = Sink::Session(Rc::clone(&self.cell));
+        let sub = self.overlay().subscribe(now, spec, sink)?;
+        self.resident
+            .handle(sub, move |message, _| handler(message));
+        self.overlay().ready(sub);
+        Ok(())
+    }
+
+    /// A datagram came.
+    pub fn take(&mut self, now: u64, from: SocketAddr, datagram: &mut [u8]) {
+        self.yard.dispatch(now, from, datagram);
+    }
+
+    /// The rest of a turn: timers that are due, and the flush. What is to be sent is in the core until it is told that it was.
+    pub fn flush(&mut self, now: u64) -> &mut Core {
+        let overlay = self.overlay();
+        if overlay.core.deadline().is_some_and(|at| at <= now) {
+            overlay.core.handle_timeout(now, &mut overlay.outlets);
+        }
+        overlay.core.flush(now, &mut overlay.outlets);
+        overlay.settle();
+        self.cell.dirty.set(false);
+        let overlay = self.overlay();
+        overlay.outlets.dirty_sessions.clear();
+        &mut overlay.core
     }
 }
 

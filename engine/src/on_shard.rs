@@ -75,6 +75,15 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
+    /// Who gets the messages of a subscription.
+    pub(crate) fn handle(
+        &self,
+        sub: u32,
+        handler: impl FnMut(&Delivery<'_>, &mut Outbox) -> Taken + 'static,
+    ) {
+        self.messages.borrow_mut().insert(sub, Box::new(handler));
+    }
+
     fn note_refused(&self, sub: u32) {
         let mut refused = self.refused.borrow_mut();
         if !refused.contains(&sub) {
@@ -170,10 +179,7 @@ impl<'a> Desk<'a> {
         handler: impl FnMut(&Delivery<'_>, &mut Outbox) -> Taken + 'static,
     ) -> Result<u32, CommandError> {
         let sub = self.seat.subscribe(spec)?;
-        self.resident
-            .messages
-            .borrow_mut()
-            .insert(sub, Box::new(handler));
+        self.resident.handle(sub, handler);
         // What came before the handler was there was refused.
         self.seat.ready(sub);
         Ok(sub)
