@@ -1,7 +1,6 @@
 //! What changes of an overlay while it runs: keys, policy, whom it joins and how it looks for them, what it tells of this node.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tidings_protocol::Policy;
 use tidings_wire::{Keyring, OverlayId};
@@ -62,16 +61,11 @@ impl Engine {
     }
 
     /// Replaces what may change of an overlay while it runs. It holds when this returns, for members, paths, subscriptions and
-    /// messages that are there, too. Publishers that are open take no message that their rings do not hold, and clients'
-    /// publishers keep to the largest message that they were told when they opened.
+    /// messages that are there, too. Publishers that are open take no message that their rings do not hold; clients' publishers
+    /// are told another largest message at once.
     pub fn set_policy(&self, id: OverlayId, policy: Policy) -> Result<(), EngineError> {
-        let running = self.inner.running(id)?;
         self.inner
-            .ask(id, move |now, overlay| overlay.set_policy(now, policy))?;
-        let largest = policy.bounded().max_message;
-        let shared = &running.shared;
-        shared.message_bytes_max.store(largest, Ordering::Relaxed);
-        Ok(())
+            .ask(id, move |now, overlay| overlay.set_policy(now, policy))
     }
 
     /// What an overlay's policy is now.

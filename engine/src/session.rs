@@ -58,6 +58,10 @@ pub trait Session {
     /// Outcomes of its publishers, gaps and effect of its subscriptions; presence if it watches.
     fn event(&self, event: &Event<'_>);
 
+    /// The overlay takes messages of up to [`Seat::message_bytes_max`] from now on, which is more or less than before. Called for
+    /// each publisher that it has; a flush follows.
+    fn largest_changed(&self) {}
+
     /// Whether it holds messages back until the overlay has room: it hears of [`Event::Writable`] then, paused or not.
     fn waits_for_room(&self) -> bool {
         false

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -71,6 +73,12 @@ impl Node {
             there,
             folder,
         }
+    }
+
+    fn set_largest(&self, overlay: OverlayId, bytes: usize) {
+        let mut policy = self.engine.policy(overlay).unwrap();
+        policy.max_message = bytes;
+        self.engine.set_policy(overlay, policy).unwrap();
     }
 
     /// A client whose connection is on the shard of `here`.
@@ -163,6 +171,30 @@ impl Peer {
             Reply::Error(refusal) => panic!("{refusal:?}"),
             _ => None,
         })
+    }
+
+    /// Takes frames until OPENED told this largest message for each of these publishers: the handle and the credit of each.
+    fn told(&mut self, largest: usize, publishers: Range<u32>) -> BTreeMap<u32, (u32, u64)> {
+        let mut told = BTreeMap::new();
+        self.find(|reply| {
+            if let Reply::Opened(opened) = reply
+                && opened.max_message as usize == largest
+                && publishers.contains(&opened.publisher)
+            {
+                told.insert(opened.publisher, (opened.handle, opened.credit));
+            }
+            (told.len() == publishers.len()).then(|| std::mem::take(&mut told))
+        })
+    }
+
+    /// Publishes so many bytes, which are accepted.
+    fn publishes(&mut self, publisher: u32, bytes: usize) {
+        self.publish(publisher, &[&vec![1; bytes]]);
+        self.find(|reply| match reply {
+            Reply::Accepted(accepted) => (accepted.publisher == publisher).then_some(()),
+            Reply::Error(refusal) => panic!("{refusal:?}"),
+            _ => None,
+        });
     }
 
     fn subscribe(&mut self, sub: u32, overlay: &str, policy: Policy) {
@@ -611,4 +643,83 @@ fn a_client_that_dies_in_mid_write_is_gone_within_a_second_and_disturbs_nobody()
     peer.open(1, "here");
     peer.publish(1, &[b"after"]);
     assert_eq!(reader.messages(1).0, [(0, false)]);
+}
+
+#[test]
+fn clients_that_do_nothing_are_told_another_largest_message_on_every_shard() {
+    const PUBLISHERS: Range<u32> = 1..3_000;
+    let node = Node::with(|config| config.policy.max_message = 1_000);
+    let overlays = [OverlayId::from_name("here"), node.there];
+    let mut peer = node.client();
+    peer.send(|out| {
+        for publisher in PUBLISHERS {
+            let overlay = ["here", "there"][publisher as usize % 2];
+            let topic = "t";
+            Open {
+                publisher,
+                overlay,
+                topic,
+            }
+            .encode(out);
+        }
+    });
+    let mut told = peer.told(1_000, PUBLISHERS);
+    let refused = [(5_000, "here"), (5_001, "there")];
+    for (publisher, overlay) in refused {
+        peer.open(publisher, overlay);
+    }
+    for largest in [100_000, 500, 4 << 20] {
+        for overlay in overlays {
+            node.set_largest(overlay, largest);
+        }
+        let before = std::mem::replace(&mut told, peer.told(largest, PUBLISHERS));
+        for (publisher, (handle, credit)) in &told {
+            let (same, least) = before[publisher];
+            assert_eq!(*handle, same);
+            assert!(*credit >= least.max(largest as u64 + 4));
+        }
+        // What was allowed is taken, whatever the client was told since: it may have been on its way.
+        for publisher in [10, 11] {
+            peer.publishes(publisher, largest.max(100_000));
+        }
+        for (publisher, _) in refused.into_iter().filter(|_| largest == 500) {
+            peer.publish(publisher, &[&[1; 100_001]]);
+            let told = (ErrorCode::TooLarge, Some(Kind::Publish), publisher);
+            assert_eq!(peer.refusal(), told);
+        }
+    }
+}
+
+#[test]
+fn who_reads_nothing_is_told_the_last_largest_message_and_who_opens_meanwhile_is_too() {
+    let node = Node::with(|config| config.policy.max_message = 1_000);
+    let here = OverlayId::from_name("here");
+    let (mut silent, mut opening) = (node.client(), node.client());
+    let open = |publisher| Open {
+        publisher,
+        overlay: "here",
+        topic: "t",
+    };
+    silent.send(|out| (1..3_000).for_each(|publisher| open(publisher).encode(out)));
+    silent.told(1_000, 1..3_000);
+    let last = 1_400;
+    for largest in 1_001..=last {
+        opening.send(|out| open(largest as u32).encode(out));
+        node.set_largest(here, largest);
+    }
+    opening.told(last, 1_001..last as u32 + 1);
+    // All that was told would be 38 MB, more than anybody may leave unread.
+    let mut read = 0;
+    let mut told = [false; 3_000];
+    while told.contains(&false) {
+        let publisher = silent.find(|reply| match reply {
+            Reply::Opened(opened) => {
+                read += 32;
+                (opened.max_message as usize == last).then_some(opened.publisher)
+            }
+            _ => None,
+        });
+        told[publisher as usize] = true;
+    }
+    assert!(read < 16 << 20, "{read}");
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{builder, config, is_passing, pair, wait_for};
 use tidings_engine::{
-    EngineError, MemberState, Notice, PresenceKind, PublishRefusal, PublisherOptions, Seed,
-    StartError, StorageError,
+    Desk, EngineError, MemberState, Notice, PresenceKind, PublishError, PublishRefusal,
+    PublisherOptions, Seed, StartError, StorageError,
 };
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -250,6 +250,12 @@ fn a_policy_changes_while_the_overlay_runs_and_open_publishers_keep_to_it() {
     let mut publisher = a
         .publisher(overlay, "t", PublisherOptions::default())
         .unwrap();
+    let on_shard = a.on_shard(overlay, |desk| desk.publisher("t")).unwrap();
+    let on_shard = on_shard.unwrap();
+    let publish_on_shard = |bytes: usize| {
+        let publish = move |desk: &mut Desk<'_>| desk.seat().publish(on_shard, &vec![7; bytes]);
+        a.on_shard(overlay, publish).unwrap()
+    };
     let mut subscriber = b.subscribe(overlay, &["t"], Default::default()).unwrap();
     let mut policy = a.policy(overlay).unwrap();
     policy.max_message = 1_000;
@@ -257,6 +263,8 @@ fn a_policy_changes_while_the_overlay_runs_and_open_publishers_keep_to_it() {
     assert_eq!(a.policy(overlay).unwrap(), policy);
     let refused = publisher.publish(&[7; 1_001]);
     assert_eq!(refused, Err(PublishRefusal::TooLarge { limit: 1_000 }));
+    let refused = publish_on_shard(1_001);
+    assert_eq!(refused, Err(PublishError::TooLarge { limit: 1_000 }));
     policy.max_message = 4 << 20;
     a.set_policy(overlay, policy).unwrap();
     // More than a ring for messages of the limit of its time holds is for publishers that are opened from now on.
@@ -267,6 +275,10 @@ fn a_policy_changes_while_the_overlay_runs_and_open_publishers_keep_to_it() {
     publisher.publish_within(&vec![7; limit], WAIT).unwrap();
     let received = subscriber.next_within(WAIT).expect("the message comes");
     assert!(matches!(received, tidings_engine::Received::Message(m) if m.payload.len() == limit));
+    wait_for("there is room", || publish_on_shard(limit - 1).is_ok());
+    let received = subscriber.next_within(WAIT).expect("the message comes");
+    let is_it = |m: tidings_engine::Message<'_>| m.payload.len() == limit - 1;
+    assert!(matches!(received, tidings_engine::Received::Message(m) if is_it(m)));
     let unknown = tidings_engine::OverlayId::from_name("other");
     assert!(matches!(
         a.set_policy(unknown, policy),

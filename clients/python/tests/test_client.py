@@ -181,6 +181,37 @@ class FalseDaemon(BoundedCase):
         sent = await publisher.publish(b"x")
         self.assertEqual([(o.delivered, o.sub) for o in await sent.outcomes()], [(True, 5)])
 
+    async def test_opened_again_is_the_largest_message_and_the_credit_from_then_on(self) -> None:
+        told = iter([(1000, 2, 5 + 1004), (10, 3, 2000), (10, 3, 2000)])
+
+        def says(frame) -> bytes:
+            if isinstance(frame, frames.Open):
+                return frames.Opened(frame.publisher, 7, 100, 1, 200).encode()
+            if not isinstance(frame, frames.Publish):
+                return self.opened(frame)
+            largest, owed, credit = next(told)
+            again = frames.Opened(frame.publisher, 7, largest, owed, credit)
+            return again.encode() + frames.Accepted(frame.publisher, 0, seqs.pop(0), 1).encode()
+
+        seqs = [0, 1, 2]
+        await self.serve(says)
+        publisher = await (await self.connect()).publisher("demo", "a")
+        with self.assertRaises(tidings.TooLarge):
+            await publisher.publish(bytes(1000))
+        self.assertEqual((await publisher.publish(b"1")).seq, 0)
+        self.assertEqual((publisher.max_message, publisher.owed), (1000, 2))
+        with self.assertRaises(tidings.TooLarge):
+            publisher.offer(bytes(1001))
+        larger = publisher.offer(bytes(1000))
+        self.assertEqual((larger.seq, larger.handle), (1, 7))
+        with self.assertRaises(tidings.WouldBlock):  # what was sent counts
+            publisher.offer(b"")
+        await larger.accepted()
+        self.assertEqual((publisher.max_message, publisher.owed), (10, 3))
+        with self.assertRaises(tidings.TooLarge):
+            await publisher.send(bytes(11))
+        self.assertEqual((await publisher.publish(bytes(10))).seq, 2)
+
     async def test_what_comes_on_a_subscription(self) -> None:
         publisher = 9, NODE, BOOT
 

@@ -16,7 +16,9 @@ use tidings_wire::client::{ErrorCode, FrameError, Kind, RECORD_HEAD, Reply};
 
 use crate::error::Error;
 use crate::event::{Attached, Event, Messages, PresenceEvent, address};
-use crate::limits::{ANSWER_WAIT, BACK_OFF, FLUSH_BYTES, NUMBERS, OUTPUT_MAX, RUN_BYTES};
+use crate::limits::{
+    ANSWER_WAIT, BACK_OFF, FLUSH_BYTES, LOOK_READS, NUMBERS, OUTPUT_MAX, RUN_BYTES,
+};
 use crate::login::login;
 use crate::options::{Options, SubscribeOptions};
 use crate::publisher::{Publisher, PublisherState};
@@ -122,10 +124,8 @@ impl Client {
             .filter(|state| !state.closing && !state.ended)
             .ok_or(Error::Closed)?;
         let record = (RECORD_HEAD + payload.len()) as u64;
-        if payload.len() > state.max_message && state.max_message > 0 {
-            return Err(Error::TooLarge {
-                limit: state.max_message,
-            });
+        if state.open && payload.len() > state.max_message {
+            return self.publish_larger(publisher, payload);
         }
         let run = self.run.filter(|run| {
             run.publisher() == publisher.0
@@ -155,6 +155,23 @@ impl Client {
         Ok(seq)
     }
 
+    /// Publishes what is larger than the daemon has told that it takes, if it has told since that it takes more.
+    #[cold]
+    fn publish_larger(&mut self, publisher: Publisher, payload: &[u8]) -> Result<u64, Error> {
+        match self.look() {
+            Ok(()) | Err(Error::EventsWaiting) => {}
+            Err(error) => return Err(error),
+        }
+        match self.books.publisher(publisher.0) {
+            Some(state) if state.open && payload.len() > state.max_message => {
+                Err(Error::TooLarge {
+                    limit: state.max_message,
+                })
+            }
+            _ => self.try_publish(publisher, payload),
+        }
+    }
+
     /// Subscriptions that a message would be owed to now.
     pub fn owed(&mut self, publisher: Publisher) -> Result<u32, Error> {
         AskOwed {
@@ -168,7 +185,8 @@ impl Client {
             .ok_or(Error::Closed)
     }
 
-    /// The largest message that a publisher takes, in bytes; `None` until it stands.
+    /// The largest message that a publisher takes, in bytes; `None` until it stands. It is another one once the daemon has told so, as it
+    /// does when the overlay's `max_message` is changed. What was told is heard of when anything is read, as by [`next`](Self::next).
     pub fn max_message(&self, publisher: Publisher) -> Option<usize> {
         let state = self.books.publishers.get(publisher.0 as usize)?.as_ref()?;
         (state.max_message > 0).then_some(state.max_message)
@@ -384,6 +402,20 @@ impl Client {
             Some(why) => self.lose(why),
             None => Ok(()),
         }
+    }
+
+    /// Reads what has come, without waiting, and enters it.
+    fn look(&mut self) -> Result<(), Error> {
+        for _ in 0..LOOK_READS {
+            let Some(stream) = &mut self.stream else {
+                return Err(not_attached());
+            };
+            if !stream.fill()? {
+                break;
+            }
+            self.scan()?;
+        }
+        Ok(())
     }
 
     /// Enters all whole frames that have not been entered.

@@ -10,6 +10,8 @@ pub(crate) const INPUT_MIN: usize = 256 << 10;
 pub(crate) const INPUT_MAX: usize = 64 << 20;
 /// Free room that a read should find: below it what is left moves to the front of the buffer.
 pub(crate) const READ_ROOM: usize = 64 << 10;
+/// Reads of one look at what has come: more than the socket holds, and no more than its writer can follow for ever.
+pub(crate) const LOOK_READS: usize = 16;
 /// Output is written once it reaches this: large enough that the system call is below a nanosecond per byte.
 pub(crate) const FLUSH_BYTES: usize = 64 << 10;
 /// A PUBLISH frame is closed at this size, so that the daemon can begin with it.

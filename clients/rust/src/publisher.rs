@@ -16,6 +16,7 @@ pub(crate) struct PublisherState {
     pub(crate) closing: bool,
     /// Whether it is over, and only events that wait to be taken still speak of it.
     pub(crate) ended: bool,
+    /// The largest message, as the daemon told last.
     pub(crate) max_message: usize,
     pub(crate) owed: u32,
     /// Bytes of records sent on this connection, and how many may be.
@@ -52,11 +53,12 @@ impl PublisherState {
         }
     }
 
+    /// OPENED: it stands; or, if it did before, the overlay takes messages of another size from now on.
     pub(crate) fn opened(&mut self, opened: &Opened) {
         self.open = true;
         self.max_message = opened.max_message as usize;
         self.owed = opened.owed;
-        self.credit = opened.credit;
+        self.credit = self.credit.max(opened.credit);
     }
 
     /// The connection is lost: everything that is not settled is unknown. Gives the counts of messages that were never

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -174,6 +175,53 @@ fn publishing_waits_for_credit_of_the_publisher_and_of_the_connection() {
     client.publish(publisher, b"2").unwrap();
     client.flush().unwrap();
     assert_eq!(server.join().unwrap(), (1, 2));
+}
+
+#[test]
+fn opened_again_is_the_largest_message_and_the_credit_from_then_on() {
+    let daemon = FakeDaemon::new();
+    let path = daemon.path().to_owned();
+    let (told, hears) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let mut peer = daemon.welcome(1, 1 << 20);
+        peer.expect("open", |request| matches!(request, Request::Open(_)));
+        peer.send(|out| opened(0, 200).encode(out));
+        for (max_message, credit) in [(1000, 5 + 1004), (10, 2000)] {
+            peer.expect("publish", |request| matches!(request, Request::Publish(_)));
+            let again = Opened {
+                max_message,
+                ..opened(0, credit)
+            };
+            peer.send(|out| again.encode(out));
+            told.send(()).unwrap();
+        }
+        peer.expect("publish", |request| matches!(request, Request::Publish(_)));
+    });
+    let mut client = Client::connect(Options::new(path)).unwrap();
+    let publisher = client.open("demo", "orders.new").unwrap();
+    let refused = client.publish(publisher, &[0; 1000]);
+    assert!(matches!(refused, Err(Error::TooLarge { limit: 100 })));
+    assert_eq!(client.publish(publisher, b"1").unwrap(), 0);
+    client.flush().unwrap();
+    hears.recv().unwrap();
+    // Though it has read nothing since.
+    let refused = client.try_publish(publisher, &[0; 1001]);
+    assert!(matches!(refused, Err(Error::TooLarge { limit: 1000 })));
+    assert_eq!(client.try_publish(publisher, &[0; 1000]).unwrap(), 1);
+    let waits = client.try_publish(publisher, b"");
+    assert!(
+        matches!(waits, Err(Error::WouldBlock)),
+        "what was sent counts"
+    );
+    client.flush().unwrap();
+    hears.recv().unwrap();
+    assert!(client.next(Some(Duration::ZERO)).unwrap().is_none());
+    assert_eq!(client.max_message(publisher), Some(10));
+    let refused = client.publish(publisher, &[0; 11]);
+    assert!(matches!(refused, Err(Error::TooLarge { limit: 10 })));
+    assert_eq!(client.publish(publisher, &[0; 10]).unwrap(), 2);
+    client.flush().unwrap();
+    server.join().unwrap();
 }
 
 #[test]

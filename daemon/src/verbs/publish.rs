@@ -167,16 +167,13 @@ impl Run {
     /// Publishes what is read, never holding more of it than the largest message.
     fn input(&mut self, input: impl Read, lines: bool, name: &str) -> Result<(), Failure> {
         let unreadable = |error: io::Error| Failure::Failed(format!("cannot read {name}: {error}"));
-        let limit = self.client.max_message(self.publisher).unwrap_or(0);
-        let beyond = limit as u64 + 1;
         let mut input = BufReader::with_capacity(256 << 10, input);
         let mut message = Vec::new();
         if !lines {
-            input
-                .take(beyond)
-                .read_to_end(&mut message)
-                .map_err(unreadable)?;
-            if message.len() > limit {
+            if let Some(limit) = self.exceeds(&mut message, |room, message| {
+                let mut part = input.by_ref().take(room);
+                part.read_to_end(message).map_err(unreadable)
+            })? {
                 let remedy = "publish smaller pieces (--lines makes each line a message)";
                 return Err(too_large(name, limit, remedy));
             }
@@ -187,16 +184,45 @@ impl Run {
                 self.client.flush().map_err(Failure::new)?; // Before standard input may block.
             }
             message.clear();
-            let mut line = input.by_ref().take(beyond);
-            if line.read_until(b'\n', &mut message).map_err(unreadable)? == 0 {
-                return Ok(());
-            }
-            if message.len() > limit {
+            if let Some(limit) = self.exceeds(&mut message, |room, message| {
+                let mut part = input.by_ref().take(room);
+                part.read_until(b'\n', message).map_err(unreadable)
+            })? {
                 let what = format!("line {} of {name}", self.counts.published + 1);
                 return Err(too_large(&what, limit, "shorten the line"));
             }
+            if message.is_empty() {
+                return Ok(());
+            }
             self.one(&message, name)?;
         }
+    }
+
+    /// Has `read` append at most so many bytes to the message, and more if the overlay's largest message was raised meanwhile.
+    /// Returns the limit if there are more bytes than that.
+    fn exceeds(
+        &mut self,
+        message: &mut Vec<u8>,
+        mut read: impl FnMut(u64, &mut Vec<u8>) -> Result<usize, Failure>,
+    ) -> Result<Option<usize>, Failure> {
+        let mut limit = self.limit();
+        loop {
+            read((limit + 1 - message.len()) as u64, message)?;
+            if message.len() <= limit {
+                return Ok(None);
+            }
+            // Nothing was read of the daemon while the input was waited for.
+            while self.look(Some(Duration::ZERO))? {}
+            let now = self.limit();
+            if now <= limit {
+                return Ok(Some(limit));
+            }
+            limit = now;
+        }
+    }
+
+    fn limit(&self) -> usize {
+        self.client.max_message(self.publisher).unwrap_or(0)
     }
 
     fn one(&mut self, payload: &[u8], what: &str) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 //! Two halves that are borrowed apart: the ledger, which only requests touch, and the output, which deliveries and events
 //! touch while a request is on the stack. The output's borrow is never held across a call on the seat.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use tidings_protocol::{
@@ -16,14 +16,13 @@ use tidings_wire::client::publish::{
     AskOwed, CONNECTION, Close, Closed, Credit, Open, Opened, Owed, Publish,
 };
 use tidings_wire::client::subscribe::{Ack, Subscribe, Unsubscribe, Unsubscribed};
-use tidings_wire::client::{
-    AckMode, ErrorCode, Kind, Order, Policy, RECORD_HEAD, Records, Request,
-};
+use tidings_wire::client::{AckMode, ErrorCode, Kind, Order, Policy, Records, Request};
 
 use super::client::Part;
 use super::held::{Front, Held};
-use super::limits::{PUBLISHER_WINDOW, PUBLISHERS_MAX, SUBSCRIPTIONS_MAX, WATCHES_MAX};
+use super::limits::{OPENED_AT_ONCE, OUTPUT_SOFT, PUBLISHERS_MAX, SUBSCRIPTIONS_MAX, WATCHES_MAX};
 use super::out::Out;
+use super::publisher::Publisher;
 use super::tell;
 use crate::seat::Seat;
 
@@ -31,23 +30,23 @@ use crate::seat::Seat;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Breach(pub(crate) &'static str);
 
-/// One publisher of the client.
-struct Publisher {
-    handle: u32,
-    /// Bytes of records that came, that were accepted, and that may come in all.
-    came: u64,
-    accepted: u64,
-    granted: u64,
-    /// The largest message, as its client was told.
-    max_message: usize,
-    /// It is to be closed after what is held.
-    closing: bool,
+/// What the client knows of the overlay's largest message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Largest {
+    /// All that there is to know.
+    Told,
+    /// Some publishers are told; the others are in the ledger's `untold`.
+    Telling,
+    /// It is another one now.
+    Changed,
 }
 
 /// What requests touch.
 #[derive(Default)]
 struct Ledger {
     publishers: HashMap<u32, Publisher>,
+    /// Those whose client has to be told another largest message.
+    untold: Vec<u32>,
     /// The node's number by the client's.
     subs: HashMap<u32, u32>,
     watches: Vec<u32>,
@@ -62,6 +61,7 @@ pub(crate) struct Agent {
     /// Name of the overlay.
     overlay: String,
     ledger: RefCell<Ledger>,
+    largest: Cell<Largest>,
     pub(crate) out: RefCell<Out>,
 }
 
@@ -71,6 +71,7 @@ impl Agent {
             part: RefCell::new(Some(part)),
             overlay: overlay.to_owned(),
             ledger: RefCell::default(),
+            largest: Cell::new(Largest::Told),
             out: RefCell::default(),
         }
     }
@@ -165,29 +166,11 @@ impl Agent {
                 return refuse(code, &text);
             }
         };
-        let max_message = seat.message_bytes_max();
-        let window = window(max_message);
-        let owed = seat.owed(open.topic);
-        let publisher = Publisher {
-            handle,
-            came: 0,
-            accepted: 0,
-            granted: window,
-            max_message,
-            closing: false,
-        };
-        ledger.publishers.insert(open.publisher, publisher);
+        let publisher = Publisher::new(handle, seat.message_bytes_max());
         let mut out = self.out.borrow_mut();
         out.add_publisher(handle, open.publisher);
-        let max_message = u32::try_from(max_message).unwrap_or(u32::MAX);
-        Opened {
-            publisher: open.publisher,
-            handle,
-            max_message,
-            owed,
-            credit: window,
-        }
-        .encode(out.frame());
+        tell_opened(&mut out, open.publisher, &publisher, seat.owed(open.topic));
+        ledger.publishers.insert(open.publisher, publisher);
     }
 
     fn publish(&self, seat: &mut Seat<'_>, publish: &Publish<'_>, cost: u64) -> Result<(), Breach> {
@@ -197,8 +180,7 @@ impl Agent {
             ledger.consumed += cost;
             return Ok(());
         };
-        publisher.came += publish.bytes as u64;
-        if publisher.came > publisher.granted {
+        if !publisher.come(publish.bytes) {
             return Err(Breach(
                 "more was published than the publisher's credit allows",
             ));
@@ -232,7 +214,7 @@ impl Agent {
         unsynced: bool,
     ) -> Result<(), PublishError> {
         let published = seat.publish_batch(publisher.handle, |batch| {
-            batch.up_to(publisher.max_message);
+            batch.up_to(publisher.takes());
             loop {
                 let rest = *records;
                 let Some(payload) = records.next() else {
@@ -240,7 +222,7 @@ impl Agent {
                 };
                 match batch.publish(payload) {
                     Ok(accepted) => {
-                        publisher.accepted += (RECORD_HEAD + payload.len()) as u64;
+                        publisher.accept(payload);
                         let mut out = self.out.borrow_mut();
                         out.accept(number, accepted.seq, accepted.owed, unsynced);
                     }
@@ -257,15 +239,54 @@ impl Agent {
 
     /// Tells the client that it may send more on a publisher, once it has used half of what it was granted.
     fn grant(&self, publisher: &mut Publisher, number: u32) {
-        let window = window(publisher.max_message);
-        if publisher.accepted + window > publisher.granted + window / 2 {
-            publisher.granted = publisher.accepted + window;
+        if let Some(credit) = publisher.grant() {
             Credit {
                 publisher: number,
-                credit: publisher.granted,
+                credit,
             }
             .encode(self.out.borrow_mut().frame());
         }
+    }
+
+    /// The overlay takes messages of another size from now on: the client hears of it for each of its publishers.
+    pub(crate) fn largest_changed(&self) {
+        self.largest.set(Largest::Changed);
+    }
+
+    /// Tells it, for as many publishers as one look allows and the output has room for.
+    fn tell_largest(&self, seat: &Seat<'_>) {
+        let ledger = &mut *self.ledger.borrow_mut();
+        let mut out = self.out.borrow_mut();
+        let largest = seat.message_bytes_max();
+        if self.largest.replace(Largest::Telling) == Largest::Changed {
+            let others = ledger.publishers.iter();
+            let others = others.filter(|(_, publisher)| publisher.told() != largest);
+            ledger.untold = others.map(|(&number, _)| number).collect();
+        }
+        for _ in 0..OPENED_AT_ONCE {
+            if out.backlog() >= OUTPUT_SOFT {
+                return;
+            }
+            let Some(number) = ledger.untold.pop() else {
+                ledger.untold = Vec::new();
+                self.largest.set(Largest::Told);
+                return;
+            };
+            // It may be closed since, or its number be that of one opened since.
+            if let Some(publisher) = ledger.publishers.get_mut(&number)
+                && publisher.told() != largest
+                && !publisher.closing
+            {
+                publisher.tell(largest);
+                let owed = seat.owed_by(publisher.handle);
+                tell_opened(&mut out, number, publisher, owed);
+            }
+        }
+    }
+
+    /// Whether the output has room for more that the client is to be told at once.
+    pub(crate) fn has_more_to_tell(&self) -> bool {
+        self.largest.get() != Largest::Told && self.out.borrow().backlog() < OUTPUT_SOFT
     }
 
     /// There may be room again: what is held goes on. Returns whether anything is held still.
@@ -511,6 +532,9 @@ impl Agent {
             let ledger = self.ledger.borrow();
             tell::later(&mut self.out.borrow_mut(), later, &ledger.watches, seat);
         }
+        if self.largest.get() != Largest::Told {
+            self.tell_largest(seat);
+        }
         if writable {
             self.publish_held(seat);
         }
@@ -609,10 +633,16 @@ impl Ledger {
     }
 }
 
-/// Bytes of records that a client may have under way on one publisher. More is granted once half is used: the largest message
-/// must fit what is left.
-fn window(max_message: usize) -> u64 {
-    PUBLISHER_WINDOW.max(2 * (max_message + RECORD_HEAD) as u64)
+/// What holds for a publisher: when it is opened, and whenever that changes.
+fn tell_opened(out: &mut Out, number: u32, publisher: &Publisher, owed: u32) {
+    Opened {
+        publisher: number,
+        handle: publisher.handle,
+        max_message: u32::try_from(publisher.told()).unwrap_or(u32::MAX),
+        owed,
+        credit: publisher.credit(),
+    }
+    .encode(out.frame());
 }
 
 fn explain(error: CommandError, text: &str) -> (ErrorCode, String) {

@@ -445,6 +445,10 @@ impl Session for Home {
         self.agent.event(event);
     }
 
+    fn largest_changed(&self) {
+        self.agent.largest_changed();
+    }
+
     fn waits_for_room(&self) -> bool {
         self.agent.waits_for_room()
     }
@@ -476,7 +480,7 @@ impl Session for Home {
             if self.choked.replace(false) {
                 self.retry_at.set(Some(seat.now()));
             }
-            more |= self.agent.feed(seat);
+            more |= self.agent.feed(seat) | self.agent.has_more_to_tell();
             if !more {
                 return Flushed::Done;
             }

@@ -64,6 +64,8 @@ pub(crate) const OUTPUT_KEEP: usize = 2 << 20;
 
 /// Publishers of one client: one on each of 100,000 topics, with room.
 pub(crate) const PUBLISHERS_MAX: usize = 1 << 18;
+/// Publishers whose client is told another largest message at a time: fewer than one read brings OPENs.
+pub(crate) const OPENED_AT_ONCE: usize = 1024;
 /// Subscriptions of one client.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1 << 16;
 /// Watches of one client.

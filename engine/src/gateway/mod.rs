@@ -20,10 +20,11 @@
 //! 4. [`Session::flush`] once at the end of a turn in which anything of the above happened, and when a blocked descriptor
 //!    became writable: write what is buffered, answer [`Flushed::Blocked`] if the descriptor takes no more. When room
 //!    returns in the buffer, call [`Seat::ready`] for each subscription that had been answered `Full`.
-//! 5. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
-//! 6. [`Session::is_overrun`] before a flush, and instead of it while the descriptor takes no more: what cannot be refused
+//! 5. [`Session::largest_changed`] when the overlay takes messages of another size, if it has publishers.
+//! 6. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
+//! 7. [`Session::is_overrun`] before a flush, and instead of it while the descriptor takes no more: what cannot be refused
 //!    is bounded, and `true` ends the session.
-//! 7. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
+//! 8. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
@@ -35,7 +36,8 @@
 //! # Local clients
 //!
 //! Read them in the order of a client's life: `accept.rs` (the control thread: uid, login, questions), `home.rs` (the
-//! connection on its shard), `agent.rs` (its dealings with one overlay), `out.rs` (what waits to be written). An overlay on
+//! connection on its shard), `agent.rs` (its dealings with one overlay),
+//! `publisher.rs` (what it may publish), `out.rs` (what waits to be written). An overlay on
 //! another shard than the connection has an agent of its own there (`remote.rs`), joined to the connection by two rings
 //! (`link.rs`) that carry the client's own frames; `elsewhere.rs` knows which of the client's numbers is where.
 
@@ -54,6 +56,7 @@ mod link;
 mod login;
 mod mail;
 mod out;
+mod publisher;
 mod refusals;
 mod remote;
 mod socket;

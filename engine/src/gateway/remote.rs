@@ -139,6 +139,10 @@ impl Session for Remote {
         self.agent.event(event);
     }
 
+    fn largest_changed(&self) {
+        self.agent.largest_changed();
+    }
+
     fn waits_for_room(&self) -> bool {
         self.agent.waits_for_room()
     }
@@ -181,7 +185,7 @@ impl Session for Remote {
                 self.retry_at.set(Some(seat.now()));
             }
             drop(end);
-            if !self.agent.feed(seat) {
+            if !(self.agent.feed(seat) | self.agent.has_more_to_tell()) {
                 return Flushed::Done;
             }
         }

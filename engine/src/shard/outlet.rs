@@ -438,6 +438,16 @@ impl Outlets {
         }
     }
 
+    /// The overlay takes messages of another size: the sessions that publish are told.
+    pub(crate) fn tell_largest(&mut self) {
+        for sink in self.publishers.values() {
+            if let PublisherSink::Session(cell) = sink {
+                cell.session.largest_changed();
+                mark(&mut self.dirty_sessions, cell);
+            }
+        }
+    }
+
     fn on_outcome(&mut self, handle: u32, range: OutcomeRange, event: &Event<'_>) {
         match self.publishers.get(&handle) {
             Some(PublisherSink::Ring(port)) => {

@@ -177,6 +177,12 @@ impl ShardOverlay {
     pub(crate) fn set_policy(&mut self, now: u64, policy: Policy) {
         self.touched = true;
         self.core.set_policy(now, policy, &mut self.outlets);
+        // Here and nowhere else: what is opened on this shard is either told this, or of it.
+        let largest = policy.bounded().max_message;
+        let shared = &self.shared.message_bytes_max;
+        if shared.swap(largest, Ordering::Relaxed) != largest {
+            self.outlets.tell_largest();
+        }
     }
 
     pub(crate) fn set_keyring(&mut self, now: u64, keyring: Keyring) -> bool {

@@ -29,7 +29,7 @@ pub struct OpenFixed {
     pub reserved: [u8; 2],
 }
 
-/// OPENED: the publisher stands.
+/// OPENED: the publisher stands. Sent again, unasked, whenever the overlay's largest message changes while it does.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct OpenedFixed {
@@ -37,7 +37,7 @@ pub struct OpenedFixed {
     pub publisher: U32,
     /// The node's handle: part of every message id.
     pub handle: U32,
-    /// Largest payload that the overlay takes.
+    /// Largest payload that the overlay takes from now on.
     pub max_message: U32,
     /// Subscriptions that a message would be owed to now.
     pub owed: U32,
@@ -180,14 +180,15 @@ impl<'a> Open<'a> {
     }
 }
 
-/// A decoded OPENED.
+/// A decoded OPENED. One for a publisher that stands already replaces what the one before said: another `max_message`, the
+/// `owed` of now, the same `handle`, and a `credit` that is no less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// The client's number.
     pub publisher: u32,
     /// The node's handle.
     pub handle: u32,
-    /// Largest payload that the overlay takes.
+    /// Largest payload that the overlay takes from now on, in bytes. What was sent under a larger one is taken.
     pub max_message: u32,
     /// Subscriptions that a message would be owed to now.
     pub owed: u32,

@@ -199,7 +199,7 @@ class Publisher:
 
     @property
     def max_message(self) -> int:
-        """Bytes of the largest message."""
+        """Bytes of the largest message, as the daemon told last."""
         return self._publisher.max_message
 
     def publish(self, payload: bytes, timeout: Optional[float] = None) -> Sent:

@@ -125,7 +125,7 @@ class Publisher:
         self.topic = topic
         self.number = number
         self.max_message = 0
-        """Bytes of the largest message."""
+        """Bytes of the largest message, as the daemon told last: it tells another when the overlay's `max_message` is changed."""
         self.owed = 0
         """Subscriptions that select the topic, as the daemon told last."""
         self._client = client
@@ -250,7 +250,8 @@ class Publisher:
 
     def _take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Opened):
-            self._opened, self._credit = frame, frame.credit
+            # Again, if the overlay takes messages of another size from now on.
+            self._opened, self._credit = frame, max(self._credit, frame.credit)
             self.max_message, self.owed = frame.max_message, frame.owed
         elif isinstance(frame, frames.Credit):
             self._credit = max(self._credit, frame.credit)
