@@ -680,13 +680,17 @@ impl Inner {
         }
     }
 
-    /// Tells a core the addresses that its join names have now.
+    /// Tells a core the addresses that its join names have now. `begins`: it had none to join through.
     pub(crate) fn set_seeds(
         &self,
         id: OverlayId,
         seeds: Vec<SocketAddr>,
+        begins: bool,
     ) -> Result<(), EngineError> {
         self.ask(id, move |now, overlay| {
+            if begins {
+                overlay.begin_joining(now);
+            }
             overlay.touched = true;
             overlay.core.set_seeds(now, &seeds);
         })

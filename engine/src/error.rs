@@ -49,7 +49,7 @@ pub enum EngineError {
     Storage(StorageError),
     /// The kernel refused a new steering program.
     Steering(io::Error),
-    /// The shard stopped, or did not answer within 10 s.
+    /// The shard stopped, or did not answer within 10 s: what it was asked to do was not done and never will be.
     Stopped,
 }
 

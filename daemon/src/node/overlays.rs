@@ -349,17 +349,10 @@ impl Overlays {
         }
         self.keep_keys(&settings, &before, &after)?;
         if let Err(error) = engine.set_keyring(id, after.share()) {
-            // A shard that was stuck may have taken it all the same: its answer to a second question comes after that.
-            match engine.keyring(id) {
-                Ok(now) if keys::are_same(&now, &after) => {}
-                Ok(_) | Err(EngineError::Unknown) => {
-                    if let Err(refusal) = self.keep_keys(&settings, &after, &before) {
-                        tracing::error!(overlay = name, %refusal, "keys that could not be changed stay changed on disk");
-                    }
-                    return Err(error.into());
-                }
-                Err(error) => return Err(error.into()),
+            if let Err(refusal) = self.keep_keys(&settings, &after, &before) {
+                tracing::error!(overlay = name, %refusal, "keys that could not be changed stay changed on disk");
             }
+            return Err(error.into());
         }
         tracing::info!(overlay = name, "{change}");
         Ok(keys::view(&engine, id)?)
