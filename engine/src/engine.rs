@@ -627,14 +627,17 @@ impl Inner {
         self.ask(id, move |_, overlay| overlay.peer_addresses(me))
     }
 
-    /// Keeps members' addresses on disk, for a start without seeds. Nobody known is no reason to forget those of before.
-    pub(crate) fn keep_peers(&self, id: OverlayId, peers: &[SocketAddr]) {
+    /// Keeps members' addresses on disk, for a start without seeds. Nobody known is no reason to forget those of before. `false`: they
+    /// cannot be written, which is logged.
+    pub(crate) fn keep_peers(&self, id: OverlayId, peers: &[SocketAddr]) -> bool {
         if peers.is_empty() {
-            return;
+            return true;
         }
-        if let Err(error) = self.storage.keep_peers(id, peers) {
+        let kept = self.storage.keep_peers(id, peers);
+        if let Err(error) = &kept {
             tracing::warn!(overlay = self.name_of(id), %error, "members' addresses cannot be kept");
         }
+        kept.is_ok()
     }
 
     /// Has overlays end, all at once, those that say farewell when they have, and waits for that.
