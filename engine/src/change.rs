@@ -53,7 +53,8 @@ impl Engine {
             if !overlays.running.contains_key(&id) {
                 return Err(EngineError::Unknown);
             }
-            self.inner.discovery.turn_on(&self.inner, id, ring);
+            let on = self.inner.discovery.turn_on(&self.inner, id, ring);
+            on.map_err(EngineError::Discovery)?;
         }
         // Changed in between: what was asked for first is not the last word.
         match self.keyring(id) {

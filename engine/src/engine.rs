@@ -260,7 +260,13 @@ impl Engine {
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
         (core.joins, core.discovers) = (!config.join.is_empty(), config.discovery);
         let found_by = config.discovery.then(|| config.keyring.share());
-        let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
+        let found = match found_by {
+            Some(ring) => inner.discovery.turn_on(inner, id, ring),
+            None => Ok(()),
+        };
+        let found = found.map_err(EngineError::Discovery);
+        let made =
+            found.and_then(|()| inner.make_overlay(core, config, place, Arc::clone(&shared)));
         match made {
             Ok(slot) => {
                 overlays.running.insert(
@@ -273,12 +279,10 @@ impl Engine {
                 );
                 // A resolver that is gone means that the node ends.
                 let _ = inner.resolver.send(resolver::Message::Started(id));
-                if let Some(ring) = found_by {
-                    inner.discovery.turn_on(inner, id, ring);
-                }
                 Ok(id)
             }
             Err(error) => {
+                inner.discovery.turn_off(id);
                 inner.displace(&mut overlays, id);
                 Err(error)
             }

@@ -215,6 +215,11 @@ impl From<EngineError> for ApiError {
             ),
             EngineError::Refused(_) => Self::bad("refused", text, "mend the value and ask again"),
             EngineError::TooMany => Self::unavailable("limit", text, "remove what is not needed"),
+            EngineError::Discovery(_) => Self::unavailable(
+                "limit",
+                text,
+                "raise the daemon's limits of threads and open files, and ask again",
+            ),
             EngineError::Stopped => Self::unavailable("stopping", text, "ask another node"),
             EngineError::Storage(_) | EngineError::Steering(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -98,6 +98,9 @@ impl Refusal {
             }
             Self::Keys(refusal) => refusal.remedy(),
             Self::State(error) => error.remedy(),
+            Self::Engine(EngineError::Discovery(_)) => {
+                "raise the daemon's limits of threads and open files, and ask again".to_owned()
+            }
             Self::Engine(_) => "see the daemon's log".to_owned(),
             Self::Stopping => "try again when it is back".to_owned(),
         }
@@ -719,8 +722,26 @@ fn keyring(wish: &Wish) -> Result<(String, Keyring), Refusal> {
     }
 }
 
-/// Makes what was set hold.
+/// Makes what was set hold, all of it or nothing.
 fn apply(
+    engine: &Engine,
+    before: &OverlaySettings,
+    after: &OverlaySettings,
+) -> Result<(), EngineError> {
+    let applied = turn(engine, before, after);
+    if applied.is_err() {
+        match turn(engine, after, before) {
+            // One that is gone has nothing to take back.
+            Ok(()) | Err(EngineError::Unknown) => {}
+            Err(error) => {
+                tracing::error!(overlay = after.name, %error, "options that could not be changed hold in part");
+            }
+        }
+    }
+    applied
+}
+
+fn turn(
     engine: &Engine,
     before: &OverlaySettings,
     after: &OverlaySettings,
@@ -729,17 +750,10 @@ fn apply(
     if before.join != after.join {
         engine.set_join(id, &after.join)?;
     }
-    let done = match engine.policy(id)? == policy_of(after) {
-        true => Ok(()),
-        false => engine.set_policy(id, policy_of(after)),
-    };
-    // It fails last, and only for an overlay that is gone.
-    let done = done.and_then(|()| engine.set_discovery(id, after.discovery == Discovery::Lan));
-    if done.is_err() && before.join != after.join {
-        // It is gone, or the node stops: there is nothing to take back.
-        engine.set_join(id, &before.join)?;
+    if engine.policy(id)? != policy_of(after) {
+        engine.set_policy(id, policy_of(after))?;
     }
-    done
+    engine.set_discovery(id, after.discovery == Discovery::Lan)
 }
 
 /// What the engine is told of an overlay that starts.
