@@ -237,7 +237,7 @@ impl From<Refusal> for ApiError {
         let conflict = |code| Self::new(StatusCode::CONFLICT, code, text.clone(), hint.clone());
         match refusal {
             Refusal::Unknown(name, _) => Self::no_overlay(&name),
-            Refusal::Exists(_) => conflict("exists"),
+            Refusal::Exists(_) | Refusal::Idle(_) => conflict("exists"),
             Refusal::Configured(_) => conflict("configured"),
             Refusal::Fixed { .. } => conflict("fixed"),
             Refusal::Unchangeable(_) => conflict("unchangeable"),

@@ -29,6 +29,8 @@ pub enum Refusal {
     Unknown(String, Vec<String>),
     /// There is one of this name already.
     Exists(String),
+    /// There is one of this name, made by a request, that does not run: it could be neither started nor taken back.
+    Idle(String),
     /// What is wrong with the options.
     Invalid(Problems),
     /// It stands in the configuration file, or is given by flags.
@@ -64,6 +66,12 @@ impl fmt::Display for Refusal {
                 here.join(", ")
             ),
             Self::Exists(name) => write!(f, "there is an overlay named {name:?} already"),
+            Self::Idle(name) => {
+                write!(
+                    f,
+                    "there is an overlay named {name:?} that could not be started"
+                )
+            }
             Self::Invalid(problems) => problems.fmt(f),
             Self::Configured(name) => {
                 write!(f, "the overlay {name:?} stands in the node's configuration")
@@ -86,6 +94,9 @@ impl Refusal {
         match self {
             Self::Unknown(..) => "name one of those, or make it first".to_owned(),
             Self::Exists(_) => "change that one, or choose another name".to_owned(),
+            Self::Idle(_) => {
+                "remove it first, or reload the configuration, which tries to start it".to_owned()
+            }
             Self::Invalid(_) => "mend what is named, and try again; nothing was changed".to_owned(),
             Self::Configured(_) => {
                 "remove it there, and reload the configuration (SIGHUP)".to_owned()
@@ -247,8 +258,12 @@ impl Overlays {
         let (text, keyring) = keyring(&wish)?;
         let (settings, added) = self.state.change(|state| {
             if state.overlays.get(&name).is_some_and(|kept| kept.created) {
-                // It was left by a command, and starts again with the node.
-                return Err(Refusal::Exists(name.clone()).into());
+                // Left by a command, it starts again with the node.
+                let refusal = match self.options(&name) {
+                    Ok(_) => Refusal::Exists,
+                    Err(_) => Refusal::Idle,
+                };
+                return Err(refusal(name.clone()).into());
             }
             let entry = OverlayState {
                 created: true,
@@ -379,27 +394,28 @@ impl Overlays {
         })
     }
 
-    /// Leaves an overlay gracefully and forgets it.
+    /// Leaves an overlay gracefully and forgets it; one that is kept and does not run, too.
     pub fn remove(&self, name: &str) -> Result<(), Refusal> {
         let held = self.held();
         let engine = self.engine()?;
-        let settings = self.options(name)?;
+        let is_kept = |state: &State| state.overlays.get(name).is_some_and(|kept| kept.created);
+        if !self.state.read(is_kept) {
+            self.options(name)?;
+        }
         if held.base.names(name) {
             return Err(Refusal::Configured(name.to_owned()));
         }
-        self.running().remove(name);
+        let running = self.running().remove(name);
+        let put_back = || {
+            self.running()
+                .extend(running.clone().map(|settings| (name.to_owned(), settings)));
+        };
         let removed = self
             .state
             .change(|state| Ok::<_, StateError>(state.overlays.remove(name)));
-        let entry = match removed {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.running().insert(name.to_owned(), settings);
-                return Err(error.into());
-            }
-        };
+        let entry = removed.inspect_err(|_| put_back())?;
         if let Err(error) = end(&engine, name) {
-            self.running().insert(name.to_owned(), settings);
+            put_back();
             self.take_back(name, |state| {
                 state
                     .overlays
