@@ -248,6 +248,9 @@ impl From<Refusal> for ApiError {
             },
             Refusal::State(error) => Self::from(error),
             Refusal::Engine(error) => Self::from(error),
+            Refusal::NotMade { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", text, hint)
+            }
             Refusal::Stopping => Self::stopping(),
         }
     }

@@ -1,6 +1,10 @@
 //! The overlays of the node as they come, change and go while it runs. Every change is on disk before it is made, and is taken
 //! back there if it cannot be made: a crash at any moment leaves the overlays of before or of after. Called by the management
-//! service and by reloads, one at a time; never by a shard.
+//! service and by reloads (`overlays/turnover.rs`), one at a time; never by a shard.
+
+#[cfg(test)]
+mod tests;
+mod turnover;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +18,9 @@ use tidings_engine::{
 
 use super::clients::Clients;
 use super::keys::{self, KeyChange, KeyRefusal, KeysView};
-use super::log;
-use super::reload::{self, Report, Turnover};
-use crate::config::show::{Row, rows};
-use crate::config::{self, Discovery, Key, NodeSettings, OverlaySettings, Problems, Raw, Settings};
-use crate::load::{Base, Loaded, generate_key, load_with};
+use super::reload;
+use crate::config::{self, Discovery, Key, NodeSettings, OverlaySettings, Problems, Settings};
+use crate::load::{Base, generate_key};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
 
@@ -50,6 +52,13 @@ pub enum Refusal {
     State(StateError),
     /// The engine refused.
     Engine(EngineError),
+    /// An overlay of a new configuration could not be started or changed.
+    NotMade {
+        /// The overlay.
+        overlay: String,
+        /// Why not.
+        why: String,
+    },
     /// The node stops.
     Stopping,
 }
@@ -83,6 +92,7 @@ impl fmt::Display for Refusal {
             Self::Keys(refusal) => refusal.fmt(f),
             Self::State(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
+            Self::NotMade { overlay, why } => write!(f, "overlay {overlay}: {why}"),
             Self::Stopping => f.write_str("the node is stopping"),
         }
     }
@@ -113,6 +123,9 @@ impl Refusal {
                 "raise the daemon's limits of threads and open files, and ask again".to_owned()
             }
             Self::Engine(_) => "see the daemon's log".to_owned(),
+            Self::NotMade { .. } => {
+                "mend what is named, and reload again; nothing was changed".to_owned()
+            }
             Self::Stopping => "try again when it is back".to_owned(),
         }
     }
@@ -428,147 +441,6 @@ impl Overlays {
         Ok(())
     }
 
-    /// Reads the configuration file again and makes it hold, as far as a running node can. A mistake anywhere changes nothing.
-    pub fn reload(&self) -> Result<Report, Refusal> {
-        let mut held = self.held();
-        let engine = self.engine()?;
-        let new = held.base.again()?;
-        let loaded = load_with(new, self.state.read(State::clone))?;
-        let (started, settings) = (&held.started, &loaded.settings);
-        let raw = loaded.base.with(&loaded.state)?;
-        let rows = (rows(&Raw::default(), started), rows(&raw, settings));
-        let mut report = Report {
-            applied: Vec::new(),
-            refused: reload::needs_restart(&rows.0, &rows.1),
-        };
-        let overruled = loaded.base.overruled(&held.base, &loaded.state);
-        let overruled = overruled.iter();
-        let overruled = overruled.map(|(name, found)| reload::overruled(name, found));
-        report.refused.extend(overruled);
-        report.refused.extend(log::overruled(&raw));
-        let differing = |key: &str| {
-            let value = |rows: &[Row]| {
-                let row = rows.iter().find(|row| row.key == key);
-                row.map(|row| row.value.clone()).unwrap_or_default()
-            };
-            let (old, new) = (value(&rows.0), value(&rows.1));
-            (old != new).then(|| reload::step(key, &old, &new))
-        };
-        // What was refused is tried again by the next reload.
-        let node = settings.node.clone();
-        if let Some(what) = differing("node.metadata")
-            && set_metadata(&engine, &node.metadata, &what, &mut report)
-        {
-            held.started.node.metadata = node.metadata;
-        }
-        if let Some(what) = differing("node.rack")
-            && set_rack(&engine, &node.rack, &what, &mut report)
-        {
-            held.started.node.rack = node.rack;
-        }
-        if let Some(what) = differing("node.log") {
-            let done = log::change(&node.log);
-            if done.is_ok() {
-                held.started.node.log = node.log;
-            }
-            report.add(done, what);
-        }
-        report.applied.extend(differing("client.clients_file"));
-        held.started
-            .clients_file
-            .clone_from(&loaded.settings.clients_file);
-        let Loaded {
-            base,
-            settings,
-            keyrings,
-            clients,
-            ..
-        } = loaded;
-        if self.clients.reload(clients) {
-            report.applied.push("clients".to_owned());
-        }
-        held.base = base;
-        self.turn_over(&engine, &settings, keyrings, &mut report);
-        self.drop_leftovers(&held.base);
-        drop(held);
-        (self.on_change)();
-        Ok(report)
-    }
-
-    /// From the overlays that run to those that shall.
-    fn turn_over(
-        &self,
-        engine: &Engine,
-        settings: &Settings,
-        keyrings: Vec<Option<Keyring>>,
-        report: &mut Report,
-    ) {
-        let before: Vec<OverlaySettings> = self.running().values().cloned().collect();
-        let Turnover { begun, ended, kept } = Turnover::new(&before, &settings.overlays);
-        for old in ended {
-            self.running().remove(&old.name);
-            let ended = end(engine, &old.name);
-            report.add(ended, format!("overlay {}: left", old.name));
-        }
-        for (old, new) in kept {
-            let runs_on = shard_of(engine, &new.name);
-            report.refused.extend(reload::fixed(new, runs_on));
-            let new = reload::changeable(old, new, runs_on);
-            if *old != new {
-                let changed = apply(engine, old, &new);
-                if changed.is_ok() {
-                    self.running().insert(new.name.clone(), new.clone());
-                }
-                report.add_all(changed, reload::differences(old, &new));
-            }
-        }
-        let theirs = settings.overlays.iter().zip(keyrings);
-        for (new, keyring) in theirs {
-            if !begun.contains(&&new.name) {
-                self.take_keys(engine, new, keyring, report);
-                continue;
-            }
-            let begun = start(engine, new, keyring, &settings.node);
-            if begun.is_ok() {
-                self.running().insert(new.name.clone(), new.clone());
-            }
-            report.add(begun, format!("overlay {}: started", new.name));
-        }
-    }
-
-    // The key file of an overlay that runs was read again.
-    fn take_keys(
-        &self,
-        engine: &Engine,
-        new: &OverlaySettings,
-        keyring: Option<Keyring>,
-        report: &mut Report,
-    ) {
-        let Some(keyring) = keyring else {
-            return;
-        };
-        let what = format!("overlay {}: keys", new.name);
-        match keys::take(engine, OverlayId::from_name(&new.name), keyring) {
-            Ok(changed) => {
-                if let Some(running) = self.running().get_mut(&new.name) {
-                    let (old, new_file) = (running.key.to_string(), new.key.to_string());
-                    if old != new_file {
-                        let what = format!("overlay {}: key_file", new.name);
-                        report.applied.push(reload::step(&what, &old, &new_file));
-                    }
-                    running.key = new.key.clone();
-                }
-                if changed {
-                    report.applied.push(what);
-                }
-            }
-            Err(refusal) => {
-                let remedy = refusal.remedy();
-                report.refused.push(format!("{what}: {refusal}; {remedy}"));
-            }
-        }
-    }
-
     // What was changed of an overlay of the configuration ends with its entry there.
     fn drop_leftovers(&self, base: &Base) {
         let dropped = self.state.change(|state| {
@@ -638,28 +510,6 @@ pub fn start(
         .add_overlay(config_of(overlay, keyring, node))
         .map(|_| ())
         .map_err(|error| error.to_string())
-}
-
-/// Tells the members of every overlay this node's rack.
-fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) -> bool {
-    let mut is_set = true;
-    for entry in engine.overlays() {
-        let set = engine.set_rack(entry.id, rack);
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
-    }
-    is_set
-}
-
-/// Tells the members of every overlay this node's tags.
-fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) -> bool {
-    let mut is_set = true;
-    for entry in engine.overlays() {
-        let set = engine.set_metadata(entry.id, metadata.to_vec());
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
-    }
-    is_set
 }
 
 /// The shard that an overlay runs on.
