@@ -8,8 +8,9 @@ mod turnover;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tidings_engine::{
@@ -169,6 +170,9 @@ pub struct Wish {
     pub suite: Suite,
 }
 
+/// How long a change that is under way is waited for when the node stops: the longest of its steps is a farewell, of 3 s at most.
+const LAST_STEP: Duration = Duration::from_secs(4);
+
 /// What is told when overlays came or went.
 type OnChange = Box<dyn Fn() + Send + Sync>;
 
@@ -182,6 +186,8 @@ pub struct Overlays {
     running: Mutex<BTreeMap<String, OverlaySettings>>,
     clients: Arc<Clients>,
     on_change: OnChange,
+    /// The node stops: a change ends with its next step.
+    stops: AtomicBool,
 }
 
 struct Held {
@@ -212,6 +218,7 @@ impl Overlays {
             }),
             clients,
             on_change,
+            stops: AtomicBool::new(false),
         };
         overlays.drop_leftovers(&overlays.held().base);
         overlays
@@ -223,6 +230,36 @@ impl Overlays {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a change that begins.
+    fn begin(&self) -> Result<MutexGuard<'_, Held>, Refusal> {
+        let held = self.held();
+        self.goes_on()?;
+        Ok(held)
+    }
+
+    fn goes_on(&self) -> Result<(), Refusal> {
+        match self.stops.load(Ordering::Acquire) {
+            true => Err(Refusal::Stopping),
+            false => Ok(()),
+        }
+    }
+
+    /// The node stops: no change is begun from now on, and one that is under way ends with its next step, which is waited for, at
+    /// most [`LAST_STEP`]. What such a reload has started is left with the others.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Release);
+        let until = Instant::now() + LAST_STEP;
+        while matches!(self.held.try_lock(), Err(TryLockError::WouldBlock)) {
+            if Instant::now() >= until {
+                tracing::warn!(
+                    "a change of overlays is still under way; the node stops all the same"
+                );
+                return;
+            }
+            std::thread::sleep(LAST_STEP / 400);
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, OverlaySettings>> {
@@ -260,7 +297,7 @@ impl Overlays {
         wish: Wish,
         with: impl FnOnce(&mut State) -> Result<T, E>,
     ) -> Result<(OverlaySettings, T), E> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
         let name = wish.name.clone();
         check_name(&name)?;
@@ -326,7 +363,7 @@ impl Overlays {
         named: &Map<String, Value>,
         change: impl FnOnce(&mut Map<String, Value>),
     ) -> Result<OverlaySettings, Refusal> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
         let before = self.options(name)?;
         if let Some((option, flag)) = held.base.fixed(name, named.keys().map(String::as_str)) {
@@ -365,7 +402,7 @@ impl Overlays {
 
     /// Changes the keyring of an overlay. It is on disk, where it was read from, before the engine has it.
     pub fn change_keys(&self, name: &str, change: &KeyChange) -> Result<KeysView, Refusal> {
-        let _held = self.held();
+        let _held = self.begin()?;
         let engine = self.engine()?;
         let settings = self.options(name)?;
         let id = OverlayId::from_name(name);
@@ -409,7 +446,7 @@ impl Overlays {
 
     /// Leaves an overlay gracefully and forgets it; one that is kept and does not run, too.
     pub fn remove(&self, name: &str) -> Result<(), Refusal> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
         let is_kept = |state: &State| state.overlays.get(name).is_some_and(|kept| kept.created);
         if !self.state.read(is_kept) {

@@ -20,6 +20,7 @@ use super::drain::{DRAIN_TIME, Drain};
 use super::dump::{self, Depth};
 use super::notify::{self, Notify};
 use super::overlays::{Overlays, forget_others, start};
+use super::reloading::Reloading;
 use super::signals::{self, Giver, Order, Stop, Taker};
 use super::view::Facts;
 use super::{log, roster};
@@ -84,6 +85,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         on_change,
     );
     let overlays = Arc::new(overlays);
+    let changes = Arc::clone(&overlays);
     let parts = http::Parts {
         engine: Arc::downgrade(&engine),
         certificate: sockets.certificate(&settings.http, &settings.node.data_dir),
@@ -101,19 +103,18 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     let _ = writeln!(std::io::stdout(), "{banner}");
     let notify = Arc::new(Notify::from_env());
     let watch = notify::watch(&notify, &engine);
+    let reloading = Reloading::new(Arc::clone(&notify), service.reloader());
     let obeying = Obeying {
         drain,
         engine: &engine,
-        reload: || {
-            notify.reloading();
-            service.reload();
-            notify.ready();
-        },
+        reloading: &reloading,
     };
     let end = obeying.wait(&orders, &settings.node);
     drop(watch);
+    reloading.end();
     notify.stopping();
     service.stopping();
+    changes.stop();
     telling.stop();
     drop(gateway);
     drop(service);
@@ -155,13 +156,13 @@ fn read_again(loaded: Loaded) -> Result<(Arc<StateFile>, Loaded), Failure> {
 }
 
 /// What orders are about.
-struct Obeying<'a, F> {
+struct Obeying<'a> {
     drain: Arc<Drain>,
     engine: &'a Arc<Engine>,
-    reload: F,
+    reloading: &'a Arc<Reloading>,
 }
 
-impl<F: Fn()> Obeying<'_, F> {
+impl Obeying<'_> {
     fn drain(&self) {
         if let Err(error) = self.drain.begin(DRAIN_TIME) {
             tracing::warn!(%error, "the node cannot go out of service: no thread can be started");
@@ -179,7 +180,7 @@ impl<F: Fn()> Obeying<'_, F> {
                         memory::let_go_of_program();
                     }
                 }
-                Ok(Order::Reload) => (self.reload)(),
+                Ok(Order::Reload) => self.reloading.begin(),
                 Ok(Order::Dump) => dump::begin(self.engine, Depth::State),
                 Ok(Order::DumpThreads) => dump::begin(self.engine, Depth::Threads),
                 Ok(Order::Drain) => self.drain(),

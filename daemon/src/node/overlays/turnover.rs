@@ -52,7 +52,7 @@ impl Overlays {
     /// Reads the configuration file again and makes it hold, as far as a running node can. A mistake anywhere changes nothing, nor does an
     /// overlay that cannot be started or changed.
     pub fn reload(&self) -> Result<Report, Refusal> {
-        let mut held = self.held();
+        let mut held = self.begin()?;
         let engine = self.engine()?;
         let new = held.base.again()?;
         let loaded = load_with(new, self.state.read(State::clone))?;
@@ -90,7 +90,7 @@ impl Overlays {
         let theirs = settings.overlays.iter().zip(keyrings);
         let (begun, stayed): (Vec<_>, Vec<_>) =
             theirs.partition(|(new, _)| turnover.begun.contains(&&new.name));
-        let made = make(&engine, begun, &turnover, &settings)?;
+        let made = self.make(&engine, begun, &turnover, &settings)?;
         let lines = made.lines();
         report.refused.extend(made.passed_over);
         {
@@ -132,12 +132,68 @@ impl Overlays {
             self.take_keys(&engine, new, keyring, &mut report);
         }
         for old in turnover.ended {
+            if let Err(stopping) = self.goes_on() {
+                report.add(Err(stopping), format!("overlay {}: left", old.name));
+                continue;
+            }
             self.leave(&engine, old, &mut report);
         }
         self.drop_leftovers(&held.base);
         drop(held);
         (self.on_change)();
         Ok(report)
+    }
+
+    /// Starts and changes overlays, all of them or none.
+    fn make<'a>(
+        &self,
+        engine: &'a Engine,
+        begun: Vec<(&'a OverlaySettings, Option<Keyring>)>,
+        turnover: &Turnover<'a>,
+        settings: &Settings,
+    ) -> Result<Made<'a>, Refusal> {
+        let mut made = Made {
+            engine,
+            begun: Vec::new(),
+            changed: Vec::new(),
+            passed_over: Vec::new(),
+        };
+        for (new, keyring) in begun {
+            // What was made so far is left with the others.
+            self.goes_on()?;
+            if let Err(why) = start(engine, new, keyring, &settings.node) {
+                made.undo();
+                return Err(Refusal::NotMade {
+                    overlay: new.name.clone(),
+                    why: format!("it cannot be started: {why}"),
+                });
+            }
+            made.begun.push(new);
+        }
+        for &(old, new) in &turnover.kept {
+            self.goes_on()?;
+            let runs_on = shard_of(engine, &new.name);
+            let new = reload::changeable(old, new, runs_on);
+            if *old == new {
+                continue;
+            }
+            if runs_on.is_none() {
+                let lines = reload::differences(old, &new).into_iter();
+                let lines = lines.map(|line| format!("{line}: it was left by a command"));
+                made.passed_over.extend(lines);
+                continue;
+            }
+            if let Err(error) = apply(engine, old, &new) {
+                let what = reload::differences(old, &new).join(", ");
+                made.undo();
+                return Err(Refusal::NotMade {
+                    overlay: new.name,
+                    why: format!("it cannot be changed: {error} ({what})"),
+                });
+            }
+            made.changed.push((old, new));
+        }
+        Ok(made)
     }
 
     /// Leaves an overlay that is not configured any more.
@@ -184,54 +240,6 @@ impl Overlays {
             }
         }
     }
-}
-
-/// Starts and changes overlays, all of them or none.
-fn make<'a>(
-    engine: &'a Engine,
-    begun: Vec<(&'a OverlaySettings, Option<Keyring>)>,
-    turnover: &Turnover<'a>,
-    settings: &Settings,
-) -> Result<Made<'a>, Refusal> {
-    let mut made = Made {
-        engine,
-        begun: Vec::new(),
-        changed: Vec::new(),
-        passed_over: Vec::new(),
-    };
-    for (new, keyring) in begun {
-        if let Err(why) = start(engine, new, keyring, &settings.node) {
-            made.undo();
-            return Err(Refusal::NotMade {
-                overlay: new.name.clone(),
-                why: format!("it cannot be started: {why}"),
-            });
-        }
-        made.begun.push(new);
-    }
-    for &(old, new) in &turnover.kept {
-        let runs_on = shard_of(engine, &new.name);
-        let new = reload::changeable(old, new, runs_on);
-        if *old == new {
-            continue;
-        }
-        if runs_on.is_none() {
-            let lines = reload::differences(old, &new).into_iter();
-            let lines = lines.map(|line| format!("{line}: it was left by a command"));
-            made.passed_over.extend(lines);
-            continue;
-        }
-        if let Err(error) = apply(engine, old, &new) {
-            let what = reload::differences(old, &new).join(", ");
-            made.undo();
-            return Err(Refusal::NotMade {
-                overlay: new.name,
-                why: format!("it cannot be changed: {error} ({what})"),
-            });
-        }
-        made.changed.push((old, new));
-    }
-    Ok(made)
 }
 
 /// Tells the members of these overlays this node's rack.
