@@ -249,7 +249,11 @@ fn a_signal_to_stop_is_heard_while_the_configuration_is_read_again() {
     assert!(within(SOON, is_reloading), "{}", log(&node));
     signal(&node, "TERM");
     let leaving = "leaving; another signal stops at once";
-    assert!(within(SOON, || log(&node).contains(leaving)), "{}", log(&node));
+    assert!(
+        within(SOON, || log(&node).contains(leaving)),
+        "{}",
+        log(&node)
+    );
     let told = log(&node);
     drop(stopped);
     let (left, reloaded) = (told.find(leaving), told.find("configuration "));

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tidings_engine::{
-    Engine, EngineError, Keyring, OverlayConfig, OverlayId, Policy, Profile, Redelivery, Suite,
+    Engine, EngineError, Keyring, OverlayConfig, OverlayId, Policy, Profile, Redelivery,
+    StorageError, Suite,
 };
 
 use super::clients::Clients;
@@ -530,23 +531,76 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     Err(Refusal::Invalid(problems))
 }
 
-/// Starts an overlay of the configuration, with a fresh key if it has none yet and generates its own. An error is told in words.
+/// Why an overlay of the configuration does not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// It has no key.
+    Key(String),
+    /// The engine refused.
+    Engine(EngineError),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(what) => f.write_str(what),
+            Self::Engine(EngineError::Storage(error)) => {
+                write!(f, "its generation cannot be kept: {error}")
+            }
+            Self::Engine(error) => error.fmt(f),
+        }
+    }
+}
+
+impl NotStarted {
+    /// What to do about it, where there is more to say than what is wrong.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Engine(EngineError::Storage(error)) => Some(storage_remedy(error)),
+            Self::Key(_) | Self::Engine(_) => None,
+        }
+    }
+}
+
+/// What to do about a data directory that does not take what a node must keep before it speaks.
+pub fn storage_remedy(error: &StorageError) -> String {
+    let path = match error {
+        StorageError::Held { .. } => return "stop that node".to_owned(),
+        StorageError::Damaged(path) => {
+            return format!(
+                "bring {} back from a backup, or remove it: a new one is then agreed on with the members",
+                path.display()
+            );
+        }
+        StorageError::Io(path, _) => path.display(),
+    };
+    format!(
+        "make room on the disk of {path}, or mend it or its rights, and start again: a node that cannot keep who it is and how often it has started would be taken for an earlier life of itself"
+    )
+}
+
+/// Starts an overlay of the configuration, with a fresh key if it has none yet and generates its own.
 pub fn start(
     engine: &Engine,
     overlay: &OverlaySettings,
     keyring: Option<Keyring>,
     node: &NodeSettings,
-) -> Result<(), String> {
+) -> Result<(), NotStarted> {
     let keyring = match (keyring, &overlay.key) {
         (Some(keyring), _) => keyring,
-        (None, Key::Kept) => return Err("the node's state has no key of it".to_owned()),
-        (None, Key::Generated(path) | Key::File(path)) => generate_key(overlay, path)
-            .map_err(|error| format!("its key cannot be made at {}: {error}", path.display()))?,
+        (None, Key::Kept) => {
+            let what = "the node's state has no key of it";
+            return Err(NotStarted::Key(what.to_owned()));
+        }
+        (None, Key::Generated(path) | Key::File(path)) => {
+            generate_key(overlay, path).map_err(|error| {
+                let path = path.display();
+                NotStarted::Key(format!("its key cannot be made at {path}: {error}"))
+            })?
+        }
     };
-    engine
-        .add_overlay(config_of(overlay, keyring, node))
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+    let added = engine.add_overlay(config_of(overlay, keyring, node));
+    added.map(|_| ()).map_err(NotStarted::Engine)
 }
 
 /// The shard that an overlay runs on.

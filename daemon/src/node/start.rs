@@ -1,6 +1,6 @@
 //! From checked settings to a running node, and from a signal to one that has left, or stopped.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -19,7 +19,7 @@ use super::control::NodeControl;
 use super::drain::{DRAIN_TIME, Drain};
 use super::dump::{self, Depth};
 use super::notify::{self, Notify};
-use super::overlays::{Overlays, forget_others, start};
+use super::overlays::{Overlays, forget_others, start, storage_remedy};
 use super::reloading::Reloading;
 use super::signals::{self, Giver, Order, Stop, Taker};
 use super::view::Facts;
@@ -52,8 +52,11 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     } = loaded;
     let sockets = http::bind(&settings, engine.local_addr().port())?;
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
-        start(&engine, overlay, keyring, &settings.node)
-            .map_err(|what| Failure::Failed(format!("overlay {:?}: {what}", overlay.name)))?;
+        start(&engine, overlay, keyring, &settings.node).map_err(|error| {
+            let remedy = error.remedy();
+            let remedy = remedy.map_or_else(String::new, |remedy| format!("\n  remedy: {remedy}"));
+            Failure::Failed(format!("overlay {:?}: {error}{remedy}", overlay.name))
+        })?;
     }
     forget_others(&engine, &settings.overlays);
     let facts = Arc::new(Facts {
@@ -288,6 +291,10 @@ fn explain(error: StartError, node: &NodeSettings) -> Failure {
                 node.data_dir.display()
             )
         }
+        // It may pass without a word of the configuration: whoever starts the node may try again.
+        StartError::Storage(storage @ StorageError::Io(_, cause)) if is_full(cause) => {
+            return Failure::Failed(format!("{error}\n  remedy: {}", storage_remedy(storage)));
+        }
         StartError::Storage(_) => {
             "choose another directory with --data-dir DIR, or mend this one".to_owned()
         }
@@ -301,6 +308,13 @@ fn explain(error: StartError, node: &NodeSettings) -> Failure {
         }
     };
     Failure::Usage(format!("error: {error}\n  remedy: {remedy}"))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn open_door(
