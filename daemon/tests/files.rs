@@ -222,3 +222,27 @@ fn of_two_nodes_from_one_copied_directory_the_older_ends_with_code_78() {
     assert_eq!(members[0]["name"], "second");
     assert_eq!(members.as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_node_that_cannot_keep_its_generation_does_not_start_and_says_what_to_do() {
+    let mut node = Node::start(&["run", "--bind", "127.0.0.1:0"]);
+    node.kill();
+    let overlays = node.path().join("data/tidings/overlays");
+    let overlay = fs::read_dir(&overlays).unwrap().next().unwrap().unwrap();
+    // A folder where the file is written aside.
+    let aside = overlay.path().join("generation.new");
+    fs::create_dir(&aside).unwrap();
+    let refused = run(node.path(), &["run", "--bind", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    let generation = overlay.path().join("generation");
+    assert!(
+        told.contains("overlay \"demo\": its generation cannot be kept"),
+        "{told}"
+    );
+    assert!(told.contains(generation.to_str().unwrap()), "{told}");
+    assert!(told.contains("remedy: make room on the disk"), "{told}");
+    fs::remove_dir(aside).unwrap();
+    node.restart(&["run", "--bind", "127.0.0.1:0"]);
+    assert!(node.run(&["overlays"]).status.success());
+}

@@ -225,3 +225,38 @@ fn a_deadline_that_is_none_is_refused() {
     let ready = once_ok(|| ask(&node, "GET", "/readyz", None));
     assert_eq!(ready.status, 200, "nothing has begun");
 }
+
+#[test]
+fn a_signal_to_stop_is_heard_while_the_configuration_is_read_again() {
+    let mut node = logging(None);
+    let stopped = match Stopped::thread(&node, "tidings-0") {
+        Ok(stopped) => stopped,
+        Err(error) => {
+            eprintln!(
+                "SKIPPED: a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
+            );
+            return;
+        }
+    };
+    // It asks the shard for its keys, which does not answer.
+    signal(&node, "HUP");
+    let is_reloading = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
+        let names = tasks.flatten().map(|task| task.path().join("comm"));
+        let mut names = names.filter_map(|path| fs::read_to_string(path).ok());
+        names.any(|name| name.trim() == "tidings-reload")
+    };
+    assert!(within(SOON, is_reloading), "{}", log(&node));
+    signal(&node, "TERM");
+    let leaving = "leaving; another signal stops at once";
+    assert!(
+        within(SOON, || log(&node).contains(leaving)),
+        "{}",
+        log(&node)
+    );
+    let told = log(&node);
+    drop(stopped);
+    let (left, reloaded) = (told.find(leaving), told.find("configuration "));
+    assert!(reloaded.is_none_or(|at| left < Some(at)), "{told}");
+    assert!(node.wait(), "{}", log(&node));
+}

@@ -52,11 +52,17 @@ impl Engine {
             if !overlays.running.contains_key(&id) {
                 return Err(EngineError::Unknown);
             }
-            self.inner.discovery.turn_on(&self.inner, id, ring);
+            let on = self.inner.discovery.turn_on(&self.inner, id, ring);
+            on.map_err(EngineError::Discovery)?;
         }
         // Changed in between: what was asked for first is not the last word.
-        let ring = self.keyring(id)?;
-        self.inner.discovery.set_keyring(id, ring);
+        match self.keyring(id) {
+            Ok(ring) => self.inner.discovery.set_keyring(id, ring),
+            Err(error) => {
+                self.inner.discovery.turn_off(id);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -80,21 +86,25 @@ impl Engine {
     pub fn set_join(&self, id: OverlayId, join: &[Seed]) -> Result<(), EngineError> {
         let seeds: Arc<[Seed]> = join.into();
         let resolved = resolver::first(&self.inner.resolver, &seeds, RESOLVE_FIRST);
-        let begins = {
+        let (before, begins) = {
             let mut overlays = self.inner.overlays();
             let running = overlays.running.get_mut(&id).ok_or(EngineError::Unknown)?;
-            let begins = running.seeds.is_empty() && !seeds.is_empty();
-            running.seeds = seeds;
-            begins
+            let before = std::mem::replace(&mut running.seeds, Arc::clone(&seeds));
+            let begins = before.is_empty() && !seeds.is_empty();
+            (before, begins)
         };
-        if begins {
-            self.inner
-                .ask(id, |now, overlay| overlay.begin_joining(now))?;
+        let told = self.inner.set_seeds(id, resolved, begins);
+        if told.is_err() {
+            let mut overlays = self.inner.overlays();
+            let running = overlays.running.get_mut(&id);
+            // Unless somebody else replaced them meanwhile.
+            if let Some(running) = running.filter(|now| Arc::ptr_eq(&now.seeds, &seeds)) {
+                running.seeds = before;
+            }
         }
-        self.inner.set_seeds(id, resolved)?;
-        // A resolver that is gone means that the node ends.
+        // Those of before, too, if it comes to that. A resolver that is gone means that the node ends.
         let _ = self.inner.resolver.send(resolver::Message::Started(id));
-        Ok(())
+        told
     }
 
     /// Replaces this node's tags in an overlay.

@@ -260,7 +260,13 @@ impl Engine {
         (core.generation, core.seeds, core.cached) = (generation, resolved, cached);
         (core.joins, core.discovers) = (!config.join.is_empty(), config.discovery);
         let found_by = config.discovery.then(|| config.keyring.share());
-        let made = inner.make_overlay(core, config, place, Arc::clone(&shared));
+        let found = match found_by {
+            Some(ring) => inner.discovery.turn_on(inner, id, ring),
+            None => Ok(()),
+        };
+        let found = found.map_err(EngineError::Discovery);
+        let made =
+            found.and_then(|()| inner.make_overlay(core, config, place, Arc::clone(&shared)));
         match made {
             Ok(slot) => {
                 overlays.running.insert(
@@ -273,12 +279,10 @@ impl Engine {
                 );
                 // A resolver that is gone means that the node ends.
                 let _ = inner.resolver.send(resolver::Message::Started(id));
-                if let Some(ring) = found_by {
-                    inner.discovery.turn_on(inner, id, ring);
-                }
                 Ok(id)
             }
             Err(error) => {
+                inner.discovery.turn_off(id);
                 inner.displace(&mut overlays, id);
                 Err(error)
             }
@@ -627,14 +631,17 @@ impl Inner {
         self.ask(id, move |_, overlay| overlay.peer_addresses(me))
     }
 
-    /// Keeps members' addresses on disk, for a start without seeds. Nobody known is no reason to forget those of before.
-    pub(crate) fn keep_peers(&self, id: OverlayId, peers: &[SocketAddr]) {
+    /// Keeps members' addresses on disk, for a start without seeds. Nobody known is no reason to forget those of before. `false`: they
+    /// cannot be written, which is logged.
+    pub(crate) fn keep_peers(&self, id: OverlayId, peers: &[SocketAddr]) -> bool {
         if peers.is_empty() {
-            return;
+            return true;
         }
-        if let Err(error) = self.storage.keep_peers(id, peers) {
+        let kept = self.storage.keep_peers(id, peers);
+        if let Err(error) = &kept {
             tracing::warn!(overlay = self.name_of(id), %error, "members' addresses cannot be kept");
         }
+        kept.is_ok()
     }
 
     /// Has overlays end, all at once, those that say farewell when they have, and waits for that.
@@ -680,13 +687,17 @@ impl Inner {
         }
     }
 
-    /// Tells a core the addresses that its join names have now.
+    /// Tells a core the addresses that its join names have now. `begins`: it had none to join through.
     pub(crate) fn set_seeds(
         &self,
         id: OverlayId,
         seeds: Vec<SocketAddr>,
+        begins: bool,
     ) -> Result<(), EngineError> {
         self.ask(id, move |now, overlay| {
+            if begins {
+                overlay.begin_joining(now);
+            }
             overlay.touched = true;
             overlay.core.set_seeds(now, &seeds);
         })

@@ -49,7 +49,9 @@ pub enum EngineError {
     Storage(StorageError),
     /// The kernel refused a new steering program.
     Steering(io::Error),
-    /// The shard stopped, or did not answer within 10 s.
+    /// The thread of discovery or its descriptor cannot be had: a limit of this user is reached.
+    Discovery(io::Error),
+    /// The shard stopped, or did not answer within 10 s: what it was asked to do was not done and never will be.
     Stopped,
 }
 
@@ -71,6 +73,10 @@ impl fmt::Display for EngineError {
             Self::Refused(CommandError::Leaving) => f.write_str("the node is leaving the overlay"),
             Self::Storage(error) => error.fmt(f),
             Self::Steering(error) => write!(f, "the kernel refused the steering program: {error}"),
+            Self::Discovery(error) => write!(
+                f,
+                "discovery cannot start: {error}; raise the limits of threads and open files"
+            ),
             Self::Stopped => f.write_str("the node has stopped"),
         }
     }

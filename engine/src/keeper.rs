@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::builder::NoticeHandler;
 use crate::engine::Inner;
 use crate::limits::KEEP_PEERS;
 use crate::queue::notify::block_until;
+use crate::routes::OverlayShared;
 use crate::shard::notice::Notice;
 use crate::supervise::supervise;
 
@@ -30,11 +31,18 @@ pub(crate) fn start(
         })
 }
 
+/// Members' addresses that are on disk.
+struct Kept {
+    /// The life of the overlay that they are of: with the one before, what it kept may be gone.
+    of: Weak<OverlayShared>,
+    peers: Vec<SocketAddr>,
+}
+
 struct Keeper {
     inner: Arc<Inner>,
     handler: Option<NoticeHandler>,
-    /// What is on disk.
-    kept: HashMap<OverlayId, Vec<SocketAddr>>,
+    /// What was written of the overlays that run.
+    kept: HashMap<OverlayId, Kept>,
     keep_at: Instant,
 }
 
@@ -119,16 +127,72 @@ impl Keeper {
     }
 
     fn keep_peers(&mut self) {
-        for running in self.inner.all_running() {
+        let all = self.inner.all_running();
+        let runs = |kept: &Kept| kept.of.strong_count() > 0;
+        self.kept
+            .retain(|id, kept| runs(kept) && all.iter().any(|running| running.shared.id == *id));
+        for running in all {
             let id = running.shared.id;
             // The overlay may be gone again.
             let Ok(peers) = self.inner.peers(id) else {
                 continue;
             };
-            if self.kept.get(&id) != Some(&peers) {
-                self.inner.keep_peers(id, &peers);
-                self.kept.insert(id, peers);
+            let of = Arc::downgrade(&running.shared);
+            let kept = self.kept.get(&id);
+            if kept.is_some_and(|kept| kept.of.ptr_eq(&of) && kept.peers == peers) {
+                continue;
+            }
+            // What could not be written is tried again.
+            if self.inner.keep_peers(id, &peers) {
+                self.kept.insert(id, Kept { of, peers });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidings_wire::{KeyRecord, Keyring, Suite};
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::join::Seed;
+    use crate::overlay_config::OverlayConfig;
+
+    fn config(join: &[&Engine]) -> OverlayConfig {
+        let id = OverlayId::from_name("kept");
+        let key = KeyRecord::new(0, Suite::Aes256Gcm, [9; 32]);
+        let keyring = Keyring::new(id, vec![key], 0).unwrap();
+        let join = join.iter();
+        OverlayConfig::new("kept", keyring).join(join.map(|node| Seed::Address(node.local_addr())))
+    }
+
+    #[test]
+    fn an_overlay_made_anew_has_its_members_kept_anew_and_one_that_is_gone_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        let builder = || Engine::builder().bind(bind).shards(1);
+        let other = builder().start().unwrap();
+        other.add_overlay(config(&[])).unwrap();
+        let engine = builder().data_dir(dir.path()).start().unwrap();
+        let mut keeper = Keeper::new(Arc::clone(&engine.inner), None);
+        for _ in 0..2 {
+            let id = engine.add_overlay(config(&[&other])).unwrap();
+            let until = Instant::now() + Duration::from_secs(20);
+            while engine.inner.peers(id).unwrap() != [other.local_addr()] {
+                assert!(Instant::now() < until);
+                thread::sleep(Duration::from_millis(5));
+            }
+            keeper.keep_peers();
+            let kept = engine.inner.storage.peers(id).unwrap();
+            assert_eq!(kept, [other.local_addr()]);
+            engine.remove_overlay(id).unwrap();
+            engine.forget_overlay(id).unwrap();
+        }
+        keeper.keep_peers();
+        assert!(keeper.kept.is_empty());
+        assert!(engine.kept_overlays().unwrap().is_empty());
     }
 }

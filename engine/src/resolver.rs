@@ -184,7 +184,7 @@ impl Resolver {
     fn tell(&self, overlay: OverlayId, seeds: &[Seed]) {
         let addrs = merge(seeds.iter().map(|seed| self.names.addresses(seed)));
         // The overlay may be gone again.
-        let _ = self.inner.set_seeds(overlay, addrs);
+        let _ = self.inner.set_seeds(overlay, addrs, false);
     }
 }
 

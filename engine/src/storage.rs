@@ -1,5 +1,6 @@
 //! What a node keeps on disk: its id, the lock that makes it the only node of its directory, and per overlay a generation
-//! and the addresses of members seen. Used by the control thread only; no shard ever touches a disk.
+//! and the addresses of members seen. Used by control threads only; no shard ever touches a disk. What a thread that is late has to
+//! keep of an overlay that was forgotten meanwhile is dropped: its folder does not come back.
 //!
 //! ```text
 //! DIR/lock                       held while the node runs; contains its pid
@@ -8,11 +9,13 @@
 //! DIR/overlays/HEX/peers         one address a line, best first
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidings_wire::{NodeId, OverlayId};
 
@@ -53,6 +56,8 @@ pub(crate) struct Storage {
     node: NodeId,
     /// The id was drawn just now, so no overlay can know an earlier life of it.
     fresh: bool,
+    /// The overlays that were started and not forgotten since: something may be kept of them. Held while one is written or forgotten.
+    started: Mutex<HashSet<OverlayId>>,
     /// Holds the lock for as long as it lives.
     _lock: Option<File>,
 }
@@ -64,6 +69,7 @@ impl Storage {
             dir: None,
             node: NodeId(entropy::bytes()),
             fresh: true,
+            started: Mutex::default(),
             _lock: None,
         }
     }
@@ -87,6 +93,7 @@ impl Storage {
             dir: Some(dir.to_owned()),
             node,
             fresh,
+            started: Mutex::default(),
             _lock: Some(lock),
         })
     }
@@ -95,31 +102,41 @@ impl Storage {
         self.node
     }
 
+    fn started(&self) -> MutexGuard<'_, HashSet<OverlayId>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The generation for this start of the node in an overlay: one above the last, on disk before it is used. `None`:
     /// none was kept though the node is not new, so one is adopted from a peer or begun.
     pub(crate) fn raise_generation(&self, overlay: OverlayId) -> Result<Option<u64>, StorageError> {
+        let mut started = self.started();
         let Some(path) = self.file(overlay, "generation")? else {
             return Ok(Some(1));
         };
+        started.insert(overlay);
         let last = match read(&path)? {
             Some(text) => text.trim().parse().ok(),
             None if self.fresh => Some(0),
             None => return Ok(None),
         };
         let raised = last.and_then(|last: u64| last.checked_add(1));
-        let raised = raised.ok_or(StorageError::Damaged(path))?;
-        self.keep_generation(overlay, raised)?;
+        let raised = raised.ok_or_else(|| StorageError::Damaged(path.clone()))?;
+        write_generation(&path, raised)?;
         Ok(Some(raised))
     }
 
-    /// Keeps a generation that the overlay settled on.
+    /// Keeps a generation that the overlay settled on, unless it was forgotten.
     pub(crate) fn keep_generation(
         &self,
         overlay: OverlayId,
         generation: u64,
     ) -> Result<(), StorageError> {
+        let started = self.started();
+        if !started.contains(&overlay) {
+            return Ok(());
+        }
         match self.file(overlay, "generation")? {
-            Some(path) => replace(&path, format!("{generation}\n").as_bytes()),
+            Some(path) => write_generation(&path, generation),
             None => Ok(()),
         }
     }
@@ -141,11 +158,16 @@ impl Storage {
             .collect())
     }
 
+    /// Keeps members' addresses of an overlay, unless it was forgotten.
     pub(crate) fn keep_peers(
         &self,
         overlay: OverlayId,
         peers: &[SocketAddr],
     ) -> Result<(), StorageError> {
+        let started = self.started();
+        if !started.contains(&overlay) {
+            return Ok(());
+        }
         let Some(path) = self.file(overlay, "peers")? else {
             return Ok(());
         };
@@ -162,6 +184,8 @@ impl Storage {
         let Some(dir) = &self.dir else {
             return Ok(());
         };
+        let mut started = self.started();
+        started.remove(&overlay);
         let dir = dir.join("overlays").join(overlay.to_string());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&dir, error)),
@@ -195,6 +219,10 @@ impl Storage {
         make_dir(&dir)?;
         Ok(Some(dir.join(name)))
     }
+}
+
+fn write_generation(path: &Path, generation: u64) -> Result<(), StorageError> {
+    replace(path, format!("{generation}\n").as_bytes())
 }
 
 fn make_dir(dir: &Path) -> Result<(), StorageError> {
@@ -388,10 +416,30 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_late_does_not_bring_a_forgotten_overlay_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = OverlayId::from_name("a");
+        let storage = Storage::open(dir.path()).unwrap();
+        let late = || {
+            storage.keep_generation(overlay, 7).unwrap();
+            let peers = ["10.0.0.1:7".parse().unwrap()];
+            storage.keep_peers(overlay, &peers).unwrap();
+        };
+        storage.raise_generation(overlay).unwrap();
+        storage.forget(overlay).unwrap();
+        late();
+        assert!(storage.overlays().unwrap().is_empty());
+        storage.raise_generation(overlay).unwrap();
+        late();
+        assert_eq!(storage.raise_generation(overlay).unwrap(), Some(8));
+    }
+
+    #[test]
     fn peers_come_back_and_junk_lines_do_not() {
         let dir = tempfile::tempdir().unwrap();
         let overlay = OverlayId::from_name("a");
         let storage = Storage::open(dir.path()).unwrap();
+        storage.raise_generation(overlay).unwrap();
         let peers: Vec<SocketAddr> =
             vec!["10.0.0.1:7".parse().unwrap(), "[::1]:9".parse().unwrap()];
         storage.keep_peers(overlay, &peers).unwrap();

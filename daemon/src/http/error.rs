@@ -215,6 +215,11 @@ impl From<EngineError> for ApiError {
             ),
             EngineError::Refused(_) => Self::bad("refused", text, "mend the value and ask again"),
             EngineError::TooMany => Self::unavailable("limit", text, "remove what is not needed"),
+            EngineError::Discovery(_) => Self::unavailable(
+                "limit",
+                text,
+                "raise the daemon's limits of threads and open files, and ask again",
+            ),
             EngineError::Stopped => Self::unavailable("stopping", text, "ask another node"),
             EngineError::Storage(_) | EngineError::Steering(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -232,7 +237,7 @@ impl From<Refusal> for ApiError {
         let conflict = |code| Self::new(StatusCode::CONFLICT, code, text.clone(), hint.clone());
         match refusal {
             Refusal::Unknown(name, _) => Self::no_overlay(&name),
-            Refusal::Exists(_) => conflict("exists"),
+            Refusal::Exists(_) | Refusal::Idle(_) => conflict("exists"),
             Refusal::Configured(_) => conflict("configured"),
             Refusal::Fixed { .. } => conflict("fixed"),
             Refusal::Unchangeable(_) => conflict("unchangeable"),
@@ -243,6 +248,9 @@ impl From<Refusal> for ApiError {
             },
             Refusal::State(error) => Self::from(error),
             Refusal::Engine(error) => Self::from(error),
+            Refusal::NotMade { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", text, hint)
+            }
             Refusal::Stopping => Self::stopping(),
         }
     }

@@ -136,10 +136,13 @@ impl Service {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Reads configuration and certificate again; the log says what came of it.
-    pub fn reload(&self) {
-        // A refusal is in the log.
-        let _ = self.shared.reload();
+    /// What reads configuration and certificate again, for whoever does so; the log says what came of it.
+    pub fn reloader(&self) -> Box<dyn Fn() + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || {
+            // A refusal is in the log.
+            let _ = shared.reload();
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod log;
 mod notify;
 mod overlays;
 mod reload;
+mod reloading;
 mod roster;
 mod signals;
 mod start;

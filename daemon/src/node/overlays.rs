@@ -1,24 +1,28 @@
 //! The overlays of the node as they come, change and go while it runs. Every change is on disk before it is made, and is taken
 //! back there if it cannot be made: a crash at any moment leaves the overlays of before or of after. Called by the management
-//! service and by reloads, one at a time; never by a shard.
+//! service and by reloads (`overlays/turnover.rs`), one at a time; never by a shard.
+
+#[cfg(test)]
+mod tests;
+mod turnover;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tidings_engine::{
-    Engine, EngineError, Keyring, OverlayConfig, OverlayId, Policy, Profile, Redelivery, Suite,
+    Engine, EngineError, Keyring, OverlayConfig, OverlayId, Policy, Profile, Redelivery,
+    StorageError, Suite,
 };
 
 use super::clients::Clients;
 use super::keys::{self, KeyChange, KeyRefusal, KeysView};
-use super::log;
-use super::reload::{self, Report, Turnover};
-use crate::config::show::{Row, rows};
-use crate::config::{self, Discovery, Key, NodeSettings, OverlaySettings, Problems, Raw, Settings};
-use crate::load::{Base, Loaded, generate_key, load_with};
+use super::reload;
+use crate::config::{self, Discovery, Key, NodeSettings, OverlaySettings, Problems, Settings};
+use crate::load::{Base, generate_key};
 use crate::state::{OverlayState, State, StateError, StateFile};
 use crate::verbs::keygen::new_keyring;
 
@@ -29,6 +33,8 @@ pub enum Refusal {
     Unknown(String, Vec<String>),
     /// There is one of this name already.
     Exists(String),
+    /// There is one of this name, made by a request, that does not run: it could be neither started nor taken back.
+    Idle(String),
     /// What is wrong with the options.
     Invalid(Problems),
     /// It stands in the configuration file, or is given by flags.
@@ -48,6 +54,13 @@ pub enum Refusal {
     State(StateError),
     /// The engine refused.
     Engine(EngineError),
+    /// An overlay of a new configuration could not be started or changed.
+    NotMade {
+        /// The overlay.
+        overlay: String,
+        /// Why not.
+        why: String,
+    },
     /// The node stops.
     Stopping,
 }
@@ -64,6 +77,12 @@ impl fmt::Display for Refusal {
                 here.join(", ")
             ),
             Self::Exists(name) => write!(f, "there is an overlay named {name:?} already"),
+            Self::Idle(name) => {
+                write!(
+                    f,
+                    "there is an overlay named {name:?} that could not be started"
+                )
+            }
             Self::Invalid(problems) => problems.fmt(f),
             Self::Configured(name) => {
                 write!(f, "the overlay {name:?} stands in the node's configuration")
@@ -75,6 +94,7 @@ impl fmt::Display for Refusal {
             Self::Keys(refusal) => refusal.fmt(f),
             Self::State(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
+            Self::NotMade { overlay, why } => write!(f, "overlay {overlay}: {why}"),
             Self::Stopping => f.write_str("the node is stopping"),
         }
     }
@@ -86,6 +106,9 @@ impl Refusal {
         match self {
             Self::Unknown(..) => "name one of those, or make it first".to_owned(),
             Self::Exists(_) => "change that one, or choose another name".to_owned(),
+            Self::Idle(_) => {
+                "remove it first, or reload the configuration, which tries to start it".to_owned()
+            }
             Self::Invalid(_) => "mend what is named, and try again; nothing was changed".to_owned(),
             Self::Configured(_) => {
                 "remove it there, and reload the configuration (SIGHUP)".to_owned()
@@ -98,7 +121,13 @@ impl Refusal {
             }
             Self::Keys(refusal) => refusal.remedy(),
             Self::State(error) => error.remedy(),
+            Self::Engine(EngineError::Discovery(_)) => {
+                "raise the daemon's limits of threads and open files, and ask again".to_owned()
+            }
             Self::Engine(_) => "see the daemon's log".to_owned(),
+            Self::NotMade { .. } => {
+                "mend what is named, and reload again; nothing was changed".to_owned()
+            }
             Self::Stopping => "try again when it is back".to_owned(),
         }
     }
@@ -142,6 +171,9 @@ pub struct Wish {
     pub suite: Suite,
 }
 
+/// How long a change that is under way is waited for when the node stops: the longest of its steps is a farewell, of 3 s at most.
+const LAST_STEP: Duration = Duration::from_secs(4);
+
 /// What is told when overlays came or went.
 type OnChange = Box<dyn Fn() + Send + Sync>;
 
@@ -155,6 +187,8 @@ pub struct Overlays {
     running: Mutex<BTreeMap<String, OverlaySettings>>,
     clients: Arc<Clients>,
     on_change: OnChange,
+    /// The node stops: a change ends with its next step.
+    stops: AtomicBool,
 }
 
 struct Held {
@@ -185,6 +219,7 @@ impl Overlays {
             }),
             clients,
             on_change,
+            stops: AtomicBool::new(false),
         };
         overlays.drop_leftovers(&overlays.held().base);
         overlays
@@ -196,6 +231,36 @@ impl Overlays {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a change that begins.
+    fn begin(&self) -> Result<MutexGuard<'_, Held>, Refusal> {
+        let held = self.held();
+        self.goes_on()?;
+        Ok(held)
+    }
+
+    fn goes_on(&self) -> Result<(), Refusal> {
+        match self.stops.load(Ordering::Acquire) {
+            true => Err(Refusal::Stopping),
+            false => Ok(()),
+        }
+    }
+
+    /// The node stops: no change is begun from now on, and one that is under way ends with its next step, which is waited for, at
+    /// most [`LAST_STEP`]. What such a reload has started is left with the others.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Release);
+        let until = Instant::now() + LAST_STEP;
+        while matches!(self.held.try_lock(), Err(TryLockError::WouldBlock)) {
+            if Instant::now() >= until {
+                tracing::warn!(
+                    "a change of overlays is still under way; the node stops all the same"
+                );
+                return;
+            }
+            std::thread::sleep(LAST_STEP / 400);
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, OverlaySettings>> {
@@ -233,7 +298,7 @@ impl Overlays {
         wish: Wish,
         with: impl FnOnce(&mut State) -> Result<T, E>,
     ) -> Result<(OverlaySettings, T), E> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
         let name = wish.name.clone();
         check_name(&name)?;
@@ -244,8 +309,12 @@ impl Overlays {
         let (text, keyring) = keyring(&wish)?;
         let (settings, added) = self.state.change(|state| {
             if state.overlays.get(&name).is_some_and(|kept| kept.created) {
-                // It was left by a command, and starts again with the node.
-                return Err(Refusal::Exists(name.clone()).into());
+                // Left by a command, it starts again with the node.
+                let refusal = match self.options(&name) {
+                    Ok(_) => Refusal::Exists,
+                    Err(_) => Refusal::Idle,
+                };
+                return Err(refusal(name.clone()).into());
             }
             let entry = OverlayState {
                 created: true,
@@ -295,7 +364,7 @@ impl Overlays {
         named: &Map<String, Value>,
         change: impl FnOnce(&mut Map<String, Value>),
     ) -> Result<OverlaySettings, Refusal> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
         let before = self.options(name)?;
         if let Some((option, flag)) = held.base.fixed(name, named.keys().map(String::as_str)) {
@@ -334,7 +403,7 @@ impl Overlays {
 
     /// Changes the keyring of an overlay. It is on disk, where it was read from, before the engine has it.
     pub fn change_keys(&self, name: &str, change: &KeyChange) -> Result<KeysView, Refusal> {
-        let _held = self.held();
+        let _held = self.begin()?;
         let engine = self.engine()?;
         let settings = self.options(name)?;
         let id = OverlayId::from_name(name);
@@ -349,17 +418,10 @@ impl Overlays {
         }
         self.keep_keys(&settings, &before, &after)?;
         if let Err(error) = engine.set_keyring(id, after.share()) {
-            // A shard that was stuck may have taken it all the same: its answer to a second question comes after that.
-            match engine.keyring(id) {
-                Ok(now) if keys::are_same(&now, &after) => {}
-                Ok(_) | Err(EngineError::Unknown) => {
-                    if let Err(refusal) = self.keep_keys(&settings, &after, &before) {
-                        tracing::error!(overlay = name, %refusal, "keys that could not be changed stay changed on disk");
-                    }
-                    return Err(error.into());
-                }
-                Err(error) => return Err(error.into()),
+            if let Err(refusal) = self.keep_keys(&settings, &after, &before) {
+                tracing::error!(overlay = name, %refusal, "keys that could not be changed stay changed on disk");
             }
+            return Err(error.into());
         }
         tracing::info!(overlay = name, "{change}");
         Ok(keys::view(&engine, id)?)
@@ -383,27 +445,28 @@ impl Overlays {
         })
     }
 
-    /// Leaves an overlay gracefully and forgets it.
+    /// Leaves an overlay gracefully and forgets it; one that is kept and does not run, too.
     pub fn remove(&self, name: &str) -> Result<(), Refusal> {
-        let held = self.held();
+        let held = self.begin()?;
         let engine = self.engine()?;
-        let settings = self.options(name)?;
+        let is_kept = |state: &State| state.overlays.get(name).is_some_and(|kept| kept.created);
+        if !self.state.read(is_kept) {
+            self.options(name)?;
+        }
         if held.base.names(name) {
             return Err(Refusal::Configured(name.to_owned()));
         }
-        self.running().remove(name);
+        let running = self.running().remove(name);
+        let put_back = || {
+            self.running()
+                .extend(running.clone().map(|settings| (name.to_owned(), settings)));
+        };
         let removed = self
             .state
             .change(|state| Ok::<_, StateError>(state.overlays.remove(name)));
-        let entry = match removed {
-            Ok(entry) => entry,
-            Err(error) => {
-                self.running().insert(name.to_owned(), settings);
-                return Err(error.into());
-            }
-        };
+        let entry = removed.inspect_err(|_| put_back())?;
         if let Err(error) = end(&engine, name) {
-            self.running().insert(name.to_owned(), settings);
+            put_back();
             self.take_back(name, |state| {
                 state
                     .overlays
@@ -414,147 +477,6 @@ impl Overlays {
         (self.on_change)();
         tracing::info!(overlay = name, "left and forgotten");
         Ok(())
-    }
-
-    /// Reads the configuration file again and makes it hold, as far as a running node can. A mistake anywhere changes nothing.
-    pub fn reload(&self) -> Result<Report, Refusal> {
-        let mut held = self.held();
-        let engine = self.engine()?;
-        let new = held.base.again()?;
-        let loaded = load_with(new, self.state.read(State::clone))?;
-        let (started, settings) = (&held.started, &loaded.settings);
-        let raw = loaded.base.with(&loaded.state)?;
-        let rows = (rows(&Raw::default(), started), rows(&raw, settings));
-        let mut report = Report {
-            applied: Vec::new(),
-            refused: reload::needs_restart(&rows.0, &rows.1),
-        };
-        let overruled = loaded.base.overruled(&held.base, &loaded.state);
-        let overruled = overruled.iter();
-        let overruled = overruled.map(|(name, found)| reload::overruled(name, found));
-        report.refused.extend(overruled);
-        report.refused.extend(log::overruled(&raw));
-        let differing = |key: &str| {
-            let value = |rows: &[Row]| {
-                let row = rows.iter().find(|row| row.key == key);
-                row.map(|row| row.value.clone()).unwrap_or_default()
-            };
-            let (old, new) = (value(&rows.0), value(&rows.1));
-            (old != new).then(|| reload::step(key, &old, &new))
-        };
-        // What was refused is tried again by the next reload.
-        let node = settings.node.clone();
-        if let Some(what) = differing("node.metadata")
-            && set_metadata(&engine, &node.metadata, &what, &mut report)
-        {
-            held.started.node.metadata = node.metadata;
-        }
-        if let Some(what) = differing("node.rack")
-            && set_rack(&engine, &node.rack, &what, &mut report)
-        {
-            held.started.node.rack = node.rack;
-        }
-        if let Some(what) = differing("node.log") {
-            let done = log::change(&node.log);
-            if done.is_ok() {
-                held.started.node.log = node.log;
-            }
-            report.add(done, what);
-        }
-        report.applied.extend(differing("client.clients_file"));
-        held.started
-            .clients_file
-            .clone_from(&loaded.settings.clients_file);
-        let Loaded {
-            base,
-            settings,
-            keyrings,
-            clients,
-            ..
-        } = loaded;
-        if self.clients.reload(clients) {
-            report.applied.push("clients".to_owned());
-        }
-        held.base = base;
-        self.turn_over(&engine, &settings, keyrings, &mut report);
-        self.drop_leftovers(&held.base);
-        drop(held);
-        (self.on_change)();
-        Ok(report)
-    }
-
-    /// From the overlays that run to those that shall.
-    fn turn_over(
-        &self,
-        engine: &Engine,
-        settings: &Settings,
-        keyrings: Vec<Option<Keyring>>,
-        report: &mut Report,
-    ) {
-        let before: Vec<OverlaySettings> = self.running().values().cloned().collect();
-        let Turnover { begun, ended, kept } = Turnover::new(&before, &settings.overlays);
-        for old in ended {
-            self.running().remove(&old.name);
-            let ended = end(engine, &old.name);
-            report.add(ended, format!("overlay {}: left", old.name));
-        }
-        for (old, new) in kept {
-            let runs_on = shard_of(engine, &new.name);
-            report.refused.extend(reload::fixed(new, runs_on));
-            let new = reload::changeable(old, new, runs_on);
-            if *old != new {
-                let changed = apply(engine, old, &new);
-                if changed.is_ok() {
-                    self.running().insert(new.name.clone(), new.clone());
-                }
-                report.add_all(changed, reload::differences(old, &new));
-            }
-        }
-        let theirs = settings.overlays.iter().zip(keyrings);
-        for (new, keyring) in theirs {
-            if !begun.contains(&&new.name) {
-                self.take_keys(engine, new, keyring, report);
-                continue;
-            }
-            let begun = start(engine, new, keyring, &settings.node);
-            if begun.is_ok() {
-                self.running().insert(new.name.clone(), new.clone());
-            }
-            report.add(begun, format!("overlay {}: started", new.name));
-        }
-    }
-
-    // The key file of an overlay that runs was read again.
-    fn take_keys(
-        &self,
-        engine: &Engine,
-        new: &OverlaySettings,
-        keyring: Option<Keyring>,
-        report: &mut Report,
-    ) {
-        let Some(keyring) = keyring else {
-            return;
-        };
-        let what = format!("overlay {}: keys", new.name);
-        match keys::take(engine, OverlayId::from_name(&new.name), keyring) {
-            Ok(changed) => {
-                if let Some(running) = self.running().get_mut(&new.name) {
-                    let (old, new_file) = (running.key.to_string(), new.key.to_string());
-                    if old != new_file {
-                        let what = format!("overlay {}: key_file", new.name);
-                        report.applied.push(reload::step(&what, &old, &new_file));
-                    }
-                    running.key = new.key.clone();
-                }
-                if changed {
-                    report.applied.push(what);
-                }
-            }
-            Err(refusal) => {
-                let remedy = refusal.remedy();
-                report.refused.push(format!("{what}: {refusal}; {remedy}"));
-            }
-        }
     }
 
     // What was changed of an overlay of the configuration ends with its entry there.
@@ -609,45 +531,76 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     Err(Refusal::Invalid(problems))
 }
 
-/// Starts an overlay of the configuration, with a fresh key if it has none yet and generates its own. An error is told in words.
+/// Why an overlay of the configuration does not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// It has no key.
+    Key(String),
+    /// The engine refused.
+    Engine(EngineError),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(what) => f.write_str(what),
+            Self::Engine(EngineError::Storage(error)) => {
+                write!(f, "its generation cannot be kept: {error}")
+            }
+            Self::Engine(error) => error.fmt(f),
+        }
+    }
+}
+
+impl NotStarted {
+    /// What to do about it, where there is more to say than what is wrong.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Engine(EngineError::Storage(error)) => Some(storage_remedy(error)),
+            Self::Key(_) | Self::Engine(_) => None,
+        }
+    }
+}
+
+/// What to do about a data directory that does not take what a node must keep before it speaks.
+pub fn storage_remedy(error: &StorageError) -> String {
+    let path = match error {
+        StorageError::Held { .. } => return "stop that node".to_owned(),
+        StorageError::Damaged(path) => {
+            return format!(
+                "bring {} back from a backup, or remove it: a new one is then agreed on with the members",
+                path.display()
+            );
+        }
+        StorageError::Io(path, _) => path.display(),
+    };
+    format!(
+        "make room on the disk of {path}, or mend it or its rights, and start again: a node that cannot keep who it is and how often it has started would be taken for an earlier life of itself"
+    )
+}
+
+/// Starts an overlay of the configuration, with a fresh key if it has none yet and generates its own.
 pub fn start(
     engine: &Engine,
     overlay: &OverlaySettings,
     keyring: Option<Keyring>,
     node: &NodeSettings,
-) -> Result<(), String> {
+) -> Result<(), NotStarted> {
     let keyring = match (keyring, &overlay.key) {
         (Some(keyring), _) => keyring,
-        (None, Key::Kept) => return Err("the node's state has no key of it".to_owned()),
-        (None, Key::Generated(path) | Key::File(path)) => generate_key(overlay, path)
-            .map_err(|error| format!("its key cannot be made at {}: {error}", path.display()))?,
+        (None, Key::Kept) => {
+            let what = "the node's state has no key of it";
+            return Err(NotStarted::Key(what.to_owned()));
+        }
+        (None, Key::Generated(path) | Key::File(path)) => {
+            generate_key(overlay, path).map_err(|error| {
+                let path = path.display();
+                NotStarted::Key(format!("its key cannot be made at {path}: {error}"))
+            })?
+        }
     };
-    engine
-        .add_overlay(config_of(overlay, keyring, node))
-        .map(|_| ())
-        .map_err(|error| error.to_string())
-}
-
-/// Tells the members of every overlay this node's rack.
-fn set_rack(engine: &Engine, rack: &str, what: &str, report: &mut Report) -> bool {
-    let mut is_set = true;
-    for entry in engine.overlays() {
-        let set = engine.set_rack(entry.id, rack);
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
-    }
-    is_set
-}
-
-/// Tells the members of every overlay this node's tags.
-fn set_metadata(engine: &Engine, metadata: &[u8], what: &str, report: &mut Report) -> bool {
-    let mut is_set = true;
-    for entry in engine.overlays() {
-        let set = engine.set_metadata(entry.id, metadata.to_vec());
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
-    }
-    is_set
+    let added = engine.add_overlay(config_of(overlay, keyring, node));
+    added.map(|_| ()).map_err(NotStarted::Engine)
 }
 
 /// The shard that an overlay runs on.
@@ -726,8 +679,26 @@ fn keyring(wish: &Wish) -> Result<(String, Keyring), Refusal> {
     }
 }
 
-/// Makes what was set hold.
+/// Makes what was set hold, all of it or nothing.
 fn apply(
+    engine: &Engine,
+    before: &OverlaySettings,
+    after: &OverlaySettings,
+) -> Result<(), EngineError> {
+    let applied = turn(engine, before, after);
+    if applied.is_err() {
+        match turn(engine, after, before) {
+            // One that is gone has nothing to take back.
+            Ok(()) | Err(EngineError::Unknown) => {}
+            Err(error) => {
+                tracing::error!(overlay = after.name, %error, "options that could not be changed hold in part");
+            }
+        }
+    }
+    applied
+}
+
+fn turn(
     engine: &Engine,
     before: &OverlaySettings,
     after: &OverlaySettings,
@@ -736,17 +707,10 @@ fn apply(
     if before.join != after.join {
         engine.set_join(id, &after.join)?;
     }
-    let done = match engine.policy(id)? == policy_of(after) {
-        true => Ok(()),
-        false => engine.set_policy(id, policy_of(after)),
-    };
-    // It fails last, and only for an overlay that is gone.
-    let done = done.and_then(|()| engine.set_discovery(id, after.discovery == Discovery::Lan));
-    if done.is_err() && before.join != after.join {
-        // It is gone, or the node stops: there is nothing to take back.
-        engine.set_join(id, &before.join)?;
+    if engine.policy(id)? != policy_of(after) {
+        engine.set_policy(id, policy_of(after))?;
     }
-    done
+    engine.set_discovery(id, after.discovery == Discovery::Lan)
 }
 
 /// What the engine is told of an overlay that starts.

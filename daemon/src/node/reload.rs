@@ -1,7 +1,7 @@
 //! Reloading the configuration while the node runs, on SIGHUP or by the management service: all of it is read and checked first,
-//! and a mistake anywhere changes nothing. Then what can change is changed, overlay by overlay; what cannot, and what the engine
-//! refuses, is named with its remedy. Each line names the option with its old and its new value; none has a secret, of which
-//! options hold only the files.
+//! and a mistake anywhere changes nothing. Then what can change is changed (`overlays/turnover.rs`). Here is what tells one
+//! configuration from another, and what is told of it; what cannot change is named with its remedy. Each line names the option
+//! with its old and its new value; none has a secret, of which options hold only the files.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,14 +30,6 @@ impl Report {
         match done {
             Ok(()) => self.applied.push(what),
             Err(error) => self.refused.push(format!("{what}: {error}")),
-        }
-    }
-
-    /// Notes how something went that changes several options.
-    pub fn add_all<E: Display>(&mut self, done: Result<(), E>, what: Vec<String>) {
-        let done = done.map_err(|error| error.to_string());
-        for what in what {
-            self.add(done.clone(), what);
         }
     }
 

@@ -1,6 +1,6 @@
 //! From checked settings to a running node, and from a signal to one that has left, or stopped.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -19,7 +19,8 @@ use super::control::NodeControl;
 use super::drain::{DRAIN_TIME, Drain};
 use super::dump::{self, Depth};
 use super::notify::{self, Notify};
-use super::overlays::{Overlays, forget_others, start};
+use super::overlays::{Overlays, forget_others, start, storage_remedy};
+use super::reloading::Reloading;
 use super::signals::{self, Giver, Order, Stop, Taker};
 use super::view::Facts;
 use super::{log, roster};
@@ -51,8 +52,11 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     } = loaded;
     let sockets = http::bind(&settings, engine.local_addr().port())?;
     for (overlay, keyring) in settings.overlays.iter().zip(keyrings) {
-        start(&engine, overlay, keyring, &settings.node)
-            .map_err(|what| Failure::Failed(format!("overlay {:?}: {what}", overlay.name)))?;
+        start(&engine, overlay, keyring, &settings.node).map_err(|error| {
+            let remedy = error.remedy();
+            let remedy = remedy.map_or_else(String::new, |remedy| format!("\n  remedy: {remedy}"));
+            Failure::Failed(format!("overlay {:?}: {error}{remedy}", overlay.name))
+        })?;
     }
     forget_others(&engine, &settings.overlays);
     let facts = Arc::new(Facts {
@@ -84,6 +88,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         on_change,
     );
     let overlays = Arc::new(overlays);
+    let changes = Arc::clone(&overlays);
     let parts = http::Parts {
         engine: Arc::downgrade(&engine),
         certificate: sockets.certificate(&settings.http, &settings.node.data_dir),
@@ -101,19 +106,18 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     let _ = writeln!(std::io::stdout(), "{banner}");
     let notify = Arc::new(Notify::from_env());
     let watch = notify::watch(&notify, &engine);
+    let reloading = Reloading::new(Arc::clone(&notify), service.reloader());
     let obeying = Obeying {
         drain,
         engine: &engine,
-        reload: || {
-            notify.reloading();
-            service.reload();
-            notify.ready();
-        },
+        reloading: &reloading,
     };
     let end = obeying.wait(&orders, &settings.node);
     drop(watch);
+    reloading.end();
     notify.stopping();
     service.stopping();
+    changes.stop();
     telling.stop();
     drop(gateway);
     drop(service);
@@ -155,13 +159,13 @@ fn read_again(loaded: Loaded) -> Result<(Arc<StateFile>, Loaded), Failure> {
 }
 
 /// What orders are about.
-struct Obeying<'a, F> {
+struct Obeying<'a> {
     drain: Arc<Drain>,
     engine: &'a Arc<Engine>,
-    reload: F,
+    reloading: &'a Arc<Reloading>,
 }
 
-impl<F: Fn()> Obeying<'_, F> {
+impl Obeying<'_> {
     fn drain(&self) {
         if let Err(error) = self.drain.begin(DRAIN_TIME) {
             tracing::warn!(%error, "the node cannot go out of service: no thread can be started");
@@ -179,7 +183,7 @@ impl<F: Fn()> Obeying<'_, F> {
                         memory::let_go_of_program();
                     }
                 }
-                Ok(Order::Reload) => (self.reload)(),
+                Ok(Order::Reload) => self.reloading.begin(),
                 Ok(Order::Dump) => dump::begin(self.engine, Depth::State),
                 Ok(Order::DumpThreads) => dump::begin(self.engine, Depth::Threads),
                 Ok(Order::Drain) => self.drain(),
@@ -287,6 +291,10 @@ fn explain(error: StartError, node: &NodeSettings) -> Failure {
                 node.data_dir.display()
             )
         }
+        // It may pass without a word of the configuration: whoever starts the node may try again.
+        StartError::Storage(storage @ StorageError::Io(_, cause)) if is_full(cause) => {
+            return Failure::Failed(format!("{error}\n  remedy: {}", storage_remedy(storage)));
+        }
         StartError::Storage(_) => {
             "choose another directory with --data-dir DIR, or mend this one".to_owned()
         }
@@ -300,6 +308,13 @@ fn explain(error: StartError, node: &NodeSettings) -> Failure {
         }
     };
     Failure::Usage(format!("error: {error}\n  remedy: {remedy}"))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn open_door(

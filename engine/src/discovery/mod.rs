@@ -11,6 +11,7 @@ mod segment;
 mod thread;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -138,23 +139,23 @@ impl Discovery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Turns discovery on for an overlay that has these keys. A thread that cannot be started is logged: the node goes
-    /// on.
-    pub(crate) fn turn_on(&self, inner: &Arc<Inner>, id: OverlayId, ring: Keyring) {
+    /// Turns discovery on for an overlay that has these keys. An error: its thread cannot be started, and it is off.
+    pub(crate) fn turn_on(
+        &self,
+        inner: &Arc<Inner>,
+        id: OverlayId,
+        ring: Keyring,
+    ) -> io::Result<()> {
         let mut state = self.state();
+        match &state.running {
+            Some(running) => running.wake.signal(),
+            // It looks when this lets go of the state.
+            None => state.running = Some(start(inner)?),
+        }
         let since = clock::now();
         state.on.insert(id, On { ring, since });
         state.changes += 1;
-        match &state.running {
-            Some(running) => running.wake.signal(),
-            None => match start(inner) {
-                Ok(running) => state.running = Some(running),
-                Err(error) => {
-                    state.on.remove(&id);
-                    tracing::error!(%error, "discovery cannot start: raise the limit of threads and open files, then turn it on again");
-                }
-            },
-        }
+        Ok(())
     }
 
     /// Turns discovery off for an overlay, if it is on.
@@ -217,7 +218,7 @@ impl State {
     }
 }
 
-fn start(inner: &Arc<Inner>) -> std::io::Result<Running> {
+fn start(inner: &Arc<Inner>) -> io::Result<Running> {
     let wake = Arc::new(EventFd::new()?);
     let (inner, ring) = (Arc::clone(inner), Arc::clone(&wake));
     let thread = std::thread::Builder::new()

@@ -2,7 +2,7 @@
 //! wake it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -18,6 +18,31 @@ pub(crate) type Command = Box<dyn FnOnce(&mut Shard) + Send>;
 /// The shard stopped, or does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
+
+/// Whose a question is that somebody waits for: of the shard that begins to answer it and of the one who gives it up, one wins.
+#[derive(Default)]
+struct Claim(AtomicU8);
+
+impl Claim {
+    const OPEN: u8 = 0;
+    const BEGUN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// By the shard. `false`: nobody waits any more, it must not be done.
+    fn begin(&self) -> bool {
+        self.settle(Self::BEGUN)
+    }
+
+    /// By the one who asked. `false`: the shard has begun.
+    fn give_up(&self) -> bool {
+        self.settle(Self::GIVEN_UP)
+    }
+
+    fn settle(&self, to: u8) -> bool {
+        let (won, lost) = (Ordering::AcqRel, Ordering::Acquire);
+        self.0.compare_exchange(Self::OPEN, to, won, lost).is_ok()
+    }
+}
 
 /// One shard, as seen by other threads.
 pub(crate) struct Door {
@@ -92,18 +117,35 @@ impl Door {
         Err(Gone)
     }
 
-    /// Has `question` answered on the shard's thread and waits for the answer.
+    /// Has `question` answered on the shard's thread and waits for the answer. `Gone`: it was not asked and never will be, so that
+    /// whoever asked may take back what goes with it. Only of one that the shard began and did not finish within [`COMMAND_WAIT`] is
+    /// that not known: it stands still in the midst of it.
     pub(crate) fn ask<R: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Shard) -> R + Send + 'static,
     ) -> Result<R, Gone> {
+        self.ask_within(COMMAND_WAIT, question)
+    }
+
+    fn ask_within<R: Send + 'static>(
+        &self,
+        wait: Duration,
+        question: impl FnOnce(&mut Shard) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
         let (tx, rx) = sync_channel(1);
+        let claim = Arc::new(Claim::default());
+        let of_shard = Arc::clone(&claim);
         self.send(Box::new(move |shard| {
-            // Whoever asked may have given up meanwhile.
-            let _ = tx.try_send(question(shard));
+            if of_shard.begin() {
+                // Whoever asked may have gone all the same, after a long time.
+                let _ = tx.try_send(question(shard));
+            }
         }))?;
-        match rx.recv_timeout(COMMAND_WAIT) {
+        match rx.recv_timeout(wait) {
             Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Timeout) if !claim.give_up() => {
+                rx.recv_timeout(COMMAND_WAIT).map_err(|_| Gone)
+            }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(Gone),
         }
     }
@@ -145,5 +187,61 @@ impl Door {
             || !self.bells.is_empty()
             || self.alarm.load(Ordering::Acquire)
             || self.session_alarm.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::engine::Engine;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn engine() -> Engine {
+        let bind = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        Engine::builder().bind(bind).shards(1).start().unwrap()
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_done_when_the_shard_goes_on() {
+        let engine = engine();
+        let door = &engine.inner.doors[0];
+        let (go_on, stands_still) = sync_channel::<()>(0);
+        let still = move |_: &mut Shard| {
+            // A test that failed is no longer there.
+            let _ = stands_still.recv_timeout(SOON);
+        };
+        door.send(Box::new(still)).unwrap();
+        let done = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::clone(&done);
+        let given_up = door.ask_within(SHORT, move |_| asked.fetch_add(1, Ordering::AcqRel));
+        assert_eq!(given_up, Err(Gone));
+        go_on.send(()).unwrap();
+        // The answer to a later question comes after that.
+        assert_eq!(door.ask(|_| 7), Ok(7));
+        assert_eq!(done.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn what_the_shard_has_begun_is_waited_for() {
+        let engine = engine();
+        let door = &engine.inner.doors[0];
+        let until = Instant::now() + SOON;
+        // On a busy machine the shard may come to it too late.
+        let long = |_: &mut Shard| std::thread::sleep(4 * SHORT);
+        while door.ask_within(SHORT, long) == Err(Gone) {
+            assert!(Instant::now() < until);
+        }
+    }
+
+    #[test]
+    fn of_a_question_one_side_wins() {
+        let (begun, given_up) = (Claim::default(), Claim::default());
+        assert!(begun.begin() && !begun.give_up());
+        assert!(given_up.give_up() && !given_up.begin());
     }
 }
