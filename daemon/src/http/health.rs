@@ -10,14 +10,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use tidings_engine::SyncStage;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Authority;
-use super::error::ApiResult;
-use super::limits::LIVE_TIME;
+use super::looks::Found;
+use super::questions::Asker;
 use super::reply;
 use super::shared::Shared;
 
@@ -79,22 +78,26 @@ fn verdict(checks: Vec<Check>, query: Option<&str>, authority: &Authority) -> Re
     reply::json(status, &health)
 }
 
-/// Overlays by name, and how far each is with the subscriptions of its members.
-type Stages = Vec<(String, SyncStage)>;
-
-/// Whether the shards answer, and how far each overlay is.
-async fn look(shared: &Shared) -> Option<Stages> {
-    let question = shared.ask(|engine| {
-        let overlays = engine.stats()?.overlays.into_iter();
-        Ok(overlays
-            .map(|overlay| (overlay.name, overlay.sync))
-            .collect())
-    });
-    let answer: ApiResult<Stages> = timeout(LIVE_TIME, question).await.ok()?;
-    answer.ok()
+/// Whether the shards answer, and how far each overlay is. However many ask, the shards are asked for one of them at a time.
+async fn look(shared: &Arc<Shared>) -> Found {
+    if shared.is_stopping.load(Ordering::Relaxed) {
+        return None;
+    }
+    let of_look = Arc::clone(shared);
+    let ask = || {
+        Asker::Service.does(async move {
+            let stages = of_look.ask(|engine| {
+                let overlays = engine.stats()?.overlays.into_iter();
+                let stages = overlays.map(|overlay| (overlay.name, overlay.sync));
+                Ok(stages.collect())
+            });
+            stages.await.ok()
+        })
+    };
+    shared.looks.look(ask).await
 }
 
-fn shards(found: Option<&Stages>) -> Check {
+fn shards(found: &Found) -> Check {
     let bad = "they do not answer within 1 s, or the node ends";
     check("shards", found.is_some(), "they answer", bad)
 }
@@ -110,7 +113,7 @@ async fn livez(
     Extension(authority): Extension<Authority>,
 ) -> Response {
     let found = look(&shared).await;
-    verdict(vec![shards(found.as_ref())], query.as_deref(), &authority)
+    verdict(vec![shards(&found)], query.as_deref(), &authority)
 }
 
 /// The same as `/livez`.
@@ -151,12 +154,12 @@ async fn readyz(
         ),
     ];
     let found = look(&shared).await;
-    checks.push(shards(found.as_ref()));
-    checks.extend(found.into_iter().flatten().map(overlay));
+    checks.push(shards(&found));
+    checks.extend(found.iter().flat_map(|stages| stages.iter()).map(overlay));
     verdict(checks, query.as_deref(), &authority)
 }
 
-fn overlay((name, stage): (String, SyncStage)) -> Check {
+fn overlay((name, stage): &(String, SyncStage)) -> Check {
     Check {
         name: format!("overlay {name}"),
         ok: stage.may_publish(),

@@ -12,6 +12,8 @@ use std::thread;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,11 +32,15 @@ use super::limits::{
     ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, READ_BUFFER, SHUTDOWN_TIME,
 };
 use super::patience::{Answering, Patient, Stages};
+use super::questions::Asker;
 use super::report;
 use super::request;
 use super::routes;
 use super::sampler;
 use super::shared::Shared;
+
+/// No further request over the connection.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Serves until `stopped`.
 pub async fn serve(
@@ -58,9 +64,11 @@ pub async fn serve(
         parts.spawn(accept_tcp(life(&rooms[0]), tcp));
     }
     parts.spawn(accept_unix(life(&rooms[1]), UnixListener::from_std(unix)?));
-    parts.spawn(sampler::sample(Arc::clone(&shared), stopped.clone()));
-    parts.spawn(report::sample(Arc::clone(&shared), stopped.clone()));
-    parts.spawn(report::send(Arc::clone(&shared), stopped.clone()));
+    let own = || (Arc::clone(&shared), stopped.clone());
+    let (sampled, reported, sent) = (own(), own(), own());
+    parts.spawn(Asker::Service.does(sampler::sample(sampled.0, sampled.1)));
+    parts.spawn(Asker::Service.does(report::sample(reported.0, reported.1)));
+    parts.spawn(Asker::Service.does(report::send(sent.0, sent.1)));
     #[cfg(debug_assertions)]
     parts.spawn(super::injected::wait(stopped.clone()));
     while let Some(ended) = parts.join_next().await {
@@ -228,13 +236,21 @@ where
     let (io, stages) = Patient::new(io);
     let standing = Standing::new(&life.shared, place, stages.clone());
     let (router, shared) = (life.router.clone(), Arc::clone(&life.shared));
+    let room = Arc::clone(&life.room);
     let stop = Stop(life.stopped.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let (router, shared, stages) = (router.clone(), Arc::clone(&shared), stages.clone());
+        let room = Arc::clone(&room);
         request.extensions_mut().insert(stop.clone());
         request.extensions_mut().insert(standing.clone());
         async move {
-            Ok::<_, std::convert::Infallible>(answer(&shared, router, peer, &stages, request).await)
+            let mut response = answer(&shared, router, peer, &stages, request).await;
+            if room.available_permits() == 0 {
+                // Others may wait for a place: whoever has one asks once.
+                let headers = response.headers_mut();
+                headers.entry(CONNECTION).or_insert(CLOSE);
+            }
+            Ok::<_, std::convert::Infallible>(response)
         }
     });
     let serving = http1::Builder::new()
@@ -267,7 +283,8 @@ async fn answer(
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(shared.bodies.clone());
     request.extensions_mut().insert(stages.flushes());
-    let response = request::answer(shared, router, request).await;
+    let answered = request::answer(shared, router, request);
+    let response = Asker::at(peer).does(answered).await;
     response.map(|body| {
         Body::new(Sending {
             body,

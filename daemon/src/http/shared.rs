@@ -12,8 +12,10 @@ use super::auth::{Authority, Doorman, tokens};
 use super::body::BodyRoom;
 use super::certificate::{CertificateError, Source};
 use super::error::{ApiError, ApiResult};
-use super::limits::{PUBLISHES, QUESTIONS, STREAMS, SUBSCRIBING};
+use super::limits::{PUBLISHES, STREAMS, SUBSCRIBING};
+use super::looks::Looks;
 use super::publish::Letterboxes;
+use super::questions::Questions;
 use super::report::Reports;
 use super::wall;
 use super::windows::Windows;
@@ -54,8 +56,10 @@ pub struct Shared {
     pub streams: Arc<Semaphore>,
     /// Places for those that are about to begin.
     pub subscribing: Arc<Semaphore>,
+    /// Looks at the shards for health.
+    pub looks: Looks,
     windows: Mutex<Windows>,
-    questions: Arc<Semaphore>,
+    questions: Questions,
     /// For changes of overlays, which wait for one another anyway: the other thread is there for what only looks.
     changes: Arc<Semaphore>,
     certificate: Option<Source>,
@@ -73,6 +77,20 @@ pub struct Counted {
     pub restarts: AtomicU64,
     /// Connections that stand.
     pub connections: AtomicU64,
+    /// Samples that were not taken, in the order of [`SAMPLES`].
+    pub skipped: [AtomicU64; SAMPLES.len()],
+}
+
+/// What samples are for.
+pub const SAMPLES: [&str; 2] = ["windows", "influxdb"];
+
+/// One of [`SAMPLES`].
+#[derive(Clone, Copy, Debug)]
+pub enum Sample {
+    /// Statistics by window.
+    Windows,
+    /// What is sent to InfluxDB.
+    Influx,
 }
 
 /// What the parts are made of.
@@ -121,7 +139,8 @@ impl Shared {
             streams: Arc::new(Semaphore::new(STREAMS)),
             subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
             windows: Mutex::default(),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            looks: Looks::default(),
+            questions: Questions::default(),
             changes: Arc::new(Semaphore::new(1)),
             certificate: source,
             tls: RwLock::new(tls),
@@ -160,6 +179,7 @@ impl Shared {
                 .refused
                 .push(format!("http: {error}; {}", error.remedy));
         }
+        self.looks.outdate();
         report.log();
         Ok(report)
     }
@@ -195,8 +215,8 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let place = Arc::clone(&self.questions).try_acquire_owned();
-        let place = place.map_err(|_| {
+        let turn = self.questions.turn().await;
+        let turn = turn.ok_or_else(|| {
             ApiError::unavailable(
                 "busy",
                 "too many questions wait for the node's shards",
@@ -205,8 +225,8 @@ impl Shared {
         })?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
-            // The place is taken until the work is done, though nobody may wait for it any more.
-            drop(place);
+            // Until the work is done, though nobody may wait for it any more.
+            drop(turn);
             done
         });
         match done.await {
@@ -226,6 +246,13 @@ impl Shared {
         tracing::error!("{what}");
     }
 
+    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none.
+    pub fn skipped(&self, sample: Sample, why: &ApiError) {
+        if why.code() != "stopping" {
+            self.counted.skipped[sample as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time.
     pub async fn change<T: Send + 'static>(
         &self,
@@ -234,13 +261,15 @@ impl Shared {
         // It is never closed.
         let turn = Arc::clone(&self.changes).acquire_owned().await;
         let overlays = Arc::clone(&self.overlays);
-        self.blocking(move || {
+        let changed = self.blocking(move || {
             let done = change(&overlays);
             // Until then, though nobody may wait for it any more.
             drop(turn);
             done
-        })
-        .await
+        });
+        let changed = changed.await;
+        self.looks.outdate();
+        changed
     }
 
     /// Has a question about the overlay `name` answered by the engine.
@@ -309,12 +338,20 @@ pub enum SharedError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::future::{Future, poll_fn};
     use std::path::PathBuf;
+    use std::pin::pin;
+    use std::sync::mpsc::channel;
+    use std::task::Poll;
     use std::time::Instant;
+
+    use futures_util::future::join_all;
 
     use super::*;
     use crate::args::RunArgs;
     use crate::config::HttpTls;
+    use crate::http::limits::QUESTIONS;
+    use crate::http::questions::Asker;
     use crate::load::Base;
     use crate::node::Clients;
 
@@ -388,10 +425,23 @@ mod tests {
         runtime.block_on(async {
             let refused = shared.ask(|_| Ok(())).await.expect_err("no engine");
             assert_eq!(refused.code(), "stopping");
-            let taken = Arc::clone(&shared.questions);
-            let _taken = taken.acquire_many(QUESTIONS as u32).await.unwrap();
+            let (held, is_over) = channel::<()>();
+            let is_over = Arc::new(Mutex::new(is_over));
+            let asked = (0..QUESTIONS).map(|_| {
+                let is_over = Arc::clone(&is_over);
+                // None ends before all are there.
+                shared.blocking(move || is_over.lock().map(|is_over| is_over.recv()).is_ok())
+            });
+            let mut asked = pin!(join_all(asked));
+            let all_wait =
+                poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending()));
+            assert!(all_wait.await);
             let refused = shared.blocking(|| ()).await.expect_err("no room");
             assert_eq!(refused.code(), "busy");
+            let own = Asker::Owner.does(shared.blocking(|| 7)).await;
+            assert_eq!(own.expect("a place of its own"), 7);
+            drop(held);
+            assert!(asked.await.iter().all(Result::is_ok));
         });
     }
 }

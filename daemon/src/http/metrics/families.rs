@@ -67,6 +67,12 @@ pub const HTTP_RESTARTS: Declared = (
     Counter,
     "Times that the management service started again",
 );
+/// Label: of.
+pub const SAMPLES_SKIPPED: Declared = (
+    "tidings_samples_skipped_total",
+    Counter,
+    "Samples for windows of statistics and for InfluxDB that were not taken, because a shard did not answer",
+);
 /// Label: code, the class of the answer's status.
 pub const HTTP_REQUESTS: Declared = (
     "tidings_http_requests_total",
@@ -426,7 +432,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 67] = [
+pub const DECLARED: [Declared; 68] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -441,6 +447,7 @@ pub const DECLARED: [Declared; 67] = [
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,
+    SAMPLES_SKIPPED,
     BEACONS,
     BEACONS_REFUSED,
     BEACON_ADDRESSES,

@@ -18,7 +18,7 @@ use tidings_wire::OpenError;
 
 use super::families::{self as f, Kind, listed};
 use super::text::{Format, Text};
-use crate::http::shared::Shared;
+use crate::http::shared::{SAMPLES, Shared};
 use crate::http::wall;
 
 /// States that members are told by, in the order of [`Health::members`].
@@ -103,6 +103,11 @@ fn service(out: &mut Text, shared: &Shared, stats: &EngineStats) {
         &[],
         shared.doorman.failures() as f64,
     );
+    let (name, kind, help) = f::SAMPLES_SKIPPED;
+    out.family(name, kind, help);
+    for (of, skipped) in SAMPLES.iter().zip(&counted.skipped) {
+        out.sample(name, &[("of", of)], count(skipped));
+    }
     let (name, kind, help) = f::LOGINS_REFUSED;
     out.family(name, kind, help);
     for (reason, count) in shared.overlays.clients().logins_refused() {
