@@ -61,6 +61,16 @@ pub const LIVE_FRESH: Duration = Duration::from_millis(100);
 pub const RESTART_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause.
 pub const RESTART_MAX: Duration = Duration::from_secs(10);
+/// A life of the service counts a beat this often: one wake of a node at rest, as its samples are.
+pub const HEARTBEAT: Duration = Duration::from_secs(4);
+/// How often it is looked whether it did: longer, so that each look finds a beat of a life in which anything goes on.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Looks one after the other without a beat after which it hangs: 10 to 15 s. Nothing that it does by itself takes a tenth of that.
+pub const SILENT_LOOKS: u32 = 2;
+/// Threads of lives that hang at a time, each with what it holds: after so many of them no other is begun.
+pub const HUNG_MAX: usize = 3;
+/// The daemon waits so long for the service to end: several times what it takes.
+pub const STOP_TIME: Duration = Duration::from_secs(3);
 /// A panic after so long a life is the first one again.
 pub const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -186,6 +196,8 @@ const _: () = {
     assert!(CONFIRM_TIME_MAX.as_secs() < REQUEST_TIME.as_secs());
     assert!(RINGS[0].0 == 1 && RINGS[2].1 * 10 > 24 * 60);
     assert!(HEAD_TIME.as_secs() <= REQUEST_TIME.as_secs());
+    assert!(HEARTBEAT.as_secs() < LOOK_EVERY.as_secs());
+    assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < STOP_TIME.as_millis());
     assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < 1_000);
     assert!(*PASSWORD_BYTES.start() >= 12);
 };

@@ -48,6 +48,7 @@ mod subscriptions;
 mod tokens;
 mod trace;
 mod wall;
+mod watcher;
 mod windows;
 
 pub use certificate::{read as read_certificate, self_made as self_made_certificate};

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 
@@ -24,12 +24,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Peer;
 use super::limits::{
-    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, READ_BUFFER, SHUTDOWN_TIME,
+    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, HEARTBEAT, READ_BUFFER,
+    SHUTDOWN_TIME,
 };
 use super::patience::{Answering, Patient, Stages};
 use super::questions::Asker;
@@ -42,12 +43,13 @@ use super::shared::Shared;
 /// No further request over the connection.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Serves until `stopped`.
+/// Serves until `stopped`, and counts `beats` up for as long as anything goes on.
 pub async fn serve(
     shared: Arc<Shared>,
     tcp: Option<std::net::TcpListener>,
     unix: std::os::unix::net::UnixListener,
     stopped: watch::Receiver<bool>,
+    beats: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let router = made_aside(&shared)?;
     let rooms = [CONNECTIONS - CONNECTIONS_UNIX, CONNECTIONS_UNIX]
@@ -69,6 +71,7 @@ pub async fn serve(
     parts.spawn(Asker::Service.does(sampler::sample(sampled.0, sampled.1)));
     parts.spawn(Asker::Service.does(report::sample(reported.0, reported.1)));
     parts.spawn(Asker::Service.does(report::send(sent.0, sent.1)));
+    parts.spawn(beat(beats, stopped.clone()));
     #[cfg(debug_assertions)]
     parts.spawn(super::injected::wait(stopped.clone()));
     while let Some(ended) = parts.join_next().await {
@@ -89,6 +92,15 @@ pub async fn serve(
     };
     let _ = timeout(SHUTDOWN_TIME, gone).await;
     Ok(())
+}
+
+/// Beats as this thread does, with all that is on it.
+async fn beat(beats: Arc<AtomicU64>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while unless(&mut stopped, ticks.tick()).await.is_some() {
+        beats.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The routes, made on a thread of their own: with them the documentation of all comes into being, which is not needed now, and

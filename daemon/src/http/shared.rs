@@ -73,8 +73,10 @@ pub struct Counted {
     pub answers: [AtomicU64; 5],
     /// Requests that ended in a panic; each got a 500.
     pub panics: AtomicU64,
-    /// Times that the service ended by itself, and started again.
+    /// Times that the service ended by itself, or hung, and started again.
     pub restarts: AtomicU64,
+    /// Threads of earlier lives of it that hang.
+    pub hung: AtomicU64,
     /// Connections that stand.
     pub connections: AtomicU64,
     /// Samples that were not taken, in the order of [`SAMPLES`].

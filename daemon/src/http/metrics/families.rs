@@ -67,6 +67,12 @@ pub const HTTP_RESTARTS: Declared = (
     Counter,
     "Times that the management service started again",
 );
+/// See [`BUILD`].
+pub const HTTP_HUNG: Declared = (
+    "tidings_http_hung_threads",
+    Gauge,
+    "Threads of the management service that hang and were followed by others",
+);
 /// Label: of.
 pub const SAMPLES_SKIPPED: Declared = (
     "tidings_samples_skipped_total",
@@ -432,7 +438,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 68] = [
+pub const DECLARED: [Declared; 69] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -447,6 +453,7 @@ pub const DECLARED: [Declared; 68] = [
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,
+    HTTP_HUNG,
     SAMPLES_SKIPPED,
     BEACONS,
     BEACONS_REFUSED,

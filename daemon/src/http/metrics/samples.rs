@@ -96,6 +96,7 @@ fn service(out: &mut Text, shared: &Shared, stats: &EngineStats) {
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
     one(out, f::HTTP_PANICS, &[], count(&counted.panics));
     one(out, f::HTTP_RESTARTS, &[], count(&counted.restarts));
+    one(out, f::HTTP_HUNG, &[], count(&counted.hung));
     one(out, f::HTTP_CONNECTIONS, &[], count(&counted.connections));
     one(
         out,
