@@ -19,6 +19,7 @@ use super::looks::Found;
 use super::questions::Asker;
 use super::reply;
 use super::shared::Shared;
+use crate::node::view;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -132,7 +133,7 @@ async fn healthz(
 /// Whether it is worth asking: everything has started, in every overlay messages are taken, and the node is not about to end.
 ///
 /// A message is not taken while the overlay waits for the subscriptions of its members, 5 s at most since it had whom to join, and
-/// as long since it met the first one.
+/// as long since it met the first one. Without them it is ready when `node.ready_timeout` is over since the start, 5 s by default.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
     responses((status = 200, description = "It is ready", body = Health),
@@ -155,18 +156,24 @@ async fn readyz(
     ];
     let found = look(&shared).await;
     checks.push(shards(&found));
-    checks.extend(found.iter().flat_map(|stages| stages.iter()).map(overlay));
+    let has_waited = shared.facts.has_waited();
+    let overlays = found.iter().flat_map(|stages| stages.iter());
+    checks.extend(overlays.map(|(name, stage)| overlay(name, *stage, has_waited)));
     verdict(checks, query.as_deref(), &authority)
 }
 
-fn overlay((name, stage): &(String, SyncStage)) -> Check {
+fn overlay(name: &str, stage: SyncStage, has_waited: bool) -> Check {
     Check {
         name: format!("overlay {name}"),
-        ok: stage.may_publish(),
+        ok: view::is_ready(stage, has_waited),
         detail: match stage {
             SyncStage::Seeking => "waits for somebody to meet",
             SyncStage::Joining => "waits for the subscriptions of a member",
+            SyncStage::Alone if !has_waited => "nobody was met yet; node.ready_timeout is not over",
             SyncStage::Alone => "nobody was met; it goes on alone",
+            SyncStage::Late if !has_waited => {
+                "the subscriptions of some member are missing; node.ready_timeout is not over"
+            }
             SyncStage::Late => "goes on without the subscriptions of some member",
             SyncStage::Synced => "synced",
         }

@@ -363,6 +363,7 @@ mod tests {
             socket: PathBuf::new(),
             data_dir: dir.to_owned(),
             since: Instant::now(),
+            ready_timeout: Default::default(),
         };
         let certificate = Source {
             tls,
