@@ -293,7 +293,9 @@ async fn answer(
     let answering = stages.answer();
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(peer);
-    request.extensions_mut().insert(shared.bodies.clone());
+    request
+        .extensions_mut()
+        .insert(shared.places().bodies.clone());
     request.extensions_mut().insert(stages.flushes());
     let answered = request::answer(shared, router, request);
     let response = Asker::at(peer).does(answered).await;

@@ -180,6 +180,7 @@ fn begin(
     tell: &Sender<News>,
 ) -> io::Result<Begun> {
     let sockets = sockets.try_clone()?;
+    shared.begin_life();
     let (stop, stopped) = watch::channel(false);
     let beats = Arc::new(AtomicU64::new(0));
     let (shared, tell, counts) = (Arc::clone(shared), tell.clone(), Arc::clone(&beats));

@@ -38,8 +38,6 @@ pub struct Shared {
     pub drain: Arc<Drain>,
     /// Whether this machine reads the metrics without a password.
     pub metrics_open: bool,
-    /// Room for bodies that are being received.
-    pub bodies: BodyRoom,
     /// Whether everything has started: clients can attach, and overlays run.
     pub has_started: AtomicBool,
     /// Whether the node is about to end.
@@ -50,20 +48,41 @@ pub struct Shared {
     pub reports: Reports,
     /// The ways to those who publish.
     pub letterboxes: Letterboxes,
+    /// Looks at the shards for health.
+    pub looks: Looks,
+    windows: Mutex<Windows>,
+    places: Mutex<Arc<Places>>,
+    certificate: Option<Source>,
+    tls: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+/// The places of one life of the service, whose threads they are for. A life that hangs keeps what it has taken, and whoever waits in
+/// it would be given more: the next one has its own.
+pub struct Places {
+    /// Room for bodies that are being received.
+    pub bodies: BodyRoom,
     /// Places for messages that are being published.
     pub publishes: Arc<Semaphore>,
     /// Places for streams of events.
     pub streams: Arc<Semaphore>,
     /// Places for those that are about to begin.
     pub subscribing: Arc<Semaphore>,
-    /// Looks at the shards for health.
-    pub looks: Looks,
-    windows: Mutex<Windows>,
     questions: Questions,
-    /// For changes of overlays, which wait for one another anyway: the other thread is there for what only looks.
+    /// For changes of overlays, which wait for one another anyway: the other threads are there for what only looks.
     changes: Arc<Semaphore>,
-    certificate: Option<Source>,
-    tls: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            bodies: BodyRoom::default(),
+            publishes: Arc::new(Semaphore::new(PUBLISHES)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
+            questions: Questions::default(),
+            changes: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 /// What the service counts of itself.
@@ -131,19 +150,14 @@ impl Shared {
             overlays: parts.overlays,
             drain: parts.drain,
             metrics_open: parts.metrics_open,
-            bodies: BodyRoom::default(),
             has_started: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             counted: Counted::default(),
             reports: Reports::new(parts.influx),
             letterboxes: Letterboxes::default(),
-            publishes: Arc::new(Semaphore::new(PUBLISHES)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
-            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
             windows: Mutex::default(),
             looks: Looks::default(),
-            questions: Questions::default(),
-            changes: Arc::new(Semaphore::new(1)),
+            places: Mutex::default(),
             certificate: source,
             tls: RwLock::new(tls),
         })
@@ -191,6 +205,19 @@ impl Shared {
         self.certificate.as_ref().is_some_and(Source::is_self_made)
     }
 
+    /// The places of the life that is there.
+    pub fn places(&self) -> Arc<Places> {
+        let places = self.places.lock();
+        Arc::clone(&places.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another life begins: nothing is taken in it, whatever the one before it holds.
+    pub fn begin_life(&self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        *places = Arc::default();
+        self.doorman.passwords().begin_life();
+    }
+
     /// The samples of the counters.
     pub fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
@@ -217,7 +244,7 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let turn = self.questions.turn().await;
+        let turn = self.places().questions.turn().await;
         let turn = turn.ok_or_else(|| {
             ApiError::unavailable(
                 "busy",
@@ -261,7 +288,7 @@ impl Shared {
         change: impl FnOnce(&Overlays) -> T + Send + 'static,
     ) -> ApiResult<T> {
         // It is never closed.
-        let turn = Arc::clone(&self.changes).acquire_owned().await;
+        let turn = Arc::clone(&self.places().changes).acquire_owned().await;
         let overlays = Arc::clone(&self.overlays);
         let changed = self.blocking(move || {
             let done = change(&overlays);
@@ -443,6 +470,9 @@ mod tests {
             assert_eq!(refused.code(), "busy");
             let own = Asker::Owner.does(shared.blocking(|| 7)).await;
             assert_eq!(own.expect("a place of its own"), 7);
+            // Another life has all of it, though nobody ends what the one before began.
+            shared.begin_life();
+            assert_eq!(shared.blocking(|| 8).await.expect("a place"), 8);
             drop(held);
             assert!(asked.await.iter().all(Result::is_ok));
         });
