@@ -101,6 +101,9 @@ pub struct RunArgs {
     /// What SIGTERM asks for: to leave, or to stop without a word, for a node that is started again soon [default: leave].
     #[arg(long, value_name = "leave|stop")]
     pub on_terminate: Option<String>,
+    /// How long the node may wait for other members before it is ready all the same [default: 5s].
+    #[arg(long, value_name = "TIME")]
+    pub ready_timeout: Option<String>,
     /// Number of shards, one thread each [default: half of the cores, 1 to 8; one if tuned for low power].
     #[arg(long, value_name = "N")]
     pub shards: Option<i64>,

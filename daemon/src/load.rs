@@ -227,6 +227,7 @@ fn node_flags(raw: &mut Raw, args: &RunArgs) {
         .map(|shards| Given::flag("--shards", shards))
         .or(node.shards.take());
     node.on_terminate = text("--on-terminate", &args.on_terminate).or(node.on_terminate.take());
+    node.ready_timeout = text("--ready-timeout", &args.ready_timeout).or(node.ready_timeout.take());
     raw.http.bind = text("--http", &args.http).or(raw.http.bind.take());
     raw.client.socket = text("--socket", &args.socket).or(raw.client.socket.take());
     if !args.advertise.is_empty() {

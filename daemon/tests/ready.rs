@@ -89,12 +89,13 @@ fn a_node_that_lost_the_others_stays_ready() {
 }
 
 /// Starts a node that joins nobody, under a manager whose socket is returned, too.
-fn notifying() -> (UnixDatagram, Node) {
+fn notifying(flags: &[&str]) -> (UnixDatagram, Node) {
     let home = tempfile::tempdir().unwrap();
     let manager = UnixDatagram::bind(home.path().join("notify")).unwrap();
     manager.set_read_timeout(Some(LONG)).unwrap();
     let child = tidings(home.path())
         .args(["run", "--bind", "127.0.0.1:0", "--join", NOBODY])
+        .args(flags)
         .env("NOTIFY_SOCKET", home.path().join("notify"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -111,7 +112,7 @@ fn told(manager: &UnixDatagram) -> String {
 
 #[test]
 fn the_manager_hears_that_it_is_ready_when_messages_are_taken() {
-    let (manager, node) = notifying();
+    let (manager, node) = notifying(&[]);
     assert_eq!(told(&manager), "READY=1");
     // Said at the start it would come 5 s before this.
     let soon = Duration::from_secs(3);
@@ -119,5 +120,35 @@ fn the_manager_hears_that_it_is_ready_when_messages_are_taken() {
         within(soon, || is_ready(&node)),
         "{}",
         detail(&node, "demo")
+    );
+}
+
+#[test]
+fn a_node_that_may_wait_for_longer_takes_messages_and_is_not_ready() {
+    let (manager, node) = notifying(&["--ready-timeout", "1h"]);
+    let waits = "nobody was met yet; node.ready_timeout is not over";
+    assert!(
+        within(LONG, || detail(&node, "demo") == waits),
+        "{}",
+        detail(&node, "demo")
+    );
+    let sent = unix(
+        &node.management(),
+        "POST",
+        "/v1/overlays/demo/publish/t",
+        Some("x"),
+    );
+    assert_eq!(sent.status, 202, "{sent:?}");
+    assert!(!is_ready(&node));
+    manager.set_nonblocking(true).unwrap();
+    assert!(manager.recv(&mut [0; 64]).is_err(), "it is told nothing");
+    let shown = node.run(&["config", "show", "--effective", "--ready-timeout", "1h"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let mut lines = shown.lines();
+    let line = lines.find(|line| line.contains("node.ready_timeout"));
+    let line = line.unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        line.contains("1h") && line.contains("--ready-timeout"),
+        "{line}"
     );
 }

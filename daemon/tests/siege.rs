@@ -5,7 +5,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -273,4 +274,137 @@ fn ten_thousand_bad_requests_and_a_flood_cost_no_message_and_no_failure() {
         })
     };
     assert!(within(Duration::from_secs(20), healthy));
+}
+
+/// Connections that flood the service: more than the network has places for.
+const FLOOD: usize = 260;
+
+/// Sends whole requests over one connection, again when it is closed.
+struct Flooder {
+    way: Option<BufReader<TcpStream>>,
+}
+
+impl Flooder {
+    fn send(&mut self, service: &Service, text: &[u8]) {
+        let way = self
+            .way
+            .get_or_insert_with(|| BufReader::new(service.socket()));
+        if way.get_mut().write_all(text).is_err() {
+            self.way = None;
+        }
+    }
+
+    /// The status of the answer; none if the connection ended without one.
+    fn read(&mut self) -> Option<u16> {
+        let answer = self.way.as_mut().and_then(|way| answer(way).ok());
+        let (status, goes_on) = answer.unwrap_or_default();
+        if !goes_on {
+            self.way = None;
+        }
+        (status != 0).then_some(status)
+    }
+}
+
+/// The status of one answer, and whether the connection goes on after it.
+fn answer(way: &mut BufReader<TcpStream>) -> std::io::Result<(u16, bool)> {
+    let (mut status, mut goes_on, mut length) = (0, true, 0);
+    loop {
+        let mut line = String::new();
+        way.read_line(&mut line)?;
+        let line = line.trim_end().to_lowercase();
+        match line.split_once(": ") {
+            _ if line.is_empty() => break,
+            Some(("content-length", bytes)) => length = bytes.parse().unwrap_or(0),
+            Some(("connection", "close")) => goes_on = false,
+            Some(_) => {}
+            None => {
+                status = line
+                    .split(' ')
+                    .nth(1)
+                    .map_or(0, |code| code.parse().unwrap_or(0))
+            }
+        }
+    }
+    std::io::copy(&mut way.take(length), &mut std::io::sink())?;
+    Ok((status, goes_on))
+}
+
+#[test]
+fn whole_requests_over_all_connections_keep_nobody_from_hearing_that_the_node_lives() {
+    let node = Node::plain();
+    let service = Service::of(&node);
+    let lives = || service.over_unix("GET", "/livez", &[]).status == 200;
+    assert!(within(Duration::from_secs(60), lives));
+    let keep = |path: &str, header: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: t\r\n{header}\r\n").into_bytes()
+    };
+    let known = format!("{}\r\n", service.superuser);
+    let floods = [
+        keep("/livez", ""),
+        keep("/readyz", ""),
+        keep("/healthz", ""),
+        keep("/v1/overlays", ""),
+        keep("/v1/overlays", &known),
+        keep("/livez", ""),
+        keep("/v1/stats", &known),
+    ];
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let flood = |part: usize| {
+        let mut all: Vec<_> = (0..FLOOD / SENDERS)
+            .map(|_| Flooder { way: None })
+            .collect();
+        while !is_over.load(Ordering::Relaxed) {
+            for (number, flooder) in all.iter_mut().enumerate() {
+                flooder.send(&service, &floods[(number + part) % floods.len()]);
+            }
+            for flooder in &mut all {
+                answered.fetch_add(usize::from(flooder.read().is_some()), Ordering::Relaxed);
+            }
+        }
+    };
+    let mut probes = 0;
+    let (mut unwell, mut refused) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        for part in 0..SENDERS {
+            let flood = &flood;
+            scope.spawn(move || flood(part));
+        }
+        let begun = Instant::now();
+        // Nothing may panic here before the flood is over.
+        let is_begun = within(Duration::from_secs(60), || {
+            answered.load(Ordering::Relaxed) >= 2 * FLOOD
+        });
+        while probes < 20 || begun.elapsed() < LONG {
+            probes += 1;
+            let health = [
+                service.ask("GET", "/livez", &[]),
+                service.over_unix("GET", "/livez", &[]),
+            ];
+            unwell.extend(health.into_iter().filter(|answer| answer.status != 200));
+            let owner = service.over_unix("GET", "/v1/overlays", &[]);
+            refused.extend(Some(owner).filter(|answer| answer.status != 200));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(is_begun, "{} answers", answered.load(Ordering::Relaxed));
+    });
+    println!("probes: {probes}; answered in the flood: {answered:?}");
+    assert!(
+        refused.is_empty(),
+        "{} of {probes}: {:?}",
+        refused.len(),
+        refused[0]
+    );
+    // A busy machine may keep a shard from running for a second.
+    let few = probes / 10;
+    assert!(
+        unwell.len() <= few,
+        "{} of {probes}: {:?}",
+        unwell.len(),
+        unwell[0]
+    );
+    let metrics = service.over_unix("GET", "/metrics", &[]).body;
+    for of in ["windows", "influxdb"] {
+        let line = format!("tidings_samples_skipped_total{{of=\"{of}\"}} 0");
+        assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidings_wire::limits::{MAX_METADATA, MAX_NAME};
 
+use super::check_node::READY_TIMEOUT;
 use super::check_overlay::Defaults;
 use super::problem::{Given, Problem, Problems};
 use super::raw::{Raw, RawClient, RawNode};
@@ -119,6 +120,10 @@ impl Check<'_> {
                 .on_terminate
                 .and_then(|given| self.on_terminate(&given))
                 .unwrap_or_default(),
+            ready_timeout: raw
+                .ready_timeout
+                .and_then(|given| self.ready_timeout(&given))
+                .unwrap_or(READY_TIMEOUT),
             log: self.log(raw.log),
         }
     }
@@ -355,6 +360,7 @@ mod tests {
             profile = "wan"
             metadata = { zone = "a" }
             on_terminate = "stop"
+            ready_timeout = "1m"
             [client]
             socket = "/run/tidings.sock"
             clients_file = "clients.toml"
@@ -387,6 +393,7 @@ mod tests {
         assert_eq!(settings.node.poll, Poll::For(Duration::from_micros(50)));
         assert_eq!(settings.node.tuning, Tuning::Latency);
         assert_eq!(settings.node.on_terminate, OnTerminate::Stop);
+        assert_eq!(settings.node.ready_timeout, Duration::from_secs(60));
         assert_eq!(settings.node.metadata, b"zone=a\n");
         let tls = HttpTls::Files {
             cert: "/etc/tidings/node.pem".into(),
@@ -442,6 +449,10 @@ mod tests {
             (
                 "[node]\non_terminate = \"go\"",
                 "write \"leave\", or \"stop\"",
+            ),
+            (
+                "[node]\nready_timeout = \"2h\"",
+                "node.ready_timeout = \"2h\": is not in 0us to 1h",
             ),
             ("[node]\npoll = \"1s\"", "is longer than 10ms"),
             (

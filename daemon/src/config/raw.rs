@@ -46,6 +46,8 @@ pub struct RawNode {
     pub metadata: Option<Given<Vec<(String, String)>>>,
     /// What SIGTERM asks for.
     pub on_terminate: Option<Given<String>>,
+    /// How long the node may wait for others before it is ready.
+    pub ready_timeout: Option<Given<String>>,
     /// What is logged.
     pub log: Option<Given<String>>,
 }

@@ -35,6 +35,7 @@ pub fn read(source: &str, text: &str) -> (Raw, Problems) {
             profile: node.text("profile"),
             metadata: node.pairs("metadata"),
             on_terminate: node.text("on_terminate"),
+            ready_timeout: node.text("ready_timeout"),
             log: node.text("log"),
         };
         node.finish();

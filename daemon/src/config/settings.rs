@@ -56,6 +56,8 @@ pub struct NodeSettings {
     pub log: String,
     /// What SIGTERM asks for.
     pub on_terminate: OnTerminate,
+    /// How long it may wait for others before it says that it is ready.
+    pub ready_timeout: Duration,
 }
 
 /// How a node ends by SIGTERM.

@@ -93,6 +93,8 @@ impl Rows {
         self.add("node.metadata", &raw.metadata, metadata);
         let on_terminate = quoted(node.on_terminate.name());
         self.add("node.on_terminate", &raw.on_terminate, on_terminate);
+        let ready_timeout = quoted(show_duration(node.ready_timeout));
+        self.add("node.ready_timeout", &raw.ready_timeout, ready_timeout);
         self.add("node.log", &raw.log, quoted(&node.log));
         if paths::log_of_environment().is_some() {
             let last = self.0.last_mut().expect("just added");

@@ -10,16 +10,16 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use tidings_engine::SyncStage;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::Authority;
-use super::error::ApiResult;
-use super::limits::LIVE_TIME;
+use super::looks::Found;
+use super::questions::Asker;
 use super::reply;
 use super::shared::Shared;
+use crate::node::view;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -79,22 +79,26 @@ fn verdict(checks: Vec<Check>, query: Option<&str>, authority: &Authority) -> Re
     reply::json(status, &health)
 }
 
-/// Overlays by name, and how far each is with the subscriptions of its members.
-type Stages = Vec<(String, SyncStage)>;
-
-/// Whether the shards answer, and how far each overlay is.
-async fn look(shared: &Shared) -> Option<Stages> {
-    let question = shared.ask(|engine| {
-        let overlays = engine.stats()?.overlays.into_iter();
-        Ok(overlays
-            .map(|overlay| (overlay.name, overlay.sync))
-            .collect())
-    });
-    let answer: ApiResult<Stages> = timeout(LIVE_TIME, question).await.ok()?;
-    answer.ok()
+/// Whether the shards answer, and how far each overlay is. However many ask, the shards are asked for one of them at a time.
+async fn look(shared: &Arc<Shared>) -> Found {
+    if shared.is_stopping.load(Ordering::Relaxed) {
+        return None;
+    }
+    let of_look = Arc::clone(shared);
+    let ask = || {
+        Asker::Service.does(async move {
+            let stages = of_look.ask(|engine| {
+                let overlays = engine.stats()?.overlays.into_iter();
+                let stages = overlays.map(|overlay| (overlay.name, overlay.sync));
+                Ok(stages.collect())
+            });
+            stages.await.ok()
+        })
+    };
+    shared.looks.look(ask).await
 }
 
-fn shards(found: Option<&Stages>) -> Check {
+fn shards(found: &Found) -> Check {
     let bad = "they do not answer within 1 s, or the node ends";
     check("shards", found.is_some(), "they answer", bad)
 }
@@ -110,7 +114,7 @@ async fn livez(
     Extension(authority): Extension<Authority>,
 ) -> Response {
     let found = look(&shared).await;
-    verdict(vec![shards(found.as_ref())], query.as_deref(), &authority)
+    verdict(vec![shards(&found)], query.as_deref(), &authority)
 }
 
 /// The same as `/livez`.
@@ -129,7 +133,7 @@ async fn healthz(
 /// Whether it is worth asking: everything has started, in every overlay messages are taken, and the node is not about to end.
 ///
 /// A message is not taken while the overlay waits for the subscriptions of its members, 5 s at most since it had whom to join, and
-/// as long since it met the first one.
+/// as long since it met the first one. Without them it is ready when `node.ready_timeout` is over since the start, 5 s by default.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     params(("verbose" = Option<bool>, Query, description = "List the checks; needs a password")),
     responses((status = 200, description = "It is ready", body = Health),
@@ -151,19 +155,25 @@ async fn readyz(
         ),
     ];
     let found = look(&shared).await;
-    checks.push(shards(found.as_ref()));
-    checks.extend(found.into_iter().flatten().map(overlay));
+    checks.push(shards(&found));
+    let has_waited = shared.facts.has_waited();
+    let overlays = found.iter().flat_map(|stages| stages.iter());
+    checks.extend(overlays.map(|(name, stage)| overlay(name, *stage, has_waited)));
     verdict(checks, query.as_deref(), &authority)
 }
 
-fn overlay((name, stage): (String, SyncStage)) -> Check {
+fn overlay(name: &str, stage: SyncStage, has_waited: bool) -> Check {
     Check {
         name: format!("overlay {name}"),
-        ok: stage.may_publish(),
+        ok: view::is_ready(stage, has_waited),
         detail: match stage {
             SyncStage::Seeking => "waits for somebody to meet",
             SyncStage::Joining => "waits for the subscriptions of a member",
+            SyncStage::Alone if !has_waited => "nobody was met yet; node.ready_timeout is not over",
             SyncStage::Alone => "nobody was met; it goes on alone",
+            SyncStage::Late if !has_waited => {
+                "the subscriptions of some member are missing; node.ready_timeout is not over"
+            }
             SyncStage::Late => "goes on without the subscriptions of some member",
             SyncStage::Synced => "synced",
         }

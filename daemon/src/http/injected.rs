@@ -1,8 +1,9 @@
 //! Panics on purpose, for the tests: only in builds with debug assertions, and only of a daemon whose environment has
-//! `TIDINGS_HTTP_PANICS`. A request with the header `x-tidings-panic: request` panics; `service` makes the service itself do so.
-//! A header, because the restart has to be seen from outside, with connections open; no release build has any of it.
+//! `TIDINGS_HTTP_PANICS`. A request with the header `x-tidings-panic: request` panics; `service` makes the service itself do so, and
+//! `hang` its thread wait without end. A header, because the restart has to be seen from outside, with connections open; no release build has any of it.
 
 use std::env;
+use std::thread;
 
 use axum::extract::Request;
 use tokio::sync::{Notify, watch};
@@ -23,6 +24,9 @@ pub fn panic_if_asked(request: &Request) {
     }
     match what.as_bytes() {
         b"service" => ASKED.notify_one(),
+        b"hang" => loop {
+            thread::park();
+        },
         _ => panic!("on purpose, by a request"),
     }
 }

@@ -33,20 +33,44 @@ pub const BLOCKING_END: Duration = Duration::from_millis(200);
 /// Pause after accepting failed, usually for want of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Threads for what waits: a shard's answer, a disk, a password's hash, the members to hear of a subscription.
-pub const BLOCKING_THREADS: usize = 4;
+/// Threads for what waits: a shard's answer, a disk, the members to hear of a subscription; and one for a password's hash. All that
+/// may be on one have their turn before, so that nothing waits behind what another kind of asker asks.
+pub const BLOCKING_THREADS: usize = ASKING + ASKING_OWNER + ASKING_SERVICE + 1;
+/// Those for the network: two subscriptions, one change of overlays, and one for what only looks.
+pub const ASKING: usize = 4;
+/// Those for the daemon's own user, for the same reason.
+pub const ASKING_OWNER: usize = 4;
+/// Those for the service by itself: one look at the shards for health, one sample of the counters, one for InfluxDB, and the reading
+/// of its secrets. Each waits for the one before it, so that none waits for a thread.
+pub const ASKING_SERVICE: usize = 4;
 /// A blocking thread without work ends after this, so that a node at rest has none.
 pub const BLOCKING_IDLE: Duration = Duration::from_secs(1);
-/// Questions that wait for these threads or are on them. A shard answers within microseconds; one that does not would otherwise
-/// let them pile up, 10 s each.
+/// Questions of the network that wait for its threads or are on them. A shard answers within microseconds; one that does not would
+/// otherwise let them pile up, 10 s each.
 pub const QUESTIONS: usize = 64;
+/// The same of the daemon's own user: one for each connection that the Unix socket has.
+pub const QUESTIONS_OWNER: usize = CONNECTIONS_UNIX;
+/// The same of the service by itself: never more than it has threads.
+pub const QUESTIONS_SERVICE: usize = ASKING_SERVICE;
 /// A shard that does not answer within this is stuck: a turn takes milliseconds at most.
 pub const LIVE_TIME: Duration = Duration::from_secs(1);
+/// How long an answer to that is good for others who ask: ten looks a second, however many ask.
+pub const LIVE_FRESH: Duration = Duration::from_millis(100);
 
 /// Pause before the service starts again after a panic, doubled each time.
 pub const RESTART_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause.
 pub const RESTART_MAX: Duration = Duration::from_secs(10);
+/// A life of the service counts a beat this often: one wake of a node at rest, as its samples are.
+pub const HEARTBEAT: Duration = Duration::from_secs(4);
+/// How often it is looked whether it did: longer, so that each look finds a beat of a life in which anything goes on.
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Looks one after the other without a beat after which it hangs: 10 to 15 s. Nothing that it does by itself takes a tenth of that.
+pub const SILENT_LOOKS: u32 = 2;
+/// Threads of lives that hang at a time, each with what it holds: after so many of them no other is begun.
+pub const HUNG_MAX: usize = 3;
+/// The daemon waits so long for the service to end: several times what it takes.
+pub const STOP_TIME: Duration = Duration::from_secs(3);
 /// A panic after so long a life is the first one again.
 pub const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -99,7 +123,7 @@ pub const CONFIRM_TIME_MAX: Duration = Duration::from_secs(25);
 /// largest message, 4 MiB with the default `max_message`, of which only what waits in it takes memory; and one batch.
 pub const STREAMS: usize = 64;
 /// Subscriptions that wait for the members to hear of them, 4 s at most each: half of the threads, the others are for questions.
-pub const SUBSCRIBING: usize = BLOCKING_THREADS / 2;
+pub const SUBSCRIBING: usize = ASKING / 2;
 /// Patterns of one stream.
 pub const PATTERNS: usize = 16;
 /// Changes of members that are told together, some 500 bytes each.
@@ -168,10 +192,12 @@ const _: () = {
     assert!(CREDIT <= CREDIT_MAX);
     assert!(SOCKET_SILENCE.as_secs() >= 2 * BEAT.as_secs());
     assert!(STREAMS < CONNECTIONS - CONNECTIONS_UNIX);
-    assert!(SUBSCRIBING > 0 && SUBSCRIBING < BLOCKING_THREADS);
+    assert!(SUBSCRIBING > 0 && SUBSCRIBING + 1 < ASKING && SUBSCRIBING + 1 < ASKING_OWNER);
     assert!(CONFIRM_TIME_MAX.as_secs() < REQUEST_TIME.as_secs());
     assert!(RINGS[0].0 == 1 && RINGS[2].1 * 10 > 24 * 60);
     assert!(HEAD_TIME.as_secs() <= REQUEST_TIME.as_secs());
+    assert!(HEARTBEAT.as_secs() < LOOK_EVERY.as_secs());
+    assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < STOP_TIME.as_millis());
     assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < 1_000);
     assert!(*PASSWORD_BYTES.start() >= 12);
 };

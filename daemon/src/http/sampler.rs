@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::limits::SAMPLE_EVERY;
 use super::serve::unless;
-use super::shared::Shared;
+use super::shared::{Sample, Shared};
 
 /// Samples in a day.
 const DAY: u64 = 86_400 / SAMPLE_EVERY.as_secs();
@@ -21,10 +21,14 @@ pub async fn sample(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut count: u64 = 0;
     while unless(&mut stopped, ticks.tick()).await.is_some() {
         let stats = shared.ask(|engine| Ok(engine.stats()?.overlays));
-        // A shard that does not answer is told by /livez.
-        if let Some(Ok(overlays)) = unless(&mut stopped, stats).await {
-            let now = shared.facts.since.elapsed();
-            shared.windows().sample(&overlays, now);
+        match unless(&mut stopped, stats).await {
+            Some(Ok(overlays)) => {
+                let now = shared.facts.since.elapsed();
+                shared.windows().sample(&overlays, now);
+            }
+            // A shard that does not answer is told by /livez.
+            Some(Err(error)) => shared.skipped(Sample::Windows, &error),
+            None => return,
         }
         count += 1;
         if count.is_multiple_of(DAY) && shared.renews() {

@@ -5,13 +5,15 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -22,26 +24,32 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Peer;
 use super::limits::{
-    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, READ_BUFFER, SHUTDOWN_TIME,
+    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, HEARTBEAT, READ_BUFFER,
+    SHUTDOWN_TIME,
 };
 use super::patience::{Answering, Patient, Stages};
+use super::questions::Asker;
 use super::report;
 use super::request;
 use super::routes;
 use super::sampler;
 use super::shared::Shared;
 
-/// Serves until `stopped`.
+/// No further request over the connection.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Serves until `stopped`, and counts `beats` up for as long as anything goes on.
 pub async fn serve(
     shared: Arc<Shared>,
     tcp: Option<std::net::TcpListener>,
     unix: std::os::unix::net::UnixListener,
     stopped: watch::Receiver<bool>,
+    beats: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let router = made_aside(&shared)?;
     let rooms = [CONNECTIONS - CONNECTIONS_UNIX, CONNECTIONS_UNIX]
@@ -58,9 +66,12 @@ pub async fn serve(
         parts.spawn(accept_tcp(life(&rooms[0]), tcp));
     }
     parts.spawn(accept_unix(life(&rooms[1]), UnixListener::from_std(unix)?));
-    parts.spawn(sampler::sample(Arc::clone(&shared), stopped.clone()));
-    parts.spawn(report::sample(Arc::clone(&shared), stopped.clone()));
-    parts.spawn(report::send(Arc::clone(&shared), stopped.clone()));
+    let own = || (Arc::clone(&shared), stopped.clone());
+    let (sampled, reported, sent) = (own(), own(), own());
+    parts.spawn(Asker::Service.does(sampler::sample(sampled.0, sampled.1)));
+    parts.spawn(Asker::Service.does(report::sample(reported.0, reported.1)));
+    parts.spawn(Asker::Service.does(report::send(sent.0, sent.1)));
+    parts.spawn(beat(beats, stopped.clone()));
     #[cfg(debug_assertions)]
     parts.spawn(super::injected::wait(stopped.clone()));
     while let Some(ended) = parts.join_next().await {
@@ -81,6 +92,15 @@ pub async fn serve(
     };
     let _ = timeout(SHUTDOWN_TIME, gone).await;
     Ok(())
+}
+
+/// Beats as this thread does, with all that is on it.
+async fn beat(beats: Arc<AtomicU64>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while unless(&mut stopped, ticks.tick()).await.is_some() {
+        beats.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The routes, made on a thread of their own: with them the documentation of all comes into being, which is not needed now, and
@@ -228,13 +248,21 @@ where
     let (io, stages) = Patient::new(io);
     let standing = Standing::new(&life.shared, place, stages.clone());
     let (router, shared) = (life.router.clone(), Arc::clone(&life.shared));
+    let room = Arc::clone(&life.room);
     let stop = Stop(life.stopped.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let (router, shared, stages) = (router.clone(), Arc::clone(&shared), stages.clone());
+        let room = Arc::clone(&room);
         request.extensions_mut().insert(stop.clone());
         request.extensions_mut().insert(standing.clone());
         async move {
-            Ok::<_, std::convert::Infallible>(answer(&shared, router, peer, &stages, request).await)
+            let mut response = answer(&shared, router, peer, &stages, request).await;
+            if room.available_permits() == 0 {
+                // Others may wait for a place: whoever has one asks once.
+                let headers = response.headers_mut();
+                headers.entry(CONNECTION).or_insert(CLOSE);
+            }
+            Ok::<_, std::convert::Infallible>(response)
         }
     });
     let serving = http1::Builder::new()
@@ -265,9 +293,12 @@ async fn answer(
     let answering = stages.answer();
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(peer);
-    request.extensions_mut().insert(shared.bodies.clone());
+    request
+        .extensions_mut()
+        .insert(shared.places().bodies.clone());
     request.extensions_mut().insert(stages.flushes());
-    let response = request::answer(shared, router, request).await;
+    let answered = request::answer(shared, router, request);
+    let response = Asker::at(peer).does(answered).await;
     response.map(|body| {
         Body::new(Sending {
             body,

@@ -1,14 +1,15 @@
-//! The service as the daemon sees it: a thread of its own, `tidings-http`, that is started, told to stop, and started again
-//! by itself when it panics. Shards and local clients never notice: nothing of the protocol is here.
+//! The service as the daemon sees it: a thread of its own, `tidings-http`, that is started, told to stop, and followed by another when
+//! it panics or hangs (`watcher`). Shards and local clients never notice: nothing of the protocol is here.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use tidings_engine::gateway::Listening;
 use tokio::runtime::{Builder, Runtime};
@@ -16,12 +17,11 @@ use tokio::sync::watch;
 
 use super::auth::first;
 use super::certificate::Source;
-use super::limits::{
-    BLOCKING_END, BLOCKING_IDLE, BLOCKING_THREADS, RESTART_FORGOTTEN, RESTART_MAX, RESTART_MIN,
-};
+use super::limits::{BLOCKING_END, BLOCKING_IDLE, BLOCKING_THREADS, LOOK_EVERY};
 use super::listen::{self, Sockets};
 use super::serve;
 use super::shared::{Parts, Shared, SharedError};
+use super::watcher::{Begun, News, Watcher};
 use crate::config::{HttpSettings, HttpTls, Settings};
 use crate::output::Failure;
 use crate::paths;
@@ -30,7 +30,7 @@ use crate::paths;
 pub struct Service {
     shared: Arc<Shared>,
     address: Option<SocketAddr>,
-    stop: watch::Sender<bool>,
+    news: Sender<News>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,7 +47,7 @@ pub fn bind(settings: &Settings, port: u16) -> Result<Bound, Failure> {
         None => None,
         Some(address) => Some(listen::tcp(address).map_err(|error| taken(address, &error))?),
     };
-    let address = tcp.as_ref().map(std::net::TcpListener::local_addr);
+    let address = tcp.as_ref().map(TcpListener::local_addr);
     let address = address.transpose().map_err(Failure::new)?;
     check_folder(&http.socket)?;
     let unix = Listening::bind(&http.socket, false).map_err(|error| {
@@ -107,16 +107,24 @@ impl Service {
             tracing::warn!(%error, remedy, "nobody has a password for management; its Unix socket needs none");
         }
         let shared = Arc::new(Shared::new(parts).map_err(explain)?);
-        let (stop, stopped) = watch::channel(false);
-        let (sockets, for_thread) = (bound.sockets, Arc::clone(&shared));
+        let (tell, news) = channel();
+        let (sockets, of_thread, of_lives) = (bound.sockets, Arc::clone(&shared), tell.clone());
         let thread = thread::Builder::new()
-            .name("tidings-http".to_owned())
-            .spawn(move || live(&for_thread, &sockets, &stopped))
+            .name("tidings-http-w".to_owned())
+            .spawn(move || {
+                let watcher = Watcher {
+                    counted: &of_thread.counted,
+                    news,
+                    begin: |life| begin(&of_thread, &sockets, life, &of_lives),
+                    every: LOOK_EVERY,
+                };
+                watcher.watch();
+            })
             .map_err(Failure::new)?;
         Ok(Self {
             shared,
             address: bound.address,
-            stop,
+            news: tell,
             thread: Some(thread),
         })
     }
@@ -149,9 +157,10 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.stopping();
-        self.stop.send_replace(true);
+        // Nobody hears it who has ended.
+        let _ = self.news.send(News::Stop);
         if let Some(thread) = self.thread.take() {
-            // Its panics are caught and told.
+            // It waits for the service, but not without end.
             let _ = thread.join();
         }
     }
@@ -166,36 +175,38 @@ fn explain(error: SharedError) -> Failure {
     }
 }
 
-/// Serves until told to stop, whatever panics.
-fn live(shared: &Arc<Shared>, sockets: &Sockets, stopped: &watch::Receiver<bool>) {
-    let mut pause = RESTART_MIN;
-    while !*stopped.borrow() {
-        let since = Instant::now();
-        let served = catch_unwind(AssertUnwindSafe(|| once(shared, sockets, stopped)));
-        let why = match served {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            // What was said is in the log already, by the panic hook.
-            Err(_) => "it panicked".to_owned(),
-        };
-        shared.counted.restarts.fetch_add(1, Ordering::Relaxed);
-        if since.elapsed() >= RESTART_FORGOTTEN {
-            pause = RESTART_MIN;
-        }
-        tracing::error!(why, again_in = ?pause, "the management service ended and is started again");
-        let until = Instant::now() + pause;
-        // Short naps, so that the daemon can stop meanwhile.
-        while Instant::now() < until && !*stopped.borrow() {
-            thread::sleep(RESTART_MIN / 5);
-        }
-        pause = (pause * 2).min(RESTART_MAX);
-    }
+/// Begins a life, which tells when it ends.
+fn begin(
+    shared: &Arc<Shared>,
+    sockets: &Sockets,
+    life: u64,
+    tell: &Sender<News>,
+) -> io::Result<Begun> {
+    let sockets = sockets.try_clone()?;
+    shared.begin_life();
+    let (stop, stopped) = watch::channel(false);
+    let beats = Arc::new(AtomicU64::new(0));
+    let (shared, tell, counts) = (Arc::clone(shared), tell.clone(), Arc::clone(&beats));
+    thread::Builder::new()
+        .name("tidings-http".to_owned())
+        .spawn(move || {
+            let served = || once(shared, sockets, stopped, counts);
+            let ended = match catch_unwind(AssertUnwindSafe(served)) {
+                Ok(ended) => ended.map_err(|error| error.to_string()),
+                // What was said is in the log already, by the panic hook.
+                Err(_) => Err("it panicked".to_owned()),
+            };
+            // Nobody hears it who has stopped waiting.
+            let _ = tell.send(News::Ended(life, ended));
+        })?;
+    Ok(Begun { stop, beats })
 }
 
 fn once(
-    shared: &Arc<Shared>,
-    sockets: &Sockets,
-    stopped: &watch::Receiver<bool>,
+    shared: Arc<Shared>,
+    (tcp, unix): (Option<TcpListener>, UnixListener),
+    stopped: watch::Receiver<bool>,
+    beats: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let runtime = Ending(Some(
         Builder::new_current_thread()
@@ -206,11 +217,10 @@ fn once(
             .thread_name("tidings-http-b")
             .build()?,
     ));
-    let (tcp, unix) = sockets.try_clone()?;
     let Some(running) = &runtime.0 else {
         return Ok(());
     };
-    running.block_on(serve::serve(Arc::clone(shared), tcp, unix, stopped.clone()))
+    running.block_on(serve::serve(shared, tcp, unix, stopped, beats))
 }
 
 /// A runtime that waits only so long for its blocking threads, also when it ends by a panic.

@@ -12,8 +12,10 @@ use super::auth::{Authority, Doorman, tokens};
 use super::body::BodyRoom;
 use super::certificate::{CertificateError, Source};
 use super::error::{ApiError, ApiResult};
-use super::limits::{PUBLISHES, QUESTIONS, STREAMS, SUBSCRIBING};
+use super::limits::{PUBLISHES, STREAMS, SUBSCRIBING};
+use super::looks::Looks;
 use super::publish::Letterboxes;
+use super::questions::Questions;
 use super::report::Reports;
 use super::wall;
 use super::windows::Windows;
@@ -36,8 +38,6 @@ pub struct Shared {
     pub drain: Arc<Drain>,
     /// Whether this machine reads the metrics without a password.
     pub metrics_open: bool,
-    /// Room for bodies that are being received.
-    pub bodies: BodyRoom,
     /// Whether everything has started: clients can attach, and overlays run.
     pub has_started: AtomicBool,
     /// Whether the node is about to end.
@@ -48,18 +48,41 @@ pub struct Shared {
     pub reports: Reports,
     /// The ways to those who publish.
     pub letterboxes: Letterboxes,
+    /// Looks at the shards for health.
+    pub looks: Looks,
+    windows: Mutex<Windows>,
+    places: Mutex<Arc<Places>>,
+    certificate: Option<Source>,
+    tls: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+/// The places of one life of the service, whose threads they are for. A life that hangs keeps what it has taken, and whoever waits in
+/// it would be given more: the next one has its own.
+pub struct Places {
+    /// Room for bodies that are being received.
+    pub bodies: BodyRoom,
     /// Places for messages that are being published.
     pub publishes: Arc<Semaphore>,
     /// Places for streams of events.
     pub streams: Arc<Semaphore>,
     /// Places for those that are about to begin.
     pub subscribing: Arc<Semaphore>,
-    windows: Mutex<Windows>,
-    questions: Arc<Semaphore>,
-    /// For changes of overlays, which wait for one another anyway: the other thread is there for what only looks.
+    questions: Questions,
+    /// For changes of overlays, which wait for one another anyway: the other threads are there for what only looks.
     changes: Arc<Semaphore>,
-    certificate: Option<Source>,
-    tls: RwLock<Option<Arc<ServerConfig>>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            bodies: BodyRoom::default(),
+            publishes: Arc::new(Semaphore::new(PUBLISHES)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
+            questions: Questions::default(),
+            changes: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 /// What the service counts of itself.
@@ -69,10 +92,26 @@ pub struct Counted {
     pub answers: [AtomicU64; 5],
     /// Requests that ended in a panic; each got a 500.
     pub panics: AtomicU64,
-    /// Times that the service ended by itself, and started again.
+    /// Times that the service ended by itself, or hung, and started again.
     pub restarts: AtomicU64,
+    /// Threads of earlier lives of it that hang.
+    pub hung: AtomicU64,
     /// Connections that stand.
     pub connections: AtomicU64,
+    /// Samples that were not taken, in the order of [`SAMPLES`].
+    pub skipped: [AtomicU64; SAMPLES.len()],
+}
+
+/// What samples are for.
+pub const SAMPLES: [&str; 2] = ["windows", "influxdb"];
+
+/// One of [`SAMPLES`].
+#[derive(Clone, Copy, Debug)]
+pub enum Sample {
+    /// Statistics by window.
+    Windows,
+    /// What is sent to InfluxDB.
+    Influx,
 }
 
 /// What the parts are made of.
@@ -111,18 +150,14 @@ impl Shared {
             overlays: parts.overlays,
             drain: parts.drain,
             metrics_open: parts.metrics_open,
-            bodies: BodyRoom::default(),
             has_started: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             counted: Counted::default(),
             reports: Reports::new(parts.influx),
             letterboxes: Letterboxes::default(),
-            publishes: Arc::new(Semaphore::new(PUBLISHES)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
-            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
             windows: Mutex::default(),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
-            changes: Arc::new(Semaphore::new(1)),
+            looks: Looks::default(),
+            places: Mutex::default(),
             certificate: source,
             tls: RwLock::new(tls),
         })
@@ -160,6 +195,7 @@ impl Shared {
                 .refused
                 .push(format!("http: {error}; {}", error.remedy));
         }
+        self.looks.outdate();
         report.log();
         Ok(report)
     }
@@ -167,6 +203,19 @@ impl Shared {
     /// Whether the certificate ends by itself being looked at.
     pub fn renews(&self) -> bool {
         self.certificate.as_ref().is_some_and(Source::is_self_made)
+    }
+
+    /// The places of the life that is there.
+    pub fn places(&self) -> Arc<Places> {
+        let places = self.places.lock();
+        Arc::clone(&places.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another life begins: nothing is taken in it, whatever the one before it holds.
+    pub fn begin_life(&self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        *places = Arc::default();
+        self.doorman.passwords().begin_life();
     }
 
     /// The samples of the counters.
@@ -195,8 +244,8 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let place = Arc::clone(&self.questions).try_acquire_owned();
-        let place = place.map_err(|_| {
+        let turn = self.places().questions.turn().await;
+        let turn = turn.ok_or_else(|| {
             ApiError::unavailable(
                 "busy",
                 "too many questions wait for the node's shards",
@@ -205,8 +254,8 @@ impl Shared {
         })?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
-            // The place is taken until the work is done, though nobody may wait for it any more.
-            drop(place);
+            // Until the work is done, though nobody may wait for it any more.
+            drop(turn);
             done
         });
         match done.await {
@@ -226,21 +275,30 @@ impl Shared {
         tracing::error!("{what}");
     }
 
+    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none.
+    pub fn skipped(&self, sample: Sample, why: &ApiError) {
+        if why.code() != "stopping" {
+            self.counted.skipped[sample as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time.
     pub async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Overlays) -> T + Send + 'static,
     ) -> ApiResult<T> {
         // It is never closed.
-        let turn = Arc::clone(&self.changes).acquire_owned().await;
+        let turn = Arc::clone(&self.places().changes).acquire_owned().await;
         let overlays = Arc::clone(&self.overlays);
-        self.blocking(move || {
+        let changed = self.blocking(move || {
             let done = change(&overlays);
             // Until then, though nobody may wait for it any more.
             drop(turn);
             done
-        })
-        .await
+        });
+        let changed = changed.await;
+        self.looks.outdate();
+        changed
     }
 
     /// Has a question about the overlay `name` answered by the engine.
@@ -309,12 +367,20 @@ pub enum SharedError {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::future::{Future, poll_fn};
     use std::path::PathBuf;
+    use std::pin::pin;
+    use std::sync::mpsc::channel;
+    use std::task::Poll;
     use std::time::Instant;
+
+    use futures_util::future::join_all;
 
     use super::*;
     use crate::args::RunArgs;
     use crate::config::HttpTls;
+    use crate::http::limits::QUESTIONS;
+    use crate::http::questions::Asker;
     use crate::load::Base;
     use crate::node::Clients;
 
@@ -324,6 +390,7 @@ mod tests {
             socket: PathBuf::new(),
             data_dir: dir.to_owned(),
             since: Instant::now(),
+            ready_timeout: Default::default(),
         };
         let certificate = Source {
             tls,
@@ -388,10 +455,26 @@ mod tests {
         runtime.block_on(async {
             let refused = shared.ask(|_| Ok(())).await.expect_err("no engine");
             assert_eq!(refused.code(), "stopping");
-            let taken = Arc::clone(&shared.questions);
-            let _taken = taken.acquire_many(QUESTIONS as u32).await.unwrap();
+            let (held, is_over) = channel::<()>();
+            let is_over = Arc::new(Mutex::new(is_over));
+            let asked = (0..QUESTIONS).map(|_| {
+                let is_over = Arc::clone(&is_over);
+                // None ends before all are there.
+                shared.blocking(move || is_over.lock().map(|is_over| is_over.recv()).is_ok())
+            });
+            let mut asked = pin!(join_all(asked));
+            let all_wait =
+                poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending()));
+            assert!(all_wait.await);
             let refused = shared.blocking(|| ()).await.expect_err("no room");
             assert_eq!(refused.code(), "busy");
+            let own = Asker::Owner.does(shared.blocking(|| 7)).await;
+            assert_eq!(own.expect("a place of its own"), 7);
+            // Another life has all of it, though nobody ends what the one before began.
+            shared.begin_life();
+            assert_eq!(shared.blocking(|| 8).await.expect("a place"), 8);
+            drop(held);
+            assert!(asked.await.iter().all(Result::is_ok));
         });
     }
 }

@@ -18,14 +18,13 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tidings_engine::{Engine, EngineError, MemberState};
 
+use super::view;
+
 /// How often the status line is made where no watchdog asks for more.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// The watchdog is answered no more often than this, whatever it asks for.
 const BEAT_MIN: Duration = Duration::from_millis(10);
-/// How long the node may wait for the subscriptions of its members before it says that it is ready: as long as what is published
-/// waits for them, counted from the start.
-const READY_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether it still does.
+/// How often it is looked whether the node still waits for others.
 const READY_LOOK: Duration = Duration::from_millis(50);
 /// How long a manager whose queue is full is waited for.
 const SEND_WAIT: Duration = Duration::from_secs(1);
@@ -123,8 +122,9 @@ pub struct Watch {
     _end: Option<SyncSender<()>>,
 }
 
-/// Tells when the node is ready, and from then on the status, and the watchdog of every time that all shards answered.
-pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>) -> Watch {
+/// Tells when the node is ready, `ready_timeout` from now at the latest, and from then on the status, and the watchdog of every time
+/// that all shards answered.
+pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>, ready_timeout: Duration) -> Watch {
     if notify.link.is_none() {
         return Watch { _end: None };
     }
@@ -134,7 +134,7 @@ pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>) -> Watch {
     let started = thread::Builder::new()
         .name("tidings-notify".to_owned())
         .spawn(move || {
-            if !wait_until_ready(&engine, &ended) {
+            if !wait_until_ready(&engine, &ended, ready_timeout) {
                 return;
             }
             of_thread.ready();
@@ -151,16 +151,16 @@ pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>) -> Watch {
     Watch { _end: Some(end) }
 }
 
-/// Waits until messages are taken in every overlay, at most [`READY_WAIT`]. False: the node ends before that.
-fn wait_until_ready(engine: &Weak<Engine>, ended: &Receiver<()>) -> bool {
-    let until = Instant::now() + READY_WAIT;
+/// Waits until every overlay has what it waits for, at most so long. False: the node ends before that.
+fn wait_until_ready(engine: &Weak<Engine>, ended: &Receiver<()>, at_most: Duration) -> bool {
+    let until = Instant::now() + at_most;
     loop {
         let Some(engine) = engine.upgrade() else {
             return false;
         };
         let is_ready = engine.stats().is_ok_and(|stats| {
             let mut overlays = stats.overlays.iter();
-            overlays.all(|overlay| overlay.sync.may_publish())
+            overlays.all(|overlay| view::is_ready(overlay.sync, false))
         });
         // Nobody is kept from stopping it meanwhile.
         drop(engine);

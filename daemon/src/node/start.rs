@@ -64,6 +64,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         socket: settings.socket.clone(),
         data_dir: settings.node.data_dir.clone(),
         since: Instant::now(),
+        ready_timeout: settings.node.ready_timeout,
     });
     let grants = state.read(|state| clients::grants(&given, state));
     let drain = Arc::new(Drain::new(Arc::downgrade(&engine), stop.clone()));
@@ -105,7 +106,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
     // Whoever started the node may have closed its standard output: it runs all the same.
     let _ = writeln!(std::io::stdout(), "{banner}");
     let notify = Arc::new(Notify::from_env());
-    let watch = notify::watch(&notify, &engine);
+    let watch = notify::watch(&notify, &engine, settings.node.ready_timeout);
     let reloading = Reloading::new(Arc::clone(&notify), service.reloader());
     let obeying = Obeying {
         drain,

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidings_engine::latency::{BUCKETS, Latency};
 use tidings_engine::{
     DiscoveryStats, Engine, EngineError, Member, OverlayEntry, OverlayId, OverlayStats, PeerStats,
-    ShardStats,
+    ShardStats, SyncStage,
 };
 use tidings_wire::digest::MemberState;
 use utoipa::ToSchema;
@@ -25,6 +25,25 @@ pub struct Facts {
     pub data_dir: PathBuf,
     /// When it started.
     pub since: Instant,
+    /// How long since then it may wait for others before it is ready.
+    pub ready_timeout: Duration,
+}
+
+impl Facts {
+    /// Whether it has waited for others for long enough.
+    pub fn has_waited(&self) -> bool {
+        self.since.elapsed() >= self.ready_timeout
+    }
+}
+
+/// Whether an overlay at this stage is ready: it takes messages, and has met the members that it knows of, or the node `has_waited` for
+/// that.
+pub fn is_ready(stage: SyncStage, has_waited: bool) -> bool {
+    match stage {
+        SyncStage::Seeking | SyncStage::Joining => false,
+        SyncStage::Alone | SyncStage::Late => has_waited,
+        SyncStage::Synced => true,
+    }
 }
 
 /// Counters by name.

@@ -135,7 +135,7 @@ impl Peer {
     }
 
     /// Whether it needs no password: what it could not ask for here it could do to the daemon itself.
-    fn is_owner(self) -> bool {
+    pub fn is_owner(self) -> bool {
         matches!(self, Self::Uid(uid) if uid == 0 || uid == paths::uid())
     }
 }

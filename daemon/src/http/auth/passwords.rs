@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -56,16 +56,30 @@ pub struct Passwords {
     /// Tags of what was right lately, the latest first.
     remembered: Mutex<VecDeque<[u8; 32]>>,
     key: hmac::Key,
+    line: Mutex<Arc<Line>>,
+}
+
+/// Those whose passwords are hashed, in one life of the service.
+struct Line {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
-/// One place among those that wait.
-struct Place<'a>(&'a AtomicUsize);
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+}
 
-impl Drop for Place<'_> {
+/// One place among those that wait.
+struct Place(Arc<Line>);
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -78,9 +92,17 @@ impl Passwords {
             state,
             remembered: Mutex::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            running: Arc::new(Semaphore::new(1)),
-            waiting: AtomicUsize::new(0),
+            line: Mutex::default(),
         })
+    }
+
+    fn line(&self) -> MutexGuard<'_, Arc<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another life of the service begins: nobody waits in it yet.
+    pub fn begin_life(&self) {
+        *self.line() = Arc::default();
     }
 
     /// Whether it is the password of `user`.
@@ -132,15 +154,16 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let place = Place(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) > HASHES_WAITING {
+        let line = Arc::clone(&self.line());
+        let place = Place(Arc::clone(&line));
+        if line.waiting.fetch_add(1, Ordering::Relaxed) > HASHES_WAITING {
             return Err(ApiError::too_many(
                 "busy",
                 "too many passwords are being checked",
                 1,
             ));
         }
-        let turn = Arc::clone(&self.running).acquire_owned().await;
+        let turn = Arc::clone(&line.running).acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
             // Whoever waits goes on only now, though the one who asked may have gone long ago.
@@ -220,9 +243,10 @@ mod tests {
                 .unwrap();
             assert!(!verify("first password").await.unwrap());
             assert!(verify("other password").await.unwrap());
-            assert_eq!(passwords.waiting.load(Ordering::Relaxed), 0);
+            assert_eq!(passwords.line().waiting.load(Ordering::Relaxed), 0);
             // Those that are remembered need no place among the ones that wait.
             passwords
+                .line()
                 .waiting
                 .store(HASHES_WAITING + 1, Ordering::Relaxed);
             let refused = verify("a third password").await.expect_err("no place");

@@ -67,6 +67,18 @@ pub const HTTP_RESTARTS: Declared = (
     Counter,
     "Times that the management service started again",
 );
+/// See [`BUILD`].
+pub const HTTP_HUNG: Declared = (
+    "tidings_http_hung_threads",
+    Gauge,
+    "Threads of the management service that hang and were followed by others",
+);
+/// Label: of.
+pub const SAMPLES_SKIPPED: Declared = (
+    "tidings_samples_skipped_total",
+    Counter,
+    "Samples for windows of statistics and for InfluxDB that were not taken, because a shard did not answer",
+);
 /// Label: code, the class of the answer's status.
 pub const HTTP_REQUESTS: Declared = (
     "tidings_http_requests_total",
@@ -426,7 +438,7 @@ pub const DIRECTED: [(Declared, [&str; 2]); 4] = [
 ];
 
 /// All that are not made of lists.
-pub const DECLARED: [Declared; 67] = [
+pub const DECLARED: [Declared; 69] = [
     NET_BYTES,
     NET_PACKETS,
     NET_SYSCALLS,
@@ -441,6 +453,8 @@ pub const DECLARED: [Declared; 67] = [
     PANICS,
     HTTP_PANICS,
     HTTP_RESTARTS,
+    HTTP_HUNG,
+    SAMPLES_SKIPPED,
     BEACONS,
     BEACONS_REFUSED,
     BEACON_ADDRESSES,

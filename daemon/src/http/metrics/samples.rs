@@ -18,7 +18,7 @@ use tidings_wire::OpenError;
 
 use super::families::{self as f, Kind, listed};
 use super::text::{Format, Text};
-use crate::http::shared::Shared;
+use crate::http::shared::{SAMPLES, Shared};
 use crate::http::wall;
 
 /// States that members are told by, in the order of [`Health::members`].
@@ -96,6 +96,7 @@ fn service(out: &mut Text, shared: &Shared, stats: &EngineStats) {
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
     one(out, f::HTTP_PANICS, &[], count(&counted.panics));
     one(out, f::HTTP_RESTARTS, &[], count(&counted.restarts));
+    one(out, f::HTTP_HUNG, &[], count(&counted.hung));
     one(out, f::HTTP_CONNECTIONS, &[], count(&counted.connections));
     one(
         out,
@@ -103,6 +104,11 @@ fn service(out: &mut Text, shared: &Shared, stats: &EngineStats) {
         &[],
         shared.doorman.failures() as f64,
     );
+    let (name, kind, help) = f::SAMPLES_SKIPPED;
+    out.family(name, kind, help);
+    for (of, skipped) in SAMPLES.iter().zip(&counted.skipped) {
+        out.sample(name, &[("of", of)], count(skipped));
+    }
     let (name, kind, help) = f::LOGINS_REFUSED;
     out.family(name, kind, help);
     for (reason, count) in shared.overlays.clients().logins_refused() {

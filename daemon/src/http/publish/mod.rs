@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use tidings_engine::{Outcome, PublisherId};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -187,8 +187,9 @@ async fn publish(
     Ok(answer)
 }
 
-fn place(shared: &Shared) -> ApiResult<SemaphorePermit<'_>> {
-    shared.publishes.try_acquire().map_err(|_| busy())
+fn place(shared: &Shared) -> ApiResult<OwnedSemaphorePermit> {
+    let place = Arc::clone(&shared.places().publishes).try_acquire_owned();
+    place.map_err(|_| busy())
 }
 
 fn busy() -> ApiError {
@@ -339,7 +340,7 @@ pub async fn order(
     confirm: Confirm,
 ) -> ApiResult<Waiting> {
     let begun = Instant::now();
-    let place = Arc::clone(&shared.publishes).acquire_owned();
+    let place = Arc::clone(&shared.places().publishes).acquire_owned();
     // It is never closed.
     let Ok(Ok(place)) = timeout_at(begun + ROOM_TIME, place).await else {
         return Err(busy());

@@ -26,7 +26,7 @@ use self::lookup::Lookup;
 use self::queue::Queue;
 pub use self::send::send;
 use super::serve::unless;
-use super::shared::Shared;
+use super::shared::{Sample, Shared};
 use super::wall;
 use crate::config::InfluxSettings;
 
@@ -120,9 +120,14 @@ pub async fn sample(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     while unless(&mut stopped, ticks.tick()).await.is_some() {
         let uptime = shared.facts.since.elapsed();
         let looked = shared.ask(look);
-        // A shard that does not answer is told by /livez.
-        let Some(Ok((stats, members))) = unless(&mut stopped, looked).await else {
-            continue;
+        let (stats, members) = match unless(&mut stopped, looked).await {
+            Some(Ok(looked)) => looked,
+            // A shard that does not answer is told by /livez.
+            Some(Err(error)) => {
+                shared.skipped(Sample::Influx, &error);
+                continue;
+            }
+            None => return,
         };
         let (bytes, points) = written(reporter, &snapshot(&shared, &stats, members, uptime));
         shared.reports.queue().push(bytes, points);

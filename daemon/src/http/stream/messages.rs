@@ -143,7 +143,9 @@ async fn subscribe(
 ) -> ApiResult<Response> {
     let wish = Wish::of(query.as_deref())?;
     let place = place(&shared)?;
-    let asks = Arc::clone(&shared.subscribing).acquire_owned().await;
+    let asks = Arc::clone(&shared.places().subscribing)
+        .acquire_owned()
+        .await;
     let subscriber = shared.ask_overlay(overlay, move |engine, id| {
         // Until it stands, though nobody may wait for it any more.
         let _asks = asks;

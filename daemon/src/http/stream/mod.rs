@@ -47,7 +47,7 @@ pub fn routes() -> OpenApiRouter<Arc<Shared>> {
 
 /// A place for one more stream.
 pub fn place(shared: &Shared) -> ApiResult<OwnedSemaphorePermit> {
-    let place = Arc::clone(&shared.streams).try_acquire_owned();
+    let place = Arc::clone(&shared.places().streams).try_acquire_owned();
     place.map_err(|_| ApiError::too_many("too_many_streams", "too many streams are open", 10))
 }
 

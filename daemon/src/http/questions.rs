@@ -1,0 +1,147 @@
+//! Places and threads for what waits for a shard or a disk, kept apart by who asks: however much is asked over the network, the
+//! daemon's own user is answered, and the service sees how the node is. Nothing is asked here; `shared` does that.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::auth::Peer;
+use super::limits::{
+    ASKING, ASKING_OWNER, ASKING_SERVICE, QUESTIONS, QUESTIONS_OWNER, QUESTIONS_SERVICE,
+};
+
+/// On whose behalf something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever comes over the network, and other users of this host.
+    Network,
+    /// The daemon's own user, or root, at the Unix socket.
+    Owner,
+    /// The service by itself: health, samples, reports.
+    Service,
+}
+
+tokio::task_local! {
+    static ASKER: Asker;
+}
+
+impl Asker {
+    /// Who is at the other end of a connection.
+    pub fn at(peer: Peer) -> Self {
+        match peer.is_owner() {
+            true => Self::Owner,
+            false => Self::Network,
+        }
+    }
+
+    /// Does what is asked within `future` on its behalf. Tasks that begin there are again the network's.
+    pub async fn does<T>(self, future: impl Future<Output = T>) -> T {
+        ASKER.scope(self, future).await
+    }
+
+    /// Whoever has nobody to speak for has no more than the network.
+    fn current() -> Self {
+        ASKER.try_with(|asker| *asker).unwrap_or(Self::Network)
+    }
+}
+
+/// See the module.
+pub struct Questions {
+    network: Lane,
+    owner: Lane,
+    service: Lane,
+}
+
+/// Those of one kind of asker.
+struct Lane {
+    /// For what waits, and what is being done.
+    places: Arc<Semaphore>,
+    /// For what is being done.
+    threads: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(places: usize, threads: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            threads: Arc::new(Semaphore::new(threads)),
+        }
+    }
+}
+
+/// A place and a thread, taken until the work is done, though nobody may wait for it any more.
+pub struct Turn {
+    _place: OwnedSemaphorePermit,
+    _thread: OwnedSemaphorePermit,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self {
+            network: Lane::new(QUESTIONS, ASKING),
+            owner: Lane::new(QUESTIONS_OWNER, ASKING_OWNER),
+            service: Lane::new(QUESTIONS_SERVICE, ASKING_SERVICE),
+        }
+    }
+}
+
+impl Questions {
+    /// A turn for whoever asks now, waited for behind those of the same kind; none if too many wait already.
+    pub async fn turn(&self) -> Option<Turn> {
+        let lane = match Asker::current() {
+            Asker::Network => &self.network,
+            Asker::Owner => &self.owner,
+            Asker::Service => &self.service,
+        };
+        let place = Arc::clone(&lane.places).try_acquire_owned().ok()?;
+        let thread = Arc::clone(&lane.threads).acquire_owned().await.ok()?;
+        Some(Turn {
+            _place: place,
+            _thread: thread,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::runtime::Builder;
+    use tokio::time::{Duration, timeout};
+
+    use super::*;
+
+    #[test]
+    fn however_much_the_network_asks_owner_and_service_have_their_turn() {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let questions = Questions::default();
+        runtime.block_on(async {
+            let mut held = Vec::new();
+            for _ in 0..ASKING {
+                held.push(questions.turn().await.expect("a thread"));
+            }
+            // Those that wait have their places, one more has none.
+            let waiting = join_all((ASKING..QUESTIONS).map(|_| questions.turn()));
+            let mut waiting = std::pin::pin!(waiting);
+            let soon = Duration::from_secs(1);
+            assert!(timeout(soon, waiting.as_mut()).await.is_err());
+            assert!(questions.turn().await.is_none());
+            for (asker, threads) in [
+                (Asker::Owner, ASKING_OWNER),
+                (Asker::Service, ASKING_SERVICE),
+            ] {
+                for _ in 0..threads {
+                    let turn = timeout(soon, asker.does(questions.turn())).await;
+                    held.push(turn.expect("no wait").expect("a place"));
+                }
+            }
+            // Who comes later is behind those that wait.
+            held.remove(0);
+            assert!(timeout(soon, questions.turn()).await.is_err());
+        });
+    }
+}
