@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::Node;
 use common::http::Service;
+use tidings_skip::skipped;
 
 /// One run takes some 20 s on a quiet machine. No new example is begun after this,
 const FOR: &str = "45";
@@ -57,9 +58,8 @@ fn has_schemathesis() -> bool {
 /// Runs it against a node of its own, with these parameters in place of made-up ones.
 fn conforms(parameters: &str, examples: &str) {
     if !has_schemathesis() {
-        eprintln!(
-            "SKIPPED: no Python package `schemathesis`, the service is not held against its document"
-        );
+        let why = "no Python package `schemathesis`: the service is not held against its document";
+        skipped("schemathesis", why);
         return;
     }
     let mut node = Node::plain();

@@ -232,7 +232,7 @@ fn a_daemon_that_crashes_leaves_no_core_dump_with_its_keys() {
     let home = tempfile::tempdir().unwrap();
     let mut other = may_dump(home.path(), &["sh", "-c", "kill -ABRT $$"]);
     if !other.status().unwrap().core_dumped() {
-        eprintln!("SKIPPED: this system writes no core dumps at all");
+        tidings_skip::skipped("core", "this system writes no core dumps at all");
         return;
     }
     let daemon = [
@@ -256,7 +256,7 @@ fn a_verb_that_crashes_leaves_no_core_dump_with_its_secret() {
     let node = Node::start(&["run", "--bind", "127.0.0.1:0"]);
     let mut other = may_dump(node.path(), &["sh", "-c", "kill -ABRT $$"]);
     if !other.status().unwrap().core_dumped() {
-        eprintln!("SKIPPED: this system writes no core dumps at all");
+        tidings_skip::skipped("core", "this system writes no core dumps at all");
         return;
     }
     let verb = [env!("CARGO_BIN_EXE_tidings"), "sub", "demo", "t"];

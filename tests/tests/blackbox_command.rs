@@ -486,7 +486,7 @@ fn a_full_disk_is_told_at_the_start_and_survived_later() {
             assert!(!end.success());
             let told = daemon.stderr();
             if told.contains("pre_exec") {
-                lab::skipped("no mount namespace here");
+                lab::skipped("kernel", "no mount namespace here");
                 return;
             }
             assert!(told.contains("data"), "{told:.300}");
@@ -585,7 +585,7 @@ fn a_device_that_takes_nothing_for_a_while_loses_nothing() {
     match device("0") {
         Ok(end) if end.success() => {}
         other => {
-            lab::skipped(&format!("no tc (of iproute2) here: {other:?}"));
+            lab::skipped("kernel", &format!("no tc (of iproute2) here: {other:?}"));
             return;
         }
     }
