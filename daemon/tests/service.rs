@@ -99,6 +99,11 @@ fn the_unit_leaves_little_of_the_system_exposed() {
     );
 }
 
+#[test]
+fn the_unit_allows_no_core_dump() {
+    assert_eq!(unit("LimitCORE"), "0");
+}
+
 /// The installed configuration with its folders below `home`.
 fn configuration(home: &Path) -> String {
     let state = format!("/var/lib/{}", unit("StateDirectory"));
