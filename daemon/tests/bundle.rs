@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use common::http::unix;
 use common::{Node, run, stderr, stdout, tidings};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn good(output: Output) -> String {
     assert!(output.status.success(), "{}", stderr(&output));
@@ -104,6 +104,15 @@ fn unpacked(file: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// Files that hold one secret in hexadecimal digits.
+const KEY_FILES: [&str; 5] = [
+    "news.key",
+    "made.key",
+    "worker.secret",
+    "installed.key",
+    "rotated.key",
+];
+
 /// A node with every kind of secret, and those.
 fn node_with_secrets() -> (Node, Secrets) {
     let mut secrets = Secrets(Vec::new());
@@ -118,14 +127,20 @@ fn node_with_secrets() -> (Node, Secrets) {
         home.path(),
         &["keygen", "--client", "worker", &at("worker.secret")],
     ));
-    for name in ["news.key", "made.key", "worker.secret"] {
+    for (name, slot) in [("installed.key", "1"), ("rotated.key", "2")] {
+        good(run(home.path(), &["keygen", &at(name), "--slot", slot]));
+    }
+    fs::write(at("influx.token"), "influx-token-of-this-test\n").unwrap();
+    fs::set_permissions(at("influx.token"), fs::Permissions::from_mode(0o600)).unwrap();
+    secrets.text("token of InfluxDB", "influx-token-of-this-test");
+    for name in KEY_FILES {
         let text = fs::read_to_string(at(name)).unwrap();
         secrets.hex(name, longest_hex(&text));
     }
     let clients = "[[client]]\nname = \"worker\"\nsecret_file = \"worker.secret\"\noverlays = [\"*\"]\npublish = [\"*\"]\n";
     fs::write(at("clients.toml"), clients).unwrap();
     fs::set_permissions(at("clients.toml"), fs::Permissions::from_mode(0o600)).unwrap();
-    let config = "[node]\nbind = \"127.0.0.1:0\"\n[client]\nclients_file = \"clients.toml\"\n[[overlay]]\nname = \"news\"\nkey_file = \"news.key\"\n";
+    let config = "[node]\nbind = \"127.0.0.1:0\"\n[client]\nclients_file = \"clients.toml\"\n[influxdb]\nurl = \"http://127.0.0.1:9\"\norg = \"o\"\nbucket = \"b\"\ntoken_file = \"influx.token\"\nevery = \"1s\"\n[[overlay]]\nname = \"news\"\nkey_file = \"news.key\"\n";
     fs::write(at("tidings.toml"), config).unwrap();
     let log = File::create(at("log")).unwrap();
     let child = tidings(home.path())
@@ -137,10 +152,21 @@ fn node_with_secrets() -> (Node, Secrets) {
         .unwrap();
     let made = at("made.key");
     let worker = at("worker.secret");
+    let (installed, rotated) = (at("installed.key"), at("rotated.key"));
+    let added = ["added", "added again"].map(at);
     let node = Node::of(home, child);
     let made = good(node.run(&["overlays", "create", "made", "--key-file", &made]));
     secrets.text("first token", made.trim().lines().last().unwrap());
     good(node.run(&["overlays", "create", "own"]));
+    good(node.run(&["keys", "install", "made", &installed]));
+    good(node.run(&["keys", "rotate", "made", &rotated]));
+    let add = ["clients", "add", "added", "--overlay", "*", "--file"];
+    good(node.run(&[&add[..], &[&added[0]]].concat()));
+    good(node.run(&["clients", "rotate", "added", "--file", &added[1]]));
+    for file in &added {
+        let text = fs::read_to_string(file).unwrap();
+        secrets.hex("secret of a client that was added", longest_hex(&text));
+    }
     secrets.text(
         "token",
         good(node.run(&["tokens", "add", "news", "t"])).trim(),
@@ -192,7 +218,8 @@ fn node_with_secrets() -> (Node, Secrets) {
 
 #[test]
 fn no_secret_is_in_the_bundle_the_log_the_process_or_any_answer() {
-    let (node, secrets) = node_with_secrets();
+    let (node, mut secrets) = node_with_secrets();
+    every_change(&node, &mut secrets);
     let at = |name: &str| node.path().join(name).to_str().unwrap().to_owned();
     let (config, file, log) = (at("tidings.toml"), at("b.tar.gz"), at("log"));
     let args = [
@@ -253,6 +280,214 @@ fn no_secret_is_in_the_bundle_the_log_the_process_or_any_answer() {
     every_answer(&node, &secrets);
 }
 
+/// What an answer tells of for the first time: whatever it calls a secret or a token.
+fn told_in(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str().filter(|text| text.len() >= 16) {
+                    Some(text) if name == "secret" || name == "token" => {
+                        found.push(text.to_owned());
+                    }
+                    _ => told_in(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| told_in(value, found)),
+        _ => {}
+    }
+}
+
+/// All that changes something, with secrets in what is sent, whether it is done or refused: an answer tells of a secret that it
+/// makes, once, and of no other.
+fn every_change(node: &Node, secrets: &mut Secrets) {
+    let (mut hexes, mut others, mut made) = (Vec::new(), Vec::new(), 0);
+    for slot in ["0", "1", "0"] {
+        let text = good(node.run(&["keygen", "--slot", slot, "-"]));
+        hexes.push((longest_hex(&text).to_owned(), text));
+    }
+    for (hex, _) in &hexes {
+        secrets.hex("key that is sent", hex);
+    }
+    let [(key, keyring), (_, second), (symmetric, _)] = &hexes[..] else {
+        unreachable!("three were made");
+    };
+    let password = "another password of one's own";
+    let refused = "a refused password of one's own";
+    secrets.text("password that is sent", password);
+    secrets.text("password that is refused", refused);
+    let rights = json!({ "name": "sent", "overlays": ["*"], "publish": ["*"] });
+    let old = json!({ "symmetric_key": symmetric });
+    let news = "/v1/overlays/sent";
+    let none = Value::Null;
+    for (method, path, body, status) in [
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "sent", "keyring": keyring }),
+            201,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "sent", "keyring": keyring }),
+            409,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "bad", "keyring": format!("{keyring}{key}") }),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "bad", "keyring": keyring.replace("0 ", "9 ") }),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "bad", "keyring": [keyring] }),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "bad", "key": key }),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/overlays",
+            json!({ "name": "bad", "options": { "key_file": key } }),
+            400,
+        ),
+        ("POST", "/v1/overlays", json!(keyring), 400),
+        ("PATCH", news, json!({ "retain": "8MiB" }), 200),
+        ("PUT", news, json!({ "retain": "16MiB" }), 200),
+        (
+            "POST",
+            "/v1/overlays/sent/tokens",
+            json!({ "name": "t" }),
+            201,
+        ),
+        (
+            "POST",
+            "/v1/overlays/sent/tokens",
+            json!({ "name": "t" }),
+            409,
+        ),
+        (
+            "POST",
+            "/v1/overlays/sent/tokens/t/rotate",
+            json!({ "grace_s": 9 }),
+            201,
+        ),
+        ("DELETE", "/v1/overlays/sent/tokens/t", none.clone(), 204),
+        (
+            "POST",
+            "/v1/overlays/sent/keys",
+            json!({ "keyring": second }),
+            200,
+        ),
+        (
+            "POST",
+            "/v1/overlays/sent/keys",
+            json!({ "keyring": format!("{second}{key}") }),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/overlays/made/keys",
+            json!({ "keyring": second }),
+            200,
+        ),
+        ("POST", "/v1/overlays/sent/keys/1/use", none.clone(), 200),
+        ("POST", "/v1/overlays/sent/keys/7/use", none.clone(), 400),
+        ("DELETE", "/v1/overlays/sent/keys/0", none.clone(), 200),
+        ("POST", "/v1/clients", rights.clone(), 201),
+        ("POST", "/v1/clients", rights, 409),
+        ("POST", "/v1/clients/sent/rotate", none.clone(), 201),
+        ("DELETE", "/v1/clients/sent", none.clone(), 204),
+        (
+            "PUT",
+            "/v1/passwords/user",
+            json!({ "password": password }),
+            204,
+        ),
+        (
+            "PUT",
+            "/v1/passwords/user",
+            json!({ "password": format!("{refused}\n") }),
+            400,
+        ),
+        (
+            "PUT",
+            "/v1/passwords/user",
+            json!({ "passwort": refused }),
+            400,
+        ),
+        (
+            "PUT",
+            "/v1/passwords/user",
+            json!({ "password": [refused] }),
+            400,
+        ),
+        ("PUT", "/v1/passwords/user", json!(refused), 400),
+        (
+            "PUT",
+            "/v1/passwords/nobody",
+            json!({ "password": refused }),
+            404,
+        ),
+        (
+            "POST",
+            "/v1/overlays/sent/publish/t",
+            json!("a message"),
+            202,
+        ),
+        ("POST", "/v1/reload", none.clone(), 200),
+        ("DELETE", news, none.clone(), 204),
+        ("POST", "/overlays/old", old.clone(), 201),
+        ("POST", "/overlays/old", old.clone(), 409),
+        (
+            "POST",
+            "/overlays/older",
+            json!({ "symmetric_key": format!("{symmetric}zz") }),
+            409,
+        ),
+        ("PUT", "/overlays/old", old, 200),
+        ("PUT", "/overlays/old/symmetric_key", json!(symmetric), 409),
+        ("POST", "/digest/old", json!({ "digest": symmetric }), 400),
+        ("POST", "/reconfigure", none, 202),
+    ] {
+        let text = (!body.is_null()).then(|| body.to_string());
+        let answer = unix(&node.management(), method, path, text.as_deref());
+        if answer.status != status {
+            others.push(format!("{method} {path} {body}: {answer:?}"));
+        }
+        let place = format!("the answer to {method} {path} {body}");
+        secrets.are_not_in(
+            &place,
+            format!("{}\n{}", answer.head, answer.body).as_bytes(),
+        );
+        let mut told = Vec::new();
+        if answer.status == 201 {
+            told_in(&answer.json(), &mut told);
+        }
+        for text in told {
+            made += 1;
+            secrets.text(&format!("what {method} {path} made"), &text);
+        }
+    }
+    assert_eq!(
+        others, [""; 0],
+        "other answers than were to be looked through"
+    );
+    assert_eq!(made, 6, "of overlays, tokens and clients");
+}
+
 /// All that can be read over HTTP, by the service's own document.
 fn every_answer(node: &Node, secrets: &Secrets) {
     let socket = node.path().join("run/tidings/tidings.http.sock");
@@ -264,7 +499,7 @@ fn every_answer(node: &Node, secrets: &Secrets) {
         {
             continue;
         }
-        for overlay in ["news", "made", "own"] {
+        for overlay in ["news", "made", "own", "old"] {
             let at = path
                 .replace("{overlay}", overlay)
                 .replace("{window}", "total")
@@ -274,7 +509,7 @@ fn every_answer(node: &Node, secrets: &Secrets) {
             read += 1;
         }
     }
-    assert!(read >= 45, "{read}");
+    assert!(read >= 60, "{read}");
 }
 
 #[test]

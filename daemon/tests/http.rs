@@ -5,11 +5,13 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::http::{Service, basic, exchange, once_ok, request};
+use common::credentials::{ask_from, bearer, not_valid};
+use common::http::{Answer, Service, basic, exchange, once_ok, request};
 use common::{Node, run, stderr, stdout, tidings, until, within};
 
 /// A node with these lines of configuration besides what keeps it apart, its banner and its log in files.
@@ -172,10 +174,10 @@ fn concrete(path: &str) -> String {
 #[test]
 fn every_route_refuses_whoever_may_not() {
     let (_node, service) = node(PLAIN);
+    let not_valid = not_valid(&service);
     let of_news = service.token("news", "{\"name\": \"n\"}");
     let of_demo = service.token("demo", "{\"name\": \"d\"}");
-    let bearer = |token: &str| format!("Authorization: Bearer {token}");
-    let mut guarded = 0;
+    let mut guarded = 0_u8;
     for (method, path, schemes) in operations(&service) {
         let at = concrete(&path);
         let ask = |header: &str| service.ask(&method, &at, &[header]);
@@ -193,8 +195,13 @@ fn every_route_refuses_whoever_may_not() {
                 .contains("www-authenticate: basic realm=\"tidings\", bearer")
         );
         ask("Authorization: Basic %%%").is_error(401, "malformed_credentials");
+        for (at_last, header) in (1..).zip(&not_valid) {
+            let source = Ipv4Addr::new(127, 1, guarded, at_last);
+            let answer = ask_from(source, &service, &method, &at, header);
+            answer.is_error(401, "bad_credentials");
+        }
         ask(&bearer(&of_demo)).is_error(403, "forbidden");
-        let refused = |answer: &common::http::Answer| matches!(answer.status, 401 | 403 | 429);
+        let refused = |answer: &Answer| matches!(answer.status, 401 | 403 | 429);
         assert!(!refused(&ask(&service.superuser)), "{method} {path}");
         for header in [
             bearer(&of_news),
@@ -217,7 +224,7 @@ fn every_route_refuses_whoever_may_not() {
         let user_may = !is_of_overlay && !is_superusers;
         assert_eq!(refused(&ask(&service.user)), !user_may, "{method} {path}");
     }
-    assert!(guarded >= 13, "{guarded}");
+    assert!(guarded >= 45, "{guarded}");
 }
 
 #[test]

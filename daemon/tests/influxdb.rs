@@ -294,7 +294,7 @@ fn query(port: u16, text: &str) -> Value {
 
 #[test]
 fn the_real_influxdb_takes_the_points_and_answers_questions_about_them() {
-    let Some(program) = tool("influxd", "points in the real InfluxDB") else {
+    let Some(program) = tool("influxd", "influxdb", "points in the real InfluxDB") else {
         return;
     };
     let home = home();

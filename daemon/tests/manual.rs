@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{run, stderr, stdout};
+use tidings_skip::skipped;
 
 /// The verbs that `--help` lists.
 fn verbs(home: &Path) -> Vec<String> {
@@ -80,7 +81,10 @@ fn parsed(shell: &str, script: &Path) -> Option<bool> {
     match status {
         Ok(status) => Some(status.success()),
         Err(_) => {
-            eprintln!("SKIPPED: there is no {shell} here to read the completions");
+            skipped(
+                shell,
+                &format!("there is no {shell} here to read the completions"),
+            );
             None
         }
     }
@@ -112,7 +116,7 @@ fn bash_completes_the_beginning_of_a_verb() {
         .arg(&script)
         .output();
     let Ok(output) = bash else {
-        eprintln!("SKIPPED: there is no bash here");
+        skipped("bash", "there is no bash here");
         return;
     };
     assert_eq!(stdout(&output).trim(), "doctor", "{}", stderr(&output));

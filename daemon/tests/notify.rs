@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::stopped::Stopped;
 use common::{Node, tidings};
+use tidings_skip::skipped;
 
 /// Longer than anything takes that shall happen.
 const LONG: Duration = Duration::from_secs(20);
@@ -109,9 +110,10 @@ fn a_shard_that_does_not_answer_stops_the_signs_of_life_until_it_does() {
     let stopped = match Stopped::thread(&node, "tidings-0") {
         Ok(stopped) => stopped,
         Err(error) => {
-            eprintln!(
-                "SKIPPED: a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
+            let why = format!(
+                "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
             );
+            skipped("root", &why);
             return;
         }
     };

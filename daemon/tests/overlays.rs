@@ -1,24 +1,18 @@
-//! Overlays that are made, changed and removed while the node runs, over the management service's Unix socket, and what is left
-//! of them when the node is killed at any moment.
+//! Overlays that are made, changed and removed while the node runs, over the management service's Unix socket. What is left when
+//! the node is killed at any moment is in `kills.rs`.
 #![allow(clippy::unwrap_used)] // A test.
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::http::{Answer, try_unix, unix};
+use common::http::{Answer, unix};
 use common::load::Load;
 use common::{Node, run, stderr, stdout, within};
 use serde_json::{Value, json};
 
-/// How often the node is killed: a minute or two.
-const KILLS: usize = 200;
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
 
 fn socket(node: &Node) -> PathBuf {
@@ -368,80 +362,6 @@ fn the_configuration_is_reloaded_over_the_service_and_says_what_came_of_it() {
     fs::write(&file, "[[overlay]").unwrap();
     reload().is_error(400, "bad_options");
     assert_eq!(retain(), "32MiB");
-}
-
-/// Makes, changes and removes one overlay after the other until the node is gone.
-fn change_until_killed(socket: PathBuf, over: Arc<AtomicBool>) -> JoinHandle<()> {
-    thread::spawn(move || {
-        for turn in 0.. {
-            let name = format!("o{}", turn % 3);
-            let path = format!("/v1/overlays/{name}");
-            let options = json!({ "retain": "8MiB", "max_message": "2KiB" });
-            let wish = json!({ "name": name, "options": options }).to_string();
-            let both = json!({ "retain": "16MiB", "max_message": "4KiB" }).to_string();
-            for (method, path, body) in [
-                ("POST", "/v1/overlays", Some(&wish)),
-                ("PATCH", &path, Some(&both)),
-                ("DELETE", &path, None),
-            ] {
-                if over.load(Ordering::Relaxed) {
-                    return;
-                }
-                // Whatever comes of it: the node may just have been killed.
-                let _ = try_unix(&socket, method, path, body.map(String::as_str));
-            }
-        }
-    })
-}
-
-/// What must hold of whatever is left after a kill.
-fn assert_whole(node: &Node) {
-    let state = kept(node);
-    let kept = state["overlays"].as_object().unwrap();
-    let mut expected: Vec<String> = kept.keys().cloned().collect();
-    expected.insert(0, "demo".to_owned());
-    assert_eq!(names(node), expected, "{state}");
-    for (name, overlay) in kept {
-        let options = &overlay["options"];
-        let pair = (options["retain"].as_str(), options["max_message"].as_str());
-        let whole = [(Some("8MiB"), Some("2KiB")), (Some("16MiB"), Some("4KiB"))];
-        assert!(whole.contains(&pair), "{name}: {options}");
-        assert_eq!(overlay["tokens"].as_array().unwrap().len(), 1, "{name}");
-        let told = ask(node, "GET", &format!("/v1/overlays/{name}"), None).json();
-        assert_eq!(told["options"]["retain"].as_str(), pair.0, "{name}");
-        assert_eq!(told["options"]["max_message"].as_str(), pair.1, "{name}");
-    }
-    let data = node.path().join("data/tidings");
-    let folders = fs::read_dir(data.join("overlays")).unwrap().count();
-    assert_eq!(
-        folders,
-        expected.len(),
-        "what is kept of no overlay is an orphan"
-    );
-}
-
-#[test]
-fn whatever_the_moment_of_a_kill_the_overlays_are_those_of_before_or_after() {
-    let mut node = Node::start(&ARGS);
-    let mut seed = 1_u64;
-    let mut seen = BTreeSet::new();
-    for _ in 0..KILLS {
-        let over = Arc::new(AtomicBool::new(false));
-        let changing = change_until_killed(socket(&node), Arc::clone(&over));
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        thread::sleep(Duration::from_micros((seed >> 33) % 60_000));
-        node.kill();
-        over.store(true, Ordering::Relaxed);
-        changing.join().unwrap();
-        let left = kept(&node);
-        node.restart(&ARGS);
-        assert_eq!(kept(&node), left);
-        assert_whole(&node);
-        seen.insert(names(&node).join(" "));
-    }
-    assert!(seen.len() > 2, "nothing was changed: {seen:?}");
 }
 
 #[test]

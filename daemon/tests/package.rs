@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::{stderr, stdout};
+use tidings_skip::{left_out, skipped};
 
 /// What happens in the layer: `$1` and `$2` are a version and a later one.
 const LIFE: &str = r#"
@@ -18,8 +19,14 @@ as_tidings() { setpriv --reuid=tidings --regid=tidings --clear-groups "$@"; }
 traces() { find /etc /usr /var /run -xdev -name '*tidings*' -not -path '/var/log/*'; getent passwd tidings || :; getent group tidings || :; }
 is() { test "$(stat -c '%U:%G %a' "$1")" = "$2" || { stat "$1"; exit 1; }; }
 traces >/run/before
+# What the package asks of the service manager is written down; it is none of this layer's.
+mkdir -p /run/systemd/system
+printf '#!/bin/sh\necho "$*" >>/run/asked\n' >/usr/bin/deb-systemd-invoke
+chmod 755 /usr/bin/deb-systemd-invoke
+asked() { test "$(cat /run/asked)" = "$1" || { echo "asked for: $(cat /run/asked)"; exit 1; }; rm /run/asked; }
 echo STEP install
 dpkg --no-triggers -i "$1"
+asked 'start tidings.service'
 is /etc/tidings 'root:tidings 750'
 is /etc/tidings/tidings.toml 'root:tidings 640'
 is /var/lib/tidings 'tidings:tidings 700'
@@ -29,18 +36,23 @@ echo STEP upgrade
 sed -i 's/^#rack.*/rack = "mine"/' /etc/tidings/tidings.toml
 as_tidings touch /var/lib/tidings/node
 dpkg --no-triggers -i "$2"
+asked 'restart tidings.service'
 grep -q '^rack = "mine"' /etc/tidings/tidings.toml
 test -e /var/lib/tidings/node
 echo STEP remove
 dpkg --no-triggers -r tidings
+asked 'stop tidings.service'
 test ! -e /usr/bin/tidings
 test -e /etc/tidings/tidings.toml
 test -e /var/lib/tidings/node
 echo STEP install again
 dpkg --no-triggers -i "$2"
+# Its configuration was there: for dpkg it is an upgrade.
+asked 'restart tidings.service'
 is /var/lib/tidings 'tidings:tidings 700'
 echo STEP purge
 dpkg --no-triggers -P tidings
+asked 'stop tidings.service'
 traces >/run/after
 diff /run/before /run/after
 echo DONE
@@ -107,12 +119,12 @@ fn can_pack() -> bool {
         .filter(|name| !has(name))
         .collect();
     if !missing.is_empty() {
-        eprintln!(
-            "SKIPPED: {} is missing here; `deploy/package` installs cargo-deb",
-            missing.join(" and ")
-        );
+        let missing = missing.join(" and ");
+        let why = format!("{missing} is missing here; `deploy/package` installs cargo-deb");
+        skipped("cargo-deb", &why);
+        return false;
     }
-    missing.is_empty()
+    true
 }
 
 #[test]
@@ -161,6 +173,23 @@ fn the_package_holds_everything_that_an_installation_needs() {
         .unwrap();
     for needed in ["adduser", "procps"] {
         assert!(stdout(&depends).contains(needed), "{needed}: {depends:?}");
+    }
+    // What they do is seen where they run, below; that takes root.
+    let scripts = target.path().join("scripts");
+    let unpacked = Command::new("dpkg-deb")
+        .arg("-e")
+        .args([&package, &scripts])
+        .status();
+    assert!(unpacked.unwrap().success());
+    let script = |name: &str| fs::read_to_string(scripts.join(name)).unwrap();
+    for (name, wanted) in [
+        ("postinst", "_dh_action=restart"),
+        ("postinst", "deb-systemd-invoke $_dh_action tidings.service"),
+        ("prerm", "[ \"$1\" = remove ]"),
+        ("prerm", "deb-systemd-invoke stop tidings.service"),
+    ] {
+        let text = script(name);
+        assert!(text.contains(wanted), "{wanted} in {name}: {text}");
     }
 }
 
@@ -212,9 +241,10 @@ fn the_package_of_another_architecture_is_built_across() {
     let std = Path::new(sysroot.trim()).join("lib/rustlib").join(target);
     let is_wanted = std::env::var_os("TIDINGS_PACKAGE_ACROSS").is_some();
     if !is_wanted || !has(&gcc) || !std.exists() || !can_pack() {
-        eprintln!(
-            "SKIPPED: building the package of {debian} takes {gcc}, Rust's libraries for it, cargo-deb, some 10 minutes of a core, and TIDINGS_PACKAGE_ACROSS=1"
-        );
+        // Nobody is made to build for ten minutes by requiring everything.
+        left_out(&format!(
+            "building the package of {debian} takes {gcc}, Rust's libraries for it, cargo-deb, some 10 minutes of a core, and TIDINGS_PACKAGE_ACROSS=1"
+        ));
         return;
     }
     let output = package_script().args(["--arch", debian]).output().unwrap();
@@ -262,9 +292,9 @@ fn in_layer(home: &Path, first: &Path, second: &Path) -> Output {
 fn the_package_comes_and_goes_without_a_trace() {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root || !["adduser", "dpkg", "ps"].into_iter().all(has) {
-        eprintln!(
-            "SKIPPED: installing a package in a layer over this system takes root, dpkg, adduser and procps"
-        );
+        let why =
+            "installing a package in a layer over this system takes root, dpkg, adduser and procps";
+        skipped("root", why);
         return;
     }
     if !can_pack() {
@@ -276,9 +306,10 @@ fn the_package_comes_and_goes_without_a_trace() {
     let output = in_layer(home.path(), &packages[0], &packages[1]);
     let told = stdout(&output);
     if !told.contains("STEP") && stderr(&output).contains("mount") {
-        eprintln!(
-            "SKIPPED: no layer can be laid over this system: {}",
-            stderr(&output)
+        let error = stderr(&output);
+        skipped(
+            "layer",
+            &format!("no layer can be laid over this system: {error}"),
         );
         return;
     }

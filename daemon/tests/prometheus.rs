@@ -288,24 +288,110 @@ fn a_node_serves_every_metric_that_dashboard_and_alerts_ask_for() {
         );
     }
     let rules = rules();
-    let asked: String = rules
-        .lines()
-        .filter(|line| line.contains("expr: "))
-        .collect();
+    let asked = alert_expressions(&rules).join(" ");
     let unknown: Vec<_> = names(&asked).difference(&served).cloned().collect();
     assert!(unknown.is_empty(), "{unknown:?} of the alerts");
-    // Labels, too, are those that are served.
-    for label in [
-        "part=\"store\"",
-        "state=\"dead\"",
-        "state=\"suspect\"",
-        "fate=\"dropped\"",
-        "reason=\"denied\"",
-        "class=\"commands\"",
-        "class=\"bulk\"",
-    ] {
-        assert!(text.contains(label), "{label}");
+}
+
+/// The expressions of the alerts.
+fn alert_expressions(rules: &str) -> Vec<String> {
+    let written = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
+    written
+        .map(|text| text.trim_matches('\'').to_owned())
+        .collect()
+}
+
+/// What Prometheus adds to what a node serves.
+const ADDED: [&str; 2] = ["job", "instance"];
+
+/// What an expression takes for granted of labels: of a metric that it has this label, with this value if it says one.
+fn labels_of(expression: &str) -> Vec<(String, String, Option<String>)> {
+    let mut wanted = Vec::new();
+    for (at, _) in expression.match_indices('{') {
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || "_:".contains(letter);
+        let before = expression[..at].trim_end_matches(is_name);
+        let metric = &expression[before.len()..at];
+        let matchers = expression[at + 1..].split('}').next().unwrap();
+        // `label="value"`, `label=~"one|other"` and so on: every second part stands between the marks.
+        let parts: Vec<&str> = matchers.split('"').collect();
+        for pair in parts.chunks_exact(2) {
+            let label = pair[0].trim_matches([',', ' ', '=', '~', '!']);
+            for value in pair[1].split('|') {
+                let value = (value != ".*").then(|| value.to_owned());
+                wanted.push((metric.to_owned(), label.to_owned(), value));
+            }
+        }
     }
+    // What is grouped and joined by is a label of some metric in it.
+    for word in ["by (", "on (", "without (", "group_left ("] {
+        for part in expression.split(word).skip(1) {
+            for label in part.split(')').next().unwrap().split(',') {
+                wanted.push((String::new(), label.trim().to_owned(), None));
+            }
+        }
+    }
+    wanted.retain(|(metric, label, _)| !ADDED.contains(&label.as_str()) && metric != "up");
+    wanted
+}
+
+/// Whether a sample of one of these metrics has it.
+fn has_label(scrape: &str, metrics: &BTreeSet<String>, label: &str, value: Option<&str>) -> bool {
+    let end = value.map_or(String::new(), |value| format!("{value}\""));
+    scrape.lines().any(|line| {
+        let Some((name, labels)) = line.split_once('{') else {
+            return false;
+        };
+        let written = format!("{label}=\"{end}");
+        metrics.contains(name)
+            && (labels.starts_with(&written) || labels.contains(&format!(",{written}")))
+    })
+}
+
+#[test]
+fn what_an_expression_takes_for_granted_of_labels_is_found_in_it() {
+    let text = "sum by (job, class) (a{x=\"1\", y=~\"2|3\",z!=\".*\"}) / on (q) b{job=\"j\"}";
+    let found: Vec<String> = labels_of(text)
+        .into_iter()
+        .map(|(metric, label, value)| format!("{metric}.{label}.{}", value.unwrap_or_default()))
+        .collect();
+    assert_eq!(found, ["a.x.1", "a.y.2", "a.y.3", "a.z.", ".class.", ".q."]);
+    let scrape = "a{x=\"1\",y=\"2\"} 5\n";
+    let of = |name: &str| BTreeSet::from([name.to_owned()]);
+    assert!(has_label(scrape, &of("a"), "y", None));
+    assert!(has_label(scrape, &of("a"), "x", Some("1")));
+    assert!(!has_label(scrape, &of("a"), "x", Some("2")));
+    assert!(!has_label(scrape, &of("b"), "x", Some("1")));
+}
+
+#[test]
+fn every_label_that_dashboard_and_alerts_ask_for_is_served() {
+    let (node, service) = managed("");
+    let other = Node::start(&["run", "--bind", "127.0.0.1:0"]);
+    // Some metrics have samples only where there is a link.
+    common::meet(&node, &other);
+    let mut asked = BTreeSet::new();
+    for expression in expressions().iter().chain(&alert_expressions(&rules())) {
+        let metrics = names(expression);
+        for (metric, label, value) in labels_of(expression) {
+            let of = match metric.is_empty() {
+                true => metrics.clone(),
+                false => BTreeSet::from([metric]),
+            };
+            asked.insert((of, label, value));
+        }
+    }
+    assert!(asked.len() > 60, "{}", asked.len());
+    let scrape = || service.ask("GET", "/metrics", &[]).body;
+    let missing = || {
+        let scrape = scrape();
+        let is_missing = |(metrics, label, value): &&(BTreeSet<String>, String, Option<String>)| {
+            !has_label(&scrape, metrics, label, value.as_deref())
+        };
+        asked.iter().filter(is_missing).collect::<Vec<_>>()
+    };
+    assert!(within(LONG, || missing().is_empty()), "{:?}", missing());
 }
 
 #[test]
@@ -397,7 +483,8 @@ fn every_alert_says_what_is_the_matter_and_what_to_do_and_fires_when_it_should()
             );
         }
     }
-    let Some(promtool) = tool("promtool", "what the alerts do") else {
+    each_alert_has_a_case(&all);
+    let Some(promtool) = tool("promtool", "prometheus", "what the alerts do") else {
         return;
     };
     for (verb, file) in [
@@ -410,6 +497,27 @@ fn every_alert_says_what_is_the_matter_and_what_to_do_and_fires_when_it_should()
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// promtool is asked of each alert by itself when it fires, for whom, and when it does not.
+fn each_alert_has_a_case(alerts: &BTreeSet<&str>) {
+    let cases = fs::read_to_string(deploy("prometheus/tidings.rules.test.yml")).unwrap();
+    for alert in alerts {
+        let case = cases
+            .split("  - name: ")
+            .find(|case| case.lines().next() == Some(*alert));
+        let case = case.unwrap_or_else(|| panic!("no case of {alert}"));
+        let firing = format!("(ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}})");
+        let answers: Vec<&str> = case.split(&firing).skip(1).collect();
+        let fires = |answer: &&&str| answer.contains("exp_samples:\n");
+        let told = answers.iter().filter(fires).count();
+        assert!(told > 0, "{alert} never fires");
+        assert!(told < answers.len(), "{alert} always fires");
+        let ill = answers.iter().flat_map(|answer| answer.lines());
+        let mut ill = ill.filter(|line| line.contains("labels: "));
+        assert!(ill.all(|line| line.contains("=\"ill")), "{alert}");
+        assert!(case.contains("=\"well\""), "{alert}: nobody is well");
     }
 }
 
@@ -438,7 +546,7 @@ fn query(port: u16, expression: &str) -> Vec<(Value, f64)> {
 
 #[test]
 fn the_real_prometheus_scrapes_a_node_and_evaluates_dashboard_and_alerts() {
-    let Some(program) = tool("prometheus", "the real Prometheus") else {
+    let Some(program) = tool("prometheus", "prometheus", "the real Prometheus") else {
         return;
     };
     let (node, service) = managed("");

@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use common::{Node, run, stderr, stdout, tidings};
+use tidings_skip::skipped;
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -50,9 +51,9 @@ fn analyze(args: &[&str], unit: &Path) -> Option<Output> {
     match command {
         Ok(output) => Some(output),
         Err(error) => {
-            eprintln!(
-                "SKIPPED: systemd-analyze cannot be run here ({error}); it comes with systemd"
-            );
+            let why =
+                format!("systemd-analyze cannot be run here ({error}); it comes with systemd");
+            skipped("systemd", &why);
             None
         }
     }
@@ -84,7 +85,10 @@ fn the_unit_leaves_little_of_the_system_exposed() {
         return;
     };
     if stderr(&output).contains("unrecognized option") {
-        eprintln!("SKIPPED: systemd-analyze here is older than 250 and judges no files");
+        skipped(
+            "systemd",
+            "systemd-analyze here is older than 250 and judges no files",
+        );
         return;
     }
     assert!(
@@ -93,6 +97,11 @@ fn the_unit_leaves_little_of_the_system_exposed() {
         stdout(&output),
         stderr(&output)
     );
+}
+
+#[test]
+fn the_unit_allows_no_core_dump() {
+    assert_eq!(unit("LimitCORE"), "0");
 }
 
 /// The installed configuration with its folders below `home`.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::http::{once_ok, unix};
 use common::stopped::Stopped;
 use common::{Node, stderr, stdout, tidings, within};
+use tidings_skip::skipped;
 
 const SOON: Duration = Duration::from_secs(20);
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
@@ -66,9 +67,10 @@ fn quit_tells_of_a_shard_that_does_not_answer_and_what_its_thread_does() {
     let stopped = match Stopped::thread(&node, "tidings-0") {
         Ok(stopped) => stopped,
         Err(error) => {
-            eprintln!(
-                "SKIPPED: a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
+            let why = format!(
+                "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
             );
+            skipped("root", &why);
             return;
         }
     };

@@ -5,8 +5,8 @@ mod common;
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -214,6 +214,56 @@ fn no_key_and_no_secret_is_told_anywhere() {
     }
 }
 
+/// Whom a file of the process in /proc belongs to: its user, or root where the kernel neither dumps it nor shows its memory.
+fn owner(pid: u32) -> u32 {
+    fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid()
+}
+
+#[test]
+fn neither_daemon_nor_verb_can_be_dumped_or_looked_into_by_its_own_user() {
+    let home = tempfile::tempdir().unwrap();
+    // To root everything belongs to root: then it runs as nobody, a copy that nobody can read.
+    let own = rustix::process::geteuid().as_raw();
+    let user = if own == 0 { 65_534 } else { own };
+    let program = home.path().join("tidings");
+    fs::copy(env!("CARGO_BIN_EXE_tidings"), &program).unwrap();
+    std::os::unix::fs::chown(home.path(), Some(user), Some(user)).unwrap();
+    let as_user = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .uid(user)
+            .env("XDG_DATA_HOME", home.path().join("data"))
+            .env("XDG_RUNTIME_DIR", home.path().join("run"))
+            .env_remove("TIDINGS_SOCKET")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let program = program.to_str().unwrap();
+    // What any other program looks like, so that this can be seen here at all.
+    let mut other = as_user("cat", &[]);
+    assert!(within(Duration::from_secs(20), || owner(other.id()) == user));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let mut daemon = as_user(program, &["run", "--bind", "127.0.0.1:0"]);
+    let socket = home.path().join("run/tidings/tidings.sock");
+    let is_up = within(Duration::from_secs(60), || socket.exists());
+    let seen = is_up.then(|| owner(daemon.id()));
+    let mut verb = as_user(program, &["pub", "demo", "t", "--lines"]);
+    // It waits for lines.
+    let is_hidden = || owner(verb.id()) == 0;
+    let is_hidden = within(Duration::from_secs(20), is_hidden);
+    for child in [&mut verb, &mut daemon] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(seen, Some(0), "the daemon");
+    assert!(is_hidden, "the verb");
+}
+
 /// Runs it with core dumps allowed; it is to kill itself, or to be killed, by SIGABRT.
 fn may_dump(home: &std::path::Path, command: &[&str]) -> Command {
     let mut shell = Command::new("sh");
@@ -232,7 +282,7 @@ fn a_daemon_that_crashes_leaves_no_core_dump_with_its_keys() {
     let home = tempfile::tempdir().unwrap();
     let mut other = may_dump(home.path(), &["sh", "-c", "kill -ABRT $$"]);
     if !other.status().unwrap().core_dumped() {
-        eprintln!("SKIPPED: this system writes no core dumps at all");
+        tidings_skip::skipped("core", "this system writes no core dumps at all");
         return;
     }
     let daemon = [
@@ -256,7 +306,7 @@ fn a_verb_that_crashes_leaves_no_core_dump_with_its_secret() {
     let node = Node::start(&["run", "--bind", "127.0.0.1:0"]);
     let mut other = may_dump(node.path(), &["sh", "-c", "kill -ABRT $$"]);
     if !other.status().unwrap().core_dumped() {
-        eprintln!("SKIPPED: this system writes no core dumps at all");
+        tidings_skip::skipped("core", "this system writes no core dumps at all");
         return;
     }
     let verb = [env!("CARGO_BIN_EXE_tidings"), "sub", "demo", "t"];

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::Write;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -85,9 +84,8 @@ fn what_it_measures_on_one_host() {
         let told = run(at, &format!("{throughput} {SHORT}"));
         assert!(told.contains("delivered"), "{told}");
     } else {
-        // Past the capture of the test harness: this must be seen.
-        let what = format!("SKIPPED: {throughput}: no daemon at {}\n", beside.display());
-        std::io::stderr().write_all(what.as_bytes()).unwrap();
+        let why = format!("{throughput}: no daemon at {}", beside.display());
+        tidings_skip::skipped("daemon", &why);
     }
     run(at, &format!("{latency} {SHORT}"));
     let page = fs::read_to_string(at.join("latency.html")).unwrap();

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -184,9 +183,8 @@ fn who_comes_and_goes_disturbs_nobody() {
 fn clients_of_daemons_lose_nothing() {
     let beside = Path::new(env!("CARGO_BIN_EXE_tidings-loadgen")).with_file_name("tidings");
     if !beside.is_file() || !serves(&beside) {
-        // Past the capture of the test harness: this must be seen.
-        let what = format!("SKIPPED: no working daemon at {}\n", beside.display());
-        std::io::stderr().write_all(what.as_bytes()).unwrap();
+        let why = format!("no working daemon at {}", beside.display());
+        tidings_skip::skipped("daemon", &why);
         return;
     }
     check("daemon");

@@ -484,7 +484,7 @@ fn a_full_disk_is_told_at_the_start_and_survived_later() {
     let end = daemon.wait(30 * SECOND).expect("it does not start");
     let told = daemon.stderr();
     if told.contains("pre_exec") {
-        lab::skipped("no mount namespace here");
+        lab::skipped("kernel", "no mount namespace here");
         return;
     }
     assert_eq!(end.code(), Some(1), "{told:.500}");
@@ -577,7 +577,7 @@ fn a_device_that_takes_nothing_for_a_while_loses_nothing() {
     match device("0") {
         Ok(end) if end.success() => {}
         other => {
-            lab::skipped(&format!("no tc (of iproute2) here: {other:?}"));
+            lab::skipped("kernel", &format!("no tc (of iproute2) here: {other:?}"));
             return;
         }
     }

@@ -88,7 +88,7 @@ fn three_nodes_without_seeds_become_one_cluster_over_ipv6() {
     let _turn = beside_others();
     let cluster = without_seeds(3).v6().build();
     if !cluster.lab().host(1).has_ip6() {
-        tidings_tests::lab::skipped("no IPv6 here");
+        tidings_tests::lab::skipped("kernel", "no IPv6 here");
         return;
     }
     cluster.nodes().for_each(|node| discover(&node));
@@ -99,7 +99,7 @@ fn three_nodes_without_seeds_become_one_cluster_over_ipv6() {
 fn a_node_bound_to_every_address_speaks_in_both_families_on_a_bridge() {
     needs_lab!();
     if let Err(why) = tidings_tests::lab::bridge_available() {
-        tidings_tests::lab::skipped(&why);
+        tidings_tests::lab::skipped("kernel", &why);
         return;
     }
     let _turn = beside_others();

@@ -105,7 +105,7 @@ fn a_real_file_crosses_a_bad_network_over_ipv6() {
     needs_lab!();
     let lab = lab::Lab::builder().hosts(1).build().unwrap();
     if !lab.host(1).has_ip6() {
-        lab::skipped("this kernel has IPv6 turned off");
+        lab::skipped("kernel", "this kernel has IPv6 turned off");
         return;
     }
     crosses_whole(Cluster::builder().v6());

@@ -41,7 +41,7 @@ fn junk_arrives_in_batches_and_can_be_sniffed() {
         return;
     }
     if let Err(missing) = lab::bridge_available() {
-        lab::skipped(&missing);
+        lab::skipped("kernel", &missing);
         return;
     }
     let _turn = alone();

@@ -413,7 +413,7 @@ const HEADERS: [(Class, usize); 4] = [
 fn floods_of_junk_kill_nobody_stop_nothing_and_take_no_memory() {
     needs_lab!();
     if let Err(missing) = lab::bridge_available() {
-        lab::skipped(&missing);
+        lab::skipped("kernel", &missing);
         return;
     }
     let _turn = alone();

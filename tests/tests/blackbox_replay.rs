@@ -211,7 +211,7 @@ fn a_replay_as_fast_as_one_core_can_is_refused_and_what_it_costs_is_told() {
         return;
     }
     if let Err(missing) = tidings_tests::lab::bridge_available() {
-        tidings_tests::lab::skipped(&missing);
+        tidings_tests::lab::skipped("kernel", &missing);
         return;
     }
     let _turn = alone();

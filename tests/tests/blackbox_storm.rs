@@ -17,7 +17,10 @@ fn the_contract_holds_through_a_storm() {
         return;
     }
     if !clocks_can_be_shifted() {
-        lab::skipped("this kernel has no time namespaces: all nodes share one monotonic clock");
+        lab::skipped(
+            "kernel",
+            "this kernel has no time namespaces: all nodes share one monotonic clock",
+        );
     }
     let seed = std::env::var("TIDINGS_SEED").map_or(SEED, |seed| seed.parse().unwrap());
     let _turn = alone();

@@ -478,7 +478,7 @@ fn ipv6_works_without_waiting_for_duplicate_detection() {
     needs_lab!();
     let lab = built(Lab::builder().impairment(Impairment::default().delay(5 * MS)));
     if !lab.host(1).has_ip6() {
-        lab::skipped("this kernel has IPv6 turned off");
+        lab::skipped("kernel", "this kernel has IPv6 turned off");
         return;
     }
     let tx = socket(lab.host(1), lab.host(1).ip6(), 0);
@@ -540,9 +540,10 @@ fn a_gso_batch_arrives_split_through_the_switch() {
     let (tx, rx) = pair(&lab);
     lab::set_udp_segment(&tx, 1200).unwrap();
     if let Err(error) = tx.send(&vec![0x14; 48 * 1200 + 7]) {
-        lab::skipped(&format!(
-            "this kernel does not segment UDP for a TAP (before 6.11): {error}"
-        ));
+        lab::skipped(
+            "kernel",
+            &format!("this kernel does not segment UDP for a TAP (before 6.11): {error}"),
+        );
         return;
     }
     let mut buffer = vec![0; 65536];
@@ -555,7 +556,7 @@ fn a_gso_batch_arrives_split_through_the_switch() {
 #[test]
 fn a_gso_batch_crosses_the_bridge_whole() {
     if let Err(missing) = lab::bridge_available() {
-        lab::skipped(&format!("no bridge here: {missing}"));
+        lab::skipped("kernel", &format!("no bridge here: {missing}"));
         return;
     }
     let lab = built(Lab::builder().bridge());

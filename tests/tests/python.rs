@@ -41,10 +41,13 @@ fn wait(tests: &mut Child) -> Option<ExitStatus> {
 #[test]
 fn the_python_client_passes_its_tests_against_this_daemon() {
     if !has("import sys; sys.exit(sys.version_info < (3, 10))") {
-        return lab::skipped("python3 3.10 or newer");
+        return lab::skipped("python", "python3 3.10 or newer");
     }
     if !has("import cryptography") {
-        return lab::skipped("the Python package `cryptography`: pip install cryptography");
+        return lab::skipped(
+            "python",
+            "the Python package `cryptography`: pip install cryptography",
+        );
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let home = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! A daemon in directories of its own, and the command line against it.
 #![allow(clippy::unwrap_used, dead_code)] // A test; not every file uses everything.
 
+pub(crate) mod credentials;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod managed;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::recorder::free_port;
 use super::within;
+use tidings_skip::skipped;
 
-/// Where a program is: unpacked beside what cargo builds, as `.ci/run` does it, or in the path. Says loudly what is skipped without it.
-pub(crate) fn tool(name: &str, skipped: &str) -> Option<PathBuf> {
+/// Where a program is: unpacked beside what cargo builds, as `.ci/run` does it, or in the path. Says loudly what is skipped without it;
+/// `needs` is how it is required.
+pub(crate) fn tool(name: &str, needs: &str, what: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_tidings")).ancestors().nth(2);
     let unpacked = target.map(|target| target.join("tools/usr/bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -18,9 +20,8 @@ pub(crate) fn tool(name: &str, skipped: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|path| path.is_file());
     if found.is_none() {
-        eprintln!(
-            "SKIPPED: {skipped}: there is no {name}, neither in the path nor in target/tools/usr/bin; .ci/run unpacks it there from Debian's package"
-        );
+        let place = "neither in the path nor in target/tools/usr/bin; .ci/run unpacks it there from Debian's package";
+        skipped(needs, &format!("{what}: there is no {name}, {place}"));
     }
     found
 }

@@ -423,7 +423,7 @@ mod tests {
         let alone = std::thread::spawn(move || {
             // SAFETY: plain call with an integer. Only this thread gets a network of its own, in which nothing is up.
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                eprintln!("SKIPPED: no network namespace for this user");
+                tidings_skip::skipped("lab", "no network namespace for this user");
                 return;
             }
             let tx = socket(Family::V4, "0.0.0.0:0");

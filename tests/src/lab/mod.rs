@@ -46,7 +46,7 @@ pub(crate) mod sys;
 mod watchdog;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,7 @@ pub use report::Report;
 pub use search::Needle;
 pub use spec::{parse_burst, parse_bytes, parse_duration, parse_rate, parse_share};
 pub use sys::{die_with_thread, set_receive_buffer, set_udp_gro, set_udp_segment};
+pub use tidings_skip::skipped;
 
 use crate::host::Host;
 
@@ -112,28 +113,16 @@ fn try_out(builder: LabBuilder) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// For the first line of a test: says whether the lab can run, and complains where it cannot, past the test harness, which
-/// would keep the message of a passing test to itself.
+/// For the first line of a test: says whether the lab can run, and complains where it cannot.
 ///
 /// # Panics
-/// If it cannot run and TIDINGS_LAB_REQUIRED is set, as on a machine that is meant to run these tests.
+/// If it cannot run and is required, see [`skipped`].
 pub fn ready() -> bool {
     let Err(missing) = available() else {
         return true;
     };
-    assert!(
-        std::env::var_os("TIDINGS_LAB_REQUIRED").is_none(),
-        "the lab cannot run here: {missing}"
-    );
-    skipped(&format!("the lab cannot run here: {missing}"));
+    skipped("lab", &format!("the lab cannot run here: {missing}"));
     false
-}
-
-/// Says loudly that a test, or a part of it, did not run.
-pub fn skipped(why: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    // There is nobody to tell when the standard error is closed.
-    let _ = io::stderr().write_all(format!("SKIPPED, NOT TESTED: {name}: {why}\n").as_bytes());
 }
 
 /// Moves the calling thread, and what it starts, into the namespace at `path`, as [`Host::path`] gives it.

@@ -30,25 +30,23 @@ const APART: [&str; 8] = [
 /// Whether a day can be played here.
 ///
 /// # Errors
-/// Names what is missing.
-pub(crate) fn available() -> Result<(), String> {
+/// What is missing: one of the names of `tidings_skip`, and in words.
+pub(crate) fn available() -> Result<(), (&'static str, String)> {
     if fs::metadata("/proc/self").map_or(u32::MAX, |own| own.uid()) != 0 {
-        return Err("a system of its own for each host takes root".into());
+        return Err((
+            "root",
+            "a system of its own for each host takes root".into(),
+        ));
     }
     let needed = [
-        ("debootstrap", "apt-get install debootstrap"),
-        ("cargo-deb", "`deploy/package` installs it"),
-        ("dpkg-deb", "it comes with dpkg"),
-        ("nsenter", "it comes with util-linux"),
+        ("debootstrap", "debootstrap", "apt-get install debootstrap"),
+        ("cargo-deb", "cargo-deb", "`deploy/package` installs it"),
+        ("cargo-deb", "dpkg-deb", "it comes with dpkg"),
+        ("debootstrap", "nsenter", "it comes with util-linux"),
     ];
-    let missing: Vec<String> = needed
-        .into_iter()
-        .filter(|(program, _)| !has(program))
-        .map(|(program, remedy)| format!("{program} is missing ({remedy})"))
-        .collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(missing.join(", ")),
+    match needed.into_iter().find(|(_, program, _)| !has(program)) {
+        None => Ok(()),
+        Some((needs, program, remedy)) => Err((needs, format!("{program} is missing ({remedy})"))),
     }
 }
 

@@ -19,6 +19,8 @@ const RATE: u64 = 100_000;
 const STEP: Duration = Duration::from_millis(5);
 /// Most messages that it writes at once: a machine that was late is not flooded.
 const BURST: u64 = RATE / 20;
+/// Most bytes of a line: numbers below ten million and the end.
+const LINE_BYTES: u64 = 8;
 /// How long what is on its way may take at the end, on a machine that other work keeps busy.
 const DRAIN: Duration = Duration::from_secs(240);
 
@@ -30,6 +32,8 @@ pub(crate) struct Load<'a> {
     publisher: Process,
     readers: Vec<(&'a Machine<'a>, Process)>,
     began: Instant,
+    /// Fewest messages that were taken while something was changed.
+    fewest: u64,
 }
 
 /// What a load came to.
@@ -38,6 +42,8 @@ pub(crate) struct Account {
     pub(crate) messages: u64,
     /// How many of them were taken a second.
     pub(crate) rate: f64,
+    /// Fewest of them that were taken while something was changed.
+    pub(crate) fewest: u64,
 }
 
 impl<'a> Load<'a> {
@@ -83,22 +89,50 @@ impl<'a> Load<'a> {
             publisher,
             readers,
             began: Instant::now(),
+            fewest: u64::MAX,
         };
         load.goes_on();
         load
     }
 
-    /// Messages that go on being taken: what is done beside them is done under load.
+    /// Makes a change under load: messages come on all hosts between any two of its `parts`, such as the same change on one
+    /// host after the other, and behind the last.
     #[track_caller]
-    pub(crate) fn goes_on(&self) {
+    pub(crate) fn during<T>(
+        &mut self,
+        parts: impl IntoIterator<Item = T>,
+        mut make: impl FnMut(T),
+    ) {
         let before = self.sent.load(Ordering::Relaxed);
+        for part in parts {
+            make(part);
+            self.goes_on();
+        }
+        let taken = self.sent.load(Ordering::Relaxed) - before;
+        self.fewest = self.fewest.min(taken);
+    }
+
+    /// Waits until so many more messages were taken, and have come on every host. Fewer than those taken could still be in the
+    /// pipe to the publisher.
+    #[track_caller]
+    fn goes_on(&self) {
+        let before = self.sent.load(Ordering::Relaxed);
+        let bytes = || -> Vec<u64> {
+            let files = self.readers.iter().map(|(_, reader)| reader.stdout_path());
+            files
+                .map(|file| std::fs::metadata(file).expect("its output").len())
+                .collect()
+        };
+        let had = bytes();
         eventually("the load goes on", DRAIN, || {
             assert!(
                 self.publisher.is_running(),
                 "{:.500}",
                 self.publisher.stderr()
             );
+            let mut came = bytes().into_iter().zip(&had).map(|(now, had)| now - had);
             self.sent.load(Ordering::Relaxed) >= before + 2 * BURST
+                && came.all(|bytes| bytes >= 2 * BURST * LINE_BYTES)
         });
     }
 
@@ -137,6 +171,7 @@ impl<'a> Load<'a> {
         Account {
             messages: sent,
             rate: sent as f64 / took.as_secs_f64(),
+            fewest: self.fewest,
         }
     }
 }

@@ -232,6 +232,7 @@ impl Storm {
         let runs = probe.and_then(|probe| probe.wait(PYTHON_WITHIN).ok());
         if !runs.is_some_and(|status| status.success()) {
             skipped(
+                "python",
                 "no python3 with `cryptography`: no client in another language is in the storm",
             );
             return None;
