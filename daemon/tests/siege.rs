@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::http::{Service, basic, request};
-use common::{Node, meet, within};
+use common::{Node, Over, meet, within};
 use tidings_client::{Client, Event, Options, SubscribeOptions};
 
 /// Requests of the bad kind at least,
@@ -74,8 +74,9 @@ fn latencies(a: &Node, b: &Node, busy: impl FnOnce()) -> Vec<u64> {
             reads.flush().unwrap();
             took
         });
+        let over = Over(is_over);
         busy();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let mut took = reader.join().unwrap();
         took.sort_unstable();
         took
@@ -365,6 +366,7 @@ fn whole_requests_over_all_connections_keep_nobody_from_hearing_that_the_node_li
     let mut probes = 0;
     let (mut unwell, mut refused) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
+        let over = Over(&is_over);
         for part in 0..SENDERS {
             let flood = &flood;
             scope.spawn(move || flood(part));
@@ -384,7 +386,7 @@ fn whole_requests_over_all_connections_keep_nobody_from_hearing_that_the_node_li
             let owner = service.over_unix("GET", "/v1/overlays", &[]);
             refused.extend(Some(owner).filter(|answer| answer.status != 200));
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(is_begun, "{} answers", answered.load(Ordering::Relaxed));
     });
     println!("probes: {probes}; answered in the flood: {answered:?}");

@@ -51,7 +51,8 @@ pub enum EngineError {
     Steering(io::Error),
     /// The thread of discovery or its descriptor cannot be had: a limit of this user is reached.
     Discovery(io::Error),
-    /// The shard stopped, or did not answer within 10 s: what it was asked to do was not done and never will be.
+    /// The shard stopped, or did not answer within 10 s: what it was asked to do was not done and never will be, unless it stands still in
+    /// the midst of it, for which it is waited for as long again.
     Stopped,
 }
 

@@ -10,6 +10,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -26,6 +27,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(30);
 const BEAT_MIN: Duration = Duration::from_millis(10);
 /// How often it is looked whether the node still waits for others.
 const READY_LOOK: Duration = Duration::from_millis(50);
+/// The same once it has waited for so long.
+const READY_SOON: Duration = Duration::from_secs(5);
+const READY_LOOK_LATER: Duration = Duration::from_millis(500);
 /// How long a manager whose queue is full is waited for.
 const SEND_WAIT: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,8 @@ pub struct Notify {
     link: Option<Link>,
     /// The manager kills a node that is silent for so long.
     watchdog: Option<Duration>,
+    /// It was told that the node is ready.
+    is_ready: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -61,19 +67,32 @@ impl Notify {
                 variable("WATCHDOG_PID"),
                 std::process::id(),
             ),
+            is_ready: AtomicBool::new(false),
         }
     }
 
-    /// The node is ready, or has taken its new configuration.
-    pub fn ready(&self) {
+    /// The node is ready.
+    fn ready(&self) {
         self.tell("READY=1");
+        self.is_ready.store(true, Ordering::Release);
     }
 
-    /// The node reads its configuration anew; [`Self::ready`] ends that.
+    /// The node reads its configuration anew; [`Self::reloaded`] ends that. Of a node that is not ready nothing is told: it would be
+    /// taken for ready by the end of it.
     pub fn reloading(&self) {
+        if !self.is_ready.load(Ordering::Acquire) {
+            return;
+        }
         let now = clock_gettime(ClockId::Monotonic);
         let now_us = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}"));
+    }
+
+    /// The node has taken its new configuration, or refused it.
+    pub fn reloaded(&self) {
+        if self.is_ready.load(Ordering::Acquire) {
+            self.tell("READY=1");
+        }
     }
 
     /// The node leaves.
@@ -153,7 +172,8 @@ pub fn watch(notify: &Arc<Notify>, engine: &Arc<Engine>, ready_timeout: Duration
 
 /// Waits until every overlay has what it waits for, at most so long. False: the node ends before that.
 fn wait_until_ready(engine: &Weak<Engine>, ended: &Receiver<()>, at_most: Duration) -> bool {
-    let until = Instant::now() + at_most;
+    let (begun, mut look) = (Instant::now(), READY_LOOK);
+    let until = begun + at_most;
     loop {
         let Some(engine) = engine.upgrade() else {
             return false;
@@ -167,7 +187,10 @@ fn wait_until_ready(engine: &Weak<Engine>, ended: &Receiver<()>, at_most: Durati
         if is_ready || Instant::now() >= until {
             return true;
         }
-        if ended.recv_timeout(READY_LOOK) != Err(RecvTimeoutError::Timeout) {
+        if begun.elapsed() > READY_SOON {
+            look = READY_LOOK_LATER;
+        }
+        if ended.recv_timeout(look) != Err(RecvTimeoutError::Timeout) {
             return false;
         }
     }
@@ -257,11 +280,17 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         let notify = Notify {
             link: Some(Link::to(path.as_os_str()).unwrap()),
-            watchdog: None,
+            ..Notify::default()
         };
-        notify.reloading();
-        notify.ready();
         let mut bytes = [0; 256];
+        // Before it is ready nothing is told, or the end of it would be taken for that.
+        notify.reloading();
+        notify.reloaded();
+        notify.ready();
+        let len = manager.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..len], b"READY=1");
+        notify.reloading();
+        notify.reloaded();
         let len = manager.recv(&mut bytes).unwrap();
         let text = std::str::from_utf8(&bytes[..len]).unwrap();
         let time = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
@@ -276,7 +305,7 @@ mod tests {
         let nobody = Link::to(dir.path().join("nobody").as_os_str()).unwrap();
         let notify = Notify {
             link: Some(nobody),
-            watchdog: None,
+            ..Notify::default()
         };
         notify.ready();
         Notify::default().stopping();

@@ -60,6 +60,8 @@ pub enum Refusal {
         overlay: String,
         /// Why not.
         why: String,
+        /// Overlays that were started or changed before it, and could not be taken back.
+        left: Vec<String>,
     },
     /// The node stops.
     Stopping,
@@ -94,7 +96,7 @@ impl fmt::Display for Refusal {
             Self::Keys(refusal) => refusal.fmt(f),
             Self::State(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
-            Self::NotMade { overlay, why } => write!(f, "overlay {overlay}: {why}"),
+            Self::NotMade { overlay, why, .. } => write!(f, "overlay {overlay}: {why}"),
             Self::Stopping => f.write_str("the node is stopping"),
         }
     }
@@ -125,9 +127,13 @@ impl Refusal {
                 "raise the daemon's limits of threads and open files, and ask again".to_owned()
             }
             Self::Engine(_) => "see the daemon's log".to_owned(),
-            Self::NotMade { .. } => {
+            Self::NotMade { left, .. } if left.is_empty() => {
                 "mend what is named, and reload again; nothing was changed".to_owned()
             }
+            Self::NotMade { left, .. } => format!(
+                "mend what is named, and reload again; what was begun of {} could not be taken back",
+                left.join(", ")
+            ),
             Self::Stopping => "try again when it is back".to_owned(),
         }
     }

@@ -68,17 +68,23 @@ impl Reloading {
 
     fn run(&self) {
         loop {
-            self.notify.reloading();
+            {
+                // Held while the manager is told, so that it hears nothing of this after it heard that the node stops.
+                let now = self.now();
+                if now.is_over {
+                    return;
+                }
+                self.notify.reloading();
+            }
             if catch_unwind(AssertUnwindSafe(&self.reload)).is_err() {
                 // What was said is in the log already, by the panic hook.
                 tracing::error!("the reload panicked: it may hold in part");
             }
-            // Held while the manager is told, so that it hears nothing of this after it heard that the node stops.
             let mut now = self.now();
             if now.is_over {
                 return;
             }
-            self.notify.ready();
+            self.notify.reloaded();
             now.runs = std::mem::take(&mut now.again);
             if !now.runs {
                 return;

@@ -170,10 +170,11 @@ impl Run {
         let mut input = BufReader::with_capacity(256 << 10, input);
         let mut message = Vec::new();
         if !lines {
-            if let Some(limit) = self.exceeds(&mut message, |room, message| {
+            let read = |room, message: &mut Vec<u8>| {
                 let mut part = input.by_ref().take(room);
                 part.read_to_end(message).map_err(unreadable)
-            })? {
+            };
+            if let Some(limit) = self.exceeds(&mut message, read, |_| false)? {
                 let remedy = "publish smaller pieces (--lines makes each line a message)";
                 return Err(too_large(name, limit, remedy));
             }
@@ -184,10 +185,12 @@ impl Run {
                 self.client.flush().map_err(Failure::new)?; // Before standard input may block.
             }
             message.clear();
-            if let Some(limit) = self.exceeds(&mut message, |room, message| {
+            let read = |room, message: &mut Vec<u8>| {
                 let mut part = input.by_ref().take(room);
                 part.read_until(b'\n', message).map_err(unreadable)
-            })? {
+            };
+            let is_line = |message: &[u8]| message.ends_with(b"\n");
+            if let Some(limit) = self.exceeds(&mut message, read, is_line)? {
                 let what = format!("line {} of {name}", self.counts.published + 1);
                 return Err(too_large(&what, limit, "shorten the line"));
             }
@@ -198,12 +201,13 @@ impl Run {
         }
     }
 
-    /// Has `read` append at most so many bytes to the message, and more if the overlay's largest message was raised meanwhile.
-    /// Returns the limit if there are more bytes than that.
+    /// Has `read` append at most so many bytes to the message, and more if the overlay's largest message was raised meanwhile and the
+    /// message is not whole. Returns the limit if there are more bytes than that.
     fn exceeds(
         &mut self,
         message: &mut Vec<u8>,
         mut read: impl FnMut(u64, &mut Vec<u8>) -> Result<usize, Failure>,
+        is_whole: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<usize>, Failure> {
         let mut limit = self.limit();
         loop {
@@ -218,6 +222,9 @@ impl Run {
                 return Ok(Some(limit));
             }
             limit = now;
+            if message.len() <= limit && is_whole(message) {
+                return Ok(None);
+            }
         }
     }
 

@@ -11,7 +11,17 @@ pub(crate) mod tool;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Set when this is dropped, by a panic, too: threads of a scope that wait for it end, and the test with them.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// The binary under test, away from the user's own daemon and directories.
 pub(crate) fn tidings(home: &Path) -> Command {

@@ -24,18 +24,22 @@ struct Made<'a> {
 }
 
 impl Made<'_> {
-    /// As it was before.
-    fn undo(self) {
+    /// As it was before; the names of those that could not be taken back.
+    fn undo(self) -> Vec<String> {
+        let mut left = Vec::new();
         for (old, new) in self.changed {
             if let Err(error) = apply(self.engine, &new, old) {
                 tracing::error!(overlay = old.name, %error, "what was changed stays changed, though the reload failed");
+                left.push(new.name);
             }
         }
         for new in self.begun {
             if let Err(error) = end(self.engine, &new.name) {
                 tracing::error!(overlay = new.name, %error, "what was started stays, though the reload failed");
+                left.push(new.name.clone());
             }
         }
+        left
     }
 
     /// What was done, a line each.
@@ -103,13 +107,15 @@ impl Overlays {
         held.base = base;
         // What was refused is tried again by the next reload.
         let node = settings.node.clone();
+        // A stop is not kept waiting by shards that do not answer.
+        let is_over = || self.goes_on().is_err();
         if let Some(what) = differing("node.metadata")
-            && set_metadata(&engine, &told, &node.metadata, &what, &mut report)
+            && set_metadata(&engine, &told, &node.metadata, &what, is_over, &mut report)
         {
             held.started.node.metadata = node.metadata;
         }
         if let Some(what) = differing("node.rack")
-            && set_rack(&engine, &told, &node.rack, &what, &mut report)
+            && set_rack(&engine, &told, &node.rack, &what, is_over, &mut report)
         {
             held.started.node.rack = node.rack;
         }
@@ -127,6 +133,9 @@ impl Overlays {
         }
         report.applied.extend(lines);
         for (new, keyring) in stayed {
+            if is_over() {
+                break;
+            }
             let runs_on = shard_of(&engine, &new.name);
             report.refused.extend(reload::fixed(new, runs_on));
             self.take_keys(&engine, new, keyring, &mut report);
@@ -162,10 +171,10 @@ impl Overlays {
             // What was made so far is left with the others.
             self.goes_on()?;
             if let Err(why) = start(engine, new, keyring, &settings.node) {
-                made.undo();
                 return Err(Refusal::NotMade {
                     overlay: new.name.clone(),
                     why: format!("it cannot be started: {why}"),
+                    left: made.undo(),
                 });
             }
             made.begun.push(new);
@@ -185,10 +194,10 @@ impl Overlays {
             }
             if let Err(error) = apply(engine, old, &new) {
                 let what = reload::differences(old, &new).join(", ");
-                made.undo();
                 return Err(Refusal::NotMade {
                     overlay: new.name,
                     why: format!("it cannot be changed: {error} ({what})"),
+                    left: made.undo(),
                 });
             }
             made.changed.push((old, new));
@@ -248,10 +257,14 @@ fn set_rack(
     told: &[OverlayEntry],
     rack: &str,
     what: &str,
+    is_over: impl Fn() -> bool,
     report: &mut Report,
 ) -> bool {
     let mut is_set = true;
     for entry in told {
+        if is_over() {
+            return false;
+        }
         let set = engine.set_rack(entry.id, rack);
         is_set &= set.is_ok();
         report.add(set, format!("overlay {}: {what}", entry.name));
@@ -265,10 +278,14 @@ fn set_metadata(
     told: &[OverlayEntry],
     metadata: &[u8],
     what: &str,
+    is_over: impl Fn() -> bool,
     report: &mut Report,
 ) -> bool {
     let mut is_set = true;
     for entry in told {
+        if is_over() {
+            return false;
+        }
         let set = engine.set_metadata(entry.id, metadata.to_vec());
         is_set &= set.is_ok();
         report.add(set, format!("overlay {}: {what}", entry.name));
