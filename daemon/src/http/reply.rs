@@ -53,8 +53,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                 "send it with Content-Type: application/json",
             ));
         }
-        parse(&body::whole(request).await?).map(Self)
+        object(&body::whole(request).await?).map(Self)
     }
+}
+
+/// Reads an object. The fields of an array would be taken for it in their order, which no document says.
+fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::bad(
+            "bad_json",
+            "the body is not what is wanted: an array instead of an object",
+            "mend the body; /v1/openapi.json shows what each request takes",
+        ));
+    }
+    parse(text)
 }
 
 /// Reads `text`, telling where it is wrong.
@@ -128,8 +140,9 @@ mod tests {
             ("{\"cuont\": 1}", "unknown field `cuont`"),
             ("{\"count\": 1} x", "goes on after its end"),
             ("", "line 1 column 0"),
+            (" [1]", "an array instead of an object"),
         ] {
-            let error = parse::<Wanted>(text.as_bytes()).expect_err("a mistake");
+            let error = object::<Wanted>(text.as_bytes()).expect_err("a mistake");
             let told = serde_json::to_string(&error).unwrap();
             assert!(told.contains(&wanted.replace('"', "\\\"")), "{told}");
         }
