@@ -38,7 +38,7 @@ impl Look {
     fn serves(&self) -> bool {
         match &*self.told.borrow() {
             Some(told) => !self.is_outdated && told.at.elapsed() < LIVE_FRESH,
-            // Whoever was to tell may be gone, with an earlier life of the service.
+            // Whoever was to tell may be gone with the service.
             None => self.told.has_changed().is_ok(),
         }
     }
@@ -67,6 +67,11 @@ impl Looks {
         };
         let told = timeout_at(begun + LIVE_TIME, told.wait_for(Option::is_some)).await;
         told.ok()?.ok()?.as_ref()?.found.clone()
+    }
+
+    /// Another life of the service begins. Whoever was to tell may be in the one before, which perhaps hangs and never will.
+    pub fn begin_life(&self) {
+        *self.last() = None;
     }
 
     /// Something was changed: what was found before is no answer any more.

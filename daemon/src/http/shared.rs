@@ -215,6 +215,7 @@ impl Shared {
     pub fn begin_life(&self) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         *places = Arc::default();
+        self.looks.begin_life();
         self.doorman.passwords().begin_life();
     }
 
@@ -367,7 +368,7 @@ pub enum SharedError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::future::{Future, poll_fn};
+    use std::future::{Future, pending, poll_fn, ready};
     use std::path::PathBuf;
     use std::pin::pin;
     use std::sync::mpsc::channel;
@@ -443,6 +444,26 @@ mod tests {
         fs::write(cert, "no certificate").unwrap();
         assert!(shared.reload_tls().is_err());
         assert!(Arc::ptr_eq(&shared.tls().expect("TLS"), &second));
+    }
+
+    #[test]
+    fn a_look_that_a_life_began_before_it_hung_keeps_no_later_one_from_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared(dir.path(), HttpTls::Off);
+        let paused = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().unwrap()
+        };
+        let hung = paused();
+        let silent = hung.block_on(shared.looks.look(pending));
+        assert!(silent.is_none());
+        // It is still there with the look, and nobody goes on with it.
+        shared.begin_life();
+        let next = paused();
+        let looks = || next.block_on(shared.looks.look(|| ready(Some(Vec::new()))));
+        assert!(looks().is_some());
+        drop(hung);
+        assert!(looks().is_some());
     }
 
     #[test]
