@@ -276,9 +276,11 @@ impl Shared {
         tracing::error!("{what}");
     }
 
-    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none.
-    pub fn skipped(&self, sample: Sample, why: &ApiError) {
-        if why.code() != "stopping" {
+    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none. The error does
+    /// not tell the two apart: for the engine a shard that does not answer is as one that has stopped.
+    pub fn skipped(&self, sample: Sample) {
+        let ends = self.is_stopping.load(Ordering::Relaxed) || self.engine.strong_count() == 0;
+        if !ends {
             self.counted.skipped[sample as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
