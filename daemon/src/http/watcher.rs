@@ -2,8 +2,7 @@
 //! by another. A thread that hangs cannot be ended: it is left alone, told to end should it ever go on, and counted.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -26,8 +25,8 @@ pub enum News {
 pub struct Begun {
     /// Tells it to end.
     pub stop: watch::Sender<bool>,
-    /// What it counts up for as long as anything goes on in it.
-    pub beats: Arc<AtomicU64>,
+    /// Reads what it counts up for as long as anything goes on in it.
+    pub beats: Box<dyn Fn() -> u64>,
 }
 
 /// How a life ended for whoever watches it.
@@ -119,7 +118,7 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
                 }
                 // Counted by looks, not by the clock: a process that was stopped itself has one look without a beat, then beats again.
                 Err(RecvTimeoutError::Timeout) => {
-                    let beats = Some(begun.beats.load(Ordering::Relaxed));
+                    let beats = Some((begun.beats)());
                     silent = if beats == last { silent + 1 } else { 0 };
                     last = beats;
                     if silent >= SILENT_LOOKS {
@@ -164,60 +163,117 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
     use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Arc, Mutex};
     use std::thread;
 
     use super::*;
 
-    /// So long that a busy machine lets a life that beats do so in between.
-    const EVERY: Duration = Duration::from_millis(500);
-    const SHORT: Duration = Duration::from_millis(20);
+    const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_secs(20);
 
-    /// What is known of the lives that began: their ways to be stopped.
-    type Lives = Mutex<Vec<watch::Sender<bool>>>;
+    /// What is known of a life that began.
+    struct Life {
+        stop: watch::Sender<bool>,
+        looks: Arc<AtomicU64>,
+    }
+
+    impl Life {
+        fn is_told(&self) -> bool {
+            *self.stop.borrow()
+        }
+    }
+
+    type Lives = Mutex<Vec<Life>>;
+
+    /// Has watcher and lives end also when a check failed: the threads are waited for.
+    struct Over<'a>(Sender<News>, &'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+            // It may have ended by itself.
+            let _ = self.0.send(News::Stop);
+        }
+    }
 
     /// Watches lives of which those whose numbers `beats` names go on until they are told to end; `check` says what becomes of it.
+    ///
+    /// A life that goes on has beaten whenever it is looked at, however late: nothing here depends on how busy the machine is.
     fn watched(beats: fn(u64) -> bool, check: impl FnOnce(&Counted, &Lives, &Sender<News>)) {
-        let (counted, lives) = (Counted::default(), Lives::default());
+        let (counted, lives, is_over) =
+            (Counted::default(), Lives::default(), AtomicBool::default());
         let (tell, news) = channel();
         thread::scope(|scope| {
-            let begin = |life| {
-                let (stop, mut stopped) = watch::channel(false);
-                lives.lock().unwrap().push(stop.clone());
-                let count = Arc::new(AtomicU64::new(0));
-                if beats(life) {
-                    let (tell, count) = (tell.clone(), Arc::clone(&count));
+            let over = Over(tell.clone(), &is_over);
+            let (lives, is_over, of_lives) = (&lives, &is_over, tell.clone());
+            let begin = move |life| {
+                let (stop, stopped) = watch::channel(false);
+                let looks = Arc::new(AtomicU64::new(0));
+                let begun = Life {
+                    stop: stop.clone(),
+                    looks: Arc::clone(&looks),
+                };
+                lives.lock().unwrap().push(begun);
+                let goes_on = beats(life);
+                if goes_on {
+                    let tell = of_lives.clone();
                     scope.spawn(move || {
-                        while !*stopped.borrow_and_update() {
-                            count.fetch_add(1, Ordering::Relaxed);
+                        while !*stopped.borrow() && !is_over.load(Ordering::Relaxed) {
                             thread::sleep(SHORT);
                         }
-                        tell.send(News::Ended(life, Ok(())))
+                        // The watcher may have ended before it.
+                        let _ = tell.send(News::Ended(life, Ok(())));
                     });
                 }
-                Ok(Begun { stop, beats: count })
+                let beats = move || {
+                    let look = looks.fetch_add(1, Ordering::Relaxed);
+                    if goes_on { look } else { 0 }
+                };
+                Ok(Begun {
+                    stop,
+                    beats: Box::new(beats),
+                })
             };
-            let watcher = Watcher {
-                counted: &counted,
-                news,
-                begin,
-                every: EVERY,
-            };
-            let watching = scope.spawn(move || watcher.watch());
-            check(&counted, &lives, &tell);
-            tell.send(News::Stop).unwrap();
+            let counted = &counted;
+            let watching = scope.spawn(move || {
+                let watcher = Watcher {
+                    counted,
+                    news,
+                    begin,
+                    every: SHORT,
+                };
+                watcher.watch();
+            });
+            check(counted, lives, &tell);
+            drop(over);
             watching.join().unwrap();
         });
     }
 
-    fn becomes(count: &AtomicU64, wanted: u64) -> bool {
+    fn until(holds: impl Fn() -> bool) -> bool {
         let until = Instant::now() + LONG;
-        while count.load(Ordering::Relaxed) != wanted && Instant::now() < until {
+        while !holds() && Instant::now() < until {
             thread::sleep(SHORT);
         }
-        count.load(Ordering::Relaxed) == wanted
+        holds()
+    }
+
+    fn becomes(count: &AtomicU64, wanted: u64) -> bool {
+        until(|| count.load(Ordering::Relaxed) == wanted)
+    }
+
+    /// Waits until this life was looked at more often than it takes to call it hung.
+    fn is_left_alone(lives: &Lives, life: usize) -> bool {
+        let often = u64::from(SILENT_LOOKS) + 3;
+        until(|| {
+            let lives = lives.lock().unwrap();
+            let looks = lives
+                .get(life)
+                .map(|life| life.looks.load(Ordering::Relaxed));
+            looks.is_some_and(|looks| looks > often)
+        }) && !lives.lock().unwrap()[life].is_told()
     }
 
     #[test]
@@ -226,17 +282,11 @@ mod tests {
             |life| life > 0,
             |counted, lives, tell| {
                 assert!(becomes(&counted.restarts, 1) && becomes(&counted.hung, 1));
-                let is_told = |life: usize| *lives.lock().unwrap()[life].borrow();
-                assert!(is_told(0));
+                assert!(lives.lock().unwrap()[0].is_told());
                 // Should it go on in the end it is counted no more, and the other one stays.
                 tell.send(News::Ended(0, Ok(()))).unwrap();
                 assert!(becomes(&counted.hung, 0));
-                let until = Instant::now() + LONG;
-                while lives.lock().unwrap().len() < 2 {
-                    assert!(Instant::now() < until);
-                    thread::sleep(SHORT);
-                }
-                assert!(!is_told(1));
+                assert!(is_left_alone(lives, 1));
             },
         );
     }
@@ -249,11 +299,7 @@ mod tests {
                 assert!(becomes(&counted.hung, HUNG_MAX as u64));
                 assert_eq!(lives.lock().unwrap().len(), HUNG_MAX);
                 tell.send(News::Ended(1, Ok(()))).unwrap();
-                let until = Instant::now() + LONG;
-                while lives.lock().unwrap().len() <= HUNG_MAX {
-                    assert!(Instant::now() < until);
-                    thread::sleep(SHORT);
-                }
+                assert!(until(|| lives.lock().unwrap().len() > HUNG_MAX));
                 assert!(becomes(&counted.hung, HUNG_MAX as u64 - 1));
             },
         );
@@ -262,15 +308,21 @@ mod tests {
     #[test]
     fn a_life_that_fails_is_followed_by_another_and_one_that_beats_is_left_alone() {
         watched(
-            |life| life > 0,
+            |_| true,
             |counted, lives, tell| {
-                tell.send(News::Ended(0, Err("it panicked".to_owned())))
-                    .unwrap();
+                let failed = Err("it panicked".to_owned());
+                tell.send(News::Ended(0, failed)).unwrap();
                 assert!(becomes(&counted.restarts, 1));
-                thread::sleep(EVERY * 4);
+                assert!(is_left_alone(lives, 1));
                 assert_eq!(lives.lock().unwrap().len(), 2);
                 assert_eq!(counted.hung.load(Ordering::Relaxed), 0);
             },
         );
+    }
+
+    #[test]
+    fn a_check_that_fails_is_told_and_waited_for_by_nobody() {
+        let failed = std::panic::catch_unwind(|| watched(|_| true, |_, _, _| panic!("on purpose")));
+        assert!(failed.is_err());
     }
 }
