@@ -12,7 +12,7 @@ use super::auth::{Authority, Doorman, tokens};
 use super::body::BodyRoom;
 use super::certificate::{CertificateError, Source};
 use super::error::{ApiError, ApiResult};
-use super::limits::{PUBLISHES, STREAMS, SUBSCRIBING};
+use super::limits::{PUBLISHES, STREAMS};
 use super::looks::Looks;
 use super::publish::Letterboxes;
 use super::questions::Questions;
@@ -65,11 +65,8 @@ pub struct Places {
     pub publishes: Arc<Semaphore>,
     /// Places for streams of events.
     pub streams: Arc<Semaphore>,
-    /// Places for those that are about to begin.
-    pub subscribing: Arc<Semaphore>,
-    questions: Questions,
-    /// For changes of overlays, which wait for one another anyway: the other threads are there for what only looks.
-    changes: Arc<Semaphore>,
+    /// Places and threads for what waits for a shard or a disk.
+    pub questions: Questions,
 }
 
 impl Default for Places {
@@ -78,9 +75,7 @@ impl Default for Places {
             bodies: BodyRoom::default(),
             publishes: Arc::new(Semaphore::new(PUBLISHES)),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
             questions: Questions::default(),
-            changes: Arc::new(Semaphore::new(1)),
         }
     }
 }
@@ -285,13 +280,13 @@ impl Shared {
         }
     }
 
-    /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time.
+    /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time of each kind of asker. Of
+    /// two kinds one waits for the other's change, but not for what that one's change itself has to wait for.
     pub async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Overlays) -> T + Send + 'static,
     ) -> ApiResult<T> {
-        // It is never closed.
-        let turn = Arc::clone(&self.places().changes).acquire_owned().await;
+        let turn = self.places().questions.change().await;
         let overlays = Arc::clone(&self.overlays);
         let changed = self.blocking(move || {
             let done = change(&overlays);
@@ -377,7 +372,7 @@ mod tests {
     use std::task::Poll;
     use std::time::Instant;
 
-    use futures_util::future::join_all;
+    use futures_util::future::{join, join_all};
 
     use super::*;
     use crate::args::RunArgs;
@@ -480,12 +475,14 @@ mod tests {
             assert_eq!(refused.code(), "stopping");
             let (held, is_over) = channel::<()>();
             let is_over = Arc::new(Mutex::new(is_over));
-            let asked = (0..QUESTIONS).map(|_| {
+            let asked = (1..QUESTIONS).map(|_| {
                 let is_over = Arc::clone(&is_over);
                 // None ends before all are there.
                 shared.blocking(move || is_over.lock().map(|is_over| is_over.recv()).is_ok())
             });
-            let mut asked = pin!(join_all(asked));
+            // The last place has a change, which waits behind them.
+            let asked = join(join_all(asked), shared.change(|_| ()));
+            let mut asked = pin!(asked);
             let all_wait =
                 poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending()));
             assert!(all_wait.await);
@@ -493,11 +490,14 @@ mod tests {
             assert_eq!(refused.code(), "busy");
             let own = Asker::Owner.does(shared.blocking(|| 7)).await;
             assert_eq!(own.expect("a place of its own"), 7);
+            let own = Asker::Owner.does(shared.change(|_| 7)).await;
+            assert_eq!(own.expect("a change of its own"), 7);
             // Another life has all of it, though nobody ends what the one before began.
             shared.begin_life();
             assert_eq!(shared.blocking(|| 8).await.expect("a place"), 8);
             drop(held);
-            assert!(asked.await.iter().all(Result::is_ok));
+            let (asked, changed) = asked.await;
+            assert!(asked.iter().all(Result::is_ok) && changed.is_ok());
         });
     }
 }
