@@ -2,6 +2,7 @@
 //! by another. A thread that hangs cannot be ended: it is left alone, told to end should it ever go on, and counted.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -56,10 +57,13 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
         let mut hung = Vec::new();
         for life in 0.. {
             let since = Instant::now();
-            let end = match (self.begin)(life) {
+            // A life that nobody watches any more ends: what tells it to is gone.
+            let watched = AssertUnwindSafe(|| match (self.begin)(life) {
                 Ok(begun) => self.follow(life, &begun, &mut hung),
                 Err(error) => End::Failed(error.to_string()),
-            };
+            });
+            let end = catch_unwind(watched)
+                .unwrap_or_else(|_| End::Failed("its watcher panicked".to_owned()));
             let why = match end {
                 End::Stopped => return,
                 End::Failed(why) => why,
@@ -163,7 +167,7 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::sync::atomic::AtomicU64;
     use std::sync::mpsc::{Sender, channel};
     use std::sync::{Arc, Mutex};
     use std::thread;
@@ -175,52 +179,55 @@ mod tests {
 
     /// What is known of a life that began.
     struct Life {
-        stop: watch::Sender<bool>,
+        stopped: watch::Receiver<bool>,
         looks: Arc<AtomicU64>,
     }
 
     impl Life {
         fn is_told(&self) -> bool {
-            *self.stop.borrow()
+            ends(&self.stopped)
         }
+    }
+
+    /// As `serve::unless` has it: whoever has nobody to be told by ends, too.
+    fn ends(stopped: &watch::Receiver<bool>) -> bool {
+        *stopped.borrow() || stopped.has_changed().is_err()
     }
 
     type Lives = Mutex<Vec<Life>>;
 
     /// Has watcher and lives end also when a check failed: the threads are waited for.
-    struct Over<'a>(Sender<News>, &'a AtomicBool);
+    struct Over(Sender<News>);
 
-    impl Drop for Over<'_> {
+    impl Drop for Over {
         fn drop(&mut self) {
-            self.1.store(true, Ordering::Relaxed);
             // It may have ended by itself.
             let _ = self.0.send(News::Stop);
         }
     }
 
-    /// Watches lives of which those whose numbers `beats` names go on until they are told to end; `check` says what becomes of it.
+    /// Watches lives; of each `beats` says at its begin, 0, and at each look whether it goes on. Those that do end when they are told to;
+    /// `check` says what becomes of it.
     ///
     /// A life that goes on has beaten whenever it is looked at, however late: nothing here depends on how busy the machine is.
-    fn watched(beats: fn(u64) -> bool, check: impl FnOnce(&Counted, &Lives, &Sender<News>)) {
-        let (counted, lives, is_over) =
-            (Counted::default(), Lives::default(), AtomicBool::default());
+    fn watched(beats: fn(u64, u64) -> bool, check: impl FnOnce(&Counted, &Lives, &Sender<News>)) {
+        let (counted, lives) = (Counted::default(), Lives::default());
         let (tell, news) = channel();
         thread::scope(|scope| {
-            let over = Over(tell.clone(), &is_over);
-            let (lives, is_over, of_lives) = (&lives, &is_over, tell.clone());
+            let over = Over(tell.clone());
+            let (lives, of_lives) = (&lives, tell.clone());
             let begin = move |life| {
                 let (stop, stopped) = watch::channel(false);
                 let looks = Arc::new(AtomicU64::new(0));
                 let begun = Life {
-                    stop: stop.clone(),
+                    stopped: stopped.clone(),
                     looks: Arc::clone(&looks),
                 };
                 lives.lock().unwrap().push(begun);
-                let goes_on = beats(life);
-                if goes_on {
+                if beats(life, 0) {
                     let tell = of_lives.clone();
                     scope.spawn(move || {
-                        while !*stopped.borrow() && !is_over.load(Ordering::Relaxed) {
+                        while !ends(&stopped) {
                             thread::sleep(SHORT);
                         }
                         // The watcher may have ended before it.
@@ -228,8 +235,8 @@ mod tests {
                     });
                 }
                 let beats = move || {
-                    let look = looks.fetch_add(1, Ordering::Relaxed);
-                    if goes_on { look } else { 0 }
+                    let look = looks.fetch_add(1, Ordering::Relaxed) + 1;
+                    if beats(life, look) { look } else { 0 }
                 };
                 Ok(Begun {
                     stop,
@@ -279,7 +286,7 @@ mod tests {
     #[test]
     fn a_life_that_hangs_is_told_to_end_and_followed_by_another() {
         watched(
-            |life| life > 0,
+            |life, _| life > 0,
             |counted, lives, tell| {
                 assert!(becomes(&counted.restarts, 1) && becomes(&counted.hung, 1));
                 assert!(lives.lock().unwrap()[0].is_told());
@@ -294,7 +301,7 @@ mod tests {
     #[test]
     fn after_some_that_hang_no_other_begins_until_one_of_them_goes_on() {
         watched(
-            |life| life >= HUNG_MAX as u64,
+            |life, _| life >= HUNG_MAX as u64,
             |counted, lives, tell| {
                 assert!(becomes(&counted.hung, HUNG_MAX as u64));
                 assert_eq!(lives.lock().unwrap().len(), HUNG_MAX);
@@ -308,7 +315,7 @@ mod tests {
     #[test]
     fn a_life_that_fails_is_followed_by_another_and_one_that_beats_is_left_alone() {
         watched(
-            |_| true,
+            |_, _| true,
             |counted, lives, tell| {
                 let failed = Err("it panicked".to_owned());
                 tell.send(News::Ended(0, failed)).unwrap();
@@ -321,8 +328,22 @@ mod tests {
     }
 
     #[test]
+    fn a_life_whose_watcher_panics_is_told_to_end_and_followed_by_another_that_is_watched() {
+        watched(
+            |life, look| (life, look) != (0, 2) || panic!("on purpose"),
+            |counted, lives, _| {
+                assert!(becomes(&counted.restarts, 1));
+                assert!(lives.lock().unwrap()[0].is_told());
+                assert!(is_left_alone(lives, 1));
+                assert_eq!(counted.hung.load(Ordering::Relaxed), 0);
+            },
+        );
+    }
+
+    #[test]
     fn a_check_that_fails_is_told_and_waited_for_by_nobody() {
-        let failed = std::panic::catch_unwind(|| watched(|_| true, |_, _, _| panic!("on purpose")));
+        let failed =
+            std::panic::catch_unwind(|| watched(|_, _| true, |_, _, _| panic!("on purpose")));
         assert!(failed.is_err());
     }
 }
