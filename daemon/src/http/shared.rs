@@ -182,9 +182,10 @@ impl Shared {
 
     /// Reads configuration and certificate again, and says so in the log.
     pub fn reload(&self) -> Result<Report, Refusal> {
-        let mut report = self.overlays.reload().inspect_err(|refusal| {
-            tracing::error!("configuration not reloaded, nothing was changed: {refusal}");
-        })?;
+        let mut report = self
+            .overlays
+            .reload()
+            .inspect_err(|refusal| tracing::error!("{}: {refusal}", not_reloaded(refusal)))?;
         if let Err(error) = self.reload_tls() {
             report
                 .refused
@@ -337,6 +338,17 @@ impl Shared {
     }
 }
 
+/// What the log says of a reload that was refused.
+fn not_reloaded(refusal: &Refusal) -> &'static str {
+    match refusal {
+        // It ended with its next step, and nothing is taken back: all overlays are left.
+        Refusal::Stopping => {
+            "configuration not reloaded as a whole, and what was changed by then is not taken back"
+        }
+        _ => "configuration not reloaded, nothing was changed",
+    }
+}
+
 /// The id of the overlay of this name.
 pub fn find(engine: &Engine, name: &str) -> Result<OverlayId, EngineError> {
     let mut entries = engine.overlays().into_iter();
@@ -441,6 +453,14 @@ mod tests {
         fs::write(cert, "no certificate").unwrap();
         assert!(shared.reload_tls().is_err());
         assert!(Arc::ptr_eq(&shared.tls().expect("TLS"), &second));
+    }
+
+    #[test]
+    fn a_reload_that_ends_with_the_node_is_not_said_to_have_changed_nothing() {
+        let stopping = not_reloaded(&Refusal::Stopping);
+        assert!(!stopping.contains("nothing was changed"), "{stopping}");
+        let refused = not_reloaded(&Refusal::Unchangeable("shard"));
+        assert!(refused.contains("nothing was changed"), "{refused}");
     }
 
     #[test]
