@@ -38,7 +38,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const BLOCKING_THREADS: usize = ASKING + ASKING_OWNER + ASKING_SERVICE + 1;
 /// Those for the network: two subscriptions, one change of overlays, and one for what only looks.
 pub const ASKING: usize = 4;
-/// Those for the daemon's own user, for the same reason.
+/// Those for the daemon's own user, for the same.
 pub const ASKING_OWNER: usize = 4;
 /// Those for the service by itself: one look at the shards for health, one sample of the counters, one for InfluxDB, and the reading
 /// of its secrets. Each waits for the one before it, so that none waits for a thread.
@@ -122,7 +122,8 @@ pub const CONFIRM_TIME_MAX: Duration = Duration::from_secs(25);
 /// Streams of events and sockets at a time: 64 of the 240 connections of the network. Each has a ring of twice the
 /// largest message, 4 MiB with the default `max_message`, of which only what waits in it takes memory; and one batch.
 pub const STREAMS: usize = 64;
-/// Subscriptions that wait for the members to hear of them, 4 s at most each: half of the threads, the others are for questions.
+/// Subscriptions that wait for the members to hear of them, 4 s at most each, of the network and as many of the daemon's own user:
+/// half of the threads, the others are for questions.
 pub const SUBSCRIBING: usize = ASKING / 2;
 /// Patterns of one stream.
 pub const PATTERNS: usize = 16;

@@ -38,7 +38,7 @@ impl Look {
     fn serves(&self) -> bool {
         match &*self.told.borrow() {
             Some(told) => !self.is_outdated && told.at.elapsed() < LIVE_FRESH,
-            // Whoever was to tell may be gone, with an earlier life of the service.
+            // Whoever was to tell may be gone with the service.
             None => self.told.has_changed().is_ok(),
         }
     }
@@ -49,12 +49,29 @@ impl Looks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A look under way that began before a change.
+    fn outdated(&self) -> Option<(Instant, watch::Receiver<Option<Told>>)> {
+        let last = self.last();
+        let look = last.as_ref().filter(|look| look.is_outdated)?;
+        let joined = (look.begun, look.told.clone());
+        look.told.borrow().is_none().then_some(joined)
+    }
+
     /// How the shards are: found lately, or being found, or found by `ask`, which goes on though nobody may wait for it any more. None,
-    /// too, if a look takes longer than [`LIVE_TIME`].
+    /// too, if a look takes longer than [`LIVE_TIME`]. Whoever asks after a change hears what was found after it: a look that began before
+    /// is waited for, so that there is one at a time.
     pub async fn look<F>(&self, ask: impl FnOnce() -> F) -> Found
     where
         F: Future<Output = Option<Stages>> + Send + 'static,
     {
+        if let Some((begun, mut told)) = self.outdated() {
+            let ended = timeout_at(begun + LIVE_TIME, told.wait_for(Option::is_some)).await;
+            // One that ended without a word did so with the service.
+            if ended.is_err() {
+                return None;
+            }
+        }
+        // Whatever is under way now began after that.
         let (begun, mut told) = {
             let mut last = self.last();
             let look = match last.take().filter(Look::serves) {
@@ -67,6 +84,11 @@ impl Looks {
         };
         let told = timeout_at(begun + LIVE_TIME, told.wait_for(Option::is_some)).await;
         told.ok()?.ok()?.as_ref()?.found.clone()
+    }
+
+    /// Another life of the service begins. Whoever was to tell may be in the one before, which perhaps hangs and never will.
+    pub fn begin_life(&self) {
+        *self.last() = None;
     }
 
     /// Something was changed: what was found before is no answer any more.
@@ -96,7 +118,7 @@ fn begin(ask: impl Future<Output = Option<Stages>> + Send + 'static) -> Look {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::future::join_all;
+    use futures_util::future::{join, join_all};
     use tokio::runtime::{Builder, Runtime};
     use tokio::time::{Duration, sleep};
 
@@ -162,6 +184,36 @@ mod tests {
             let short = Duration::from_millis(5);
             assert!(looks.look(taking(short, &asked)).await.is_some());
             assert_eq!(asked.load(Ordering::Relaxed), 2);
+        });
+    }
+
+    #[test]
+    fn whoever_asks_after_a_change_waits_for_the_look_under_way_and_has_the_answer_of_the_next() {
+        let (looks, asked) = (Looks::default(), Arc::new(AtomicUsize::new(0)));
+        let short = LIVE_TIME / 4;
+        paused().block_on(async {
+            let begun = Instant::now();
+            let early = async {
+                let found = looks.look(taking(short, &asked)).await;
+                (found, begun.elapsed())
+            };
+            let late = async {
+                sleep(short / 2).await;
+                looks.outdate();
+                let all = join_all((0..9).map(|_| looks.look(taking(short, &asked)))).await;
+                (all, begun.elapsed())
+            };
+            let ((found, soon), (all, later)) = join(early, late).await;
+            assert!(found.is_some() && soon < short * 2);
+            assert!(all.iter().all(Option::is_some) && later >= short * 2);
+            assert_eq!(asked.load(Ordering::Relaxed), 2);
+            // Shards that are silent are asked no more often by it.
+            sleep(LIVE_FRESH).await;
+            let long = LIVE_TIME * 5;
+            assert!(looks.look(taking(long, &asked)).await.is_none());
+            looks.outdate();
+            assert!(looks.look(taking(long, &asked)).await.is_none());
+            assert_eq!(asked.load(Ordering::Relaxed), 3);
         });
     }
 

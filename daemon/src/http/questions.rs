@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::auth::Peer;
 use super::limits::{
     ASKING, ASKING_OWNER, ASKING_SERVICE, QUESTIONS, QUESTIONS_OWNER, QUESTIONS_SERVICE,
+    SUBSCRIBING,
 };
 
 /// On whose behalf something is asked.
@@ -59,6 +60,10 @@ struct Lane {
     places: Arc<Semaphore>,
     /// For what is being done.
     threads: Arc<Semaphore>,
+    /// For a change of overlays. They wait for one another anyway: the other threads are there for what only looks.
+    changes: Arc<Semaphore>,
+    /// For subscriptions that are about to begin.
+    subscribing: Arc<Semaphore>,
 }
 
 impl Lane {
@@ -66,6 +71,8 @@ impl Lane {
         Self {
             places: Arc::new(Semaphore::new(places)),
             threads: Arc::new(Semaphore::new(threads)),
+            changes: Arc::new(Semaphore::new(1)),
+            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
         }
     }
 }
@@ -87,13 +94,30 @@ impl Default for Questions {
 }
 
 impl Questions {
-    /// A turn for whoever asks now, waited for behind those of the same kind; none if too many wait already.
-    pub async fn turn(&self) -> Option<Turn> {
-        let lane = match Asker::current() {
+    fn lane(&self) -> &Lane {
+        match Asker::current() {
             Asker::Network => &self.network,
             Asker::Owner => &self.owner,
             Asker::Service => &self.service,
-        };
+        }
+    }
+
+    /// What whoever asks now takes before its turn at a change of overlays, and keeps until it is done; waited for behind those of the
+    /// same kind.
+    pub async fn change(&self) -> Option<OwnedSemaphorePermit> {
+        let changes = Arc::clone(&self.lane().changes);
+        changes.acquire_owned().await.ok()
+    }
+
+    /// The same for a subscription that is about to begin.
+    pub async fn subscribe(&self) -> Option<OwnedSemaphorePermit> {
+        let subscribing = Arc::clone(&self.lane().subscribing);
+        subscribing.acquire_owned().await.ok()
+    }
+
+    /// A turn for whoever asks now, waited for behind those of the same kind; none if too many wait already.
+    pub async fn turn(&self) -> Option<Turn> {
+        let lane = self.lane();
         let place = Arc::clone(&lane.places).try_acquire_owned().ok()?;
         let thread = Arc::clone(&lane.threads).acquire_owned().await.ok()?;
         Some(Turn {
@@ -142,6 +166,30 @@ mod tests {
             // Who comes later is behind those that wait.
             held.remove(0);
             assert!(timeout(soon, questions.turn()).await.is_err());
+        });
+    }
+
+    #[test]
+    fn changes_and_subscriptions_of_the_network_keep_the_owner_from_none_of_its_own() {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let questions = Questions::default();
+        let soon = Duration::from_secs(1);
+        runtime.block_on(async {
+            let mut held = Vec::new();
+            for asker in [Asker::Network, Asker::Owner] {
+                let change = || timeout(soon, asker.does(questions.change()));
+                held.push(change().await.expect("no wait"));
+                assert!(change().await.is_err());
+                let subscribe = || timeout(soon, asker.does(questions.subscribe()));
+                for _ in 0..SUBSCRIBING {
+                    held.push(subscribe().await.expect("no wait"));
+                }
+                assert!(subscribe().await.is_err());
+            }
         });
     }
 }

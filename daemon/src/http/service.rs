@@ -199,7 +199,10 @@ fn begin(
             // Nobody hears it who has stopped waiting.
             let _ = tell.send(News::Ended(life, ended));
         })?;
-    Ok(Begun { stop, beats })
+    Ok(Begun {
+        stop,
+        beats: Box::new(move || beats.load(Ordering::Relaxed)),
+    })
 }
 
 fn once(

@@ -12,7 +12,7 @@ use super::auth::{Authority, Doorman, tokens};
 use super::body::BodyRoom;
 use super::certificate::{CertificateError, Source};
 use super::error::{ApiError, ApiResult};
-use super::limits::{PUBLISHES, STREAMS, SUBSCRIBING};
+use super::limits::{PUBLISHES, STREAMS};
 use super::looks::Looks;
 use super::publish::Letterboxes;
 use super::questions::Questions;
@@ -65,11 +65,8 @@ pub struct Places {
     pub publishes: Arc<Semaphore>,
     /// Places for streams of events.
     pub streams: Arc<Semaphore>,
-    /// Places for those that are about to begin.
-    pub subscribing: Arc<Semaphore>,
-    questions: Questions,
-    /// For changes of overlays, which wait for one another anyway: the other threads are there for what only looks.
-    changes: Arc<Semaphore>,
+    /// Places and threads for what waits for a shard or a disk.
+    pub questions: Questions,
 }
 
 impl Default for Places {
@@ -78,9 +75,7 @@ impl Default for Places {
             bodies: BodyRoom::default(),
             publishes: Arc::new(Semaphore::new(PUBLISHES)),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            subscribing: Arc::new(Semaphore::new(SUBSCRIBING)),
             questions: Questions::default(),
-            changes: Arc::new(Semaphore::new(1)),
         }
     }
 }
@@ -187,9 +182,10 @@ impl Shared {
 
     /// Reads configuration and certificate again, and says so in the log.
     pub fn reload(&self) -> Result<Report, Refusal> {
-        let mut report = self.overlays.reload().inspect_err(|refusal| {
-            tracing::error!("configuration not reloaded, nothing was changed: {refusal}");
-        })?;
+        let mut report = self
+            .overlays
+            .reload()
+            .inspect_err(|refusal| tracing::error!("{}: {refusal}", not_reloaded(refusal)))?;
         if let Err(error) = self.reload_tls() {
             report
                 .refused
@@ -215,6 +211,7 @@ impl Shared {
     pub fn begin_life(&self) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         *places = Arc::default();
+        self.looks.begin_life();
         self.doorman.passwords().begin_life();
     }
 
@@ -275,20 +272,22 @@ impl Shared {
         tracing::error!("{what}");
     }
 
-    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none.
-    pub fn skipped(&self, sample: Sample, why: &ApiError) {
-        if why.code() != "stopping" {
+    /// Counts a sample that was not taken because the shards did not answer. One that ends with the node was to be none. The error does
+    /// not tell the two apart: for the engine a shard that does not answer is as one that has stopped.
+    pub fn skipped(&self, sample: Sample) {
+        let ends = self.is_stopping.load(Ordering::Relaxed) || self.engine.strong_count() == 0;
+        if !ends {
             self.counted.skipped[sample as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time.
+    /// Changes overlays, which may wait for names and farewells, on a blocking thread: one change at a time of each kind of asker. Of
+    /// two kinds one waits for the other's change, but not for what that one's change itself has to wait for.
     pub async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Overlays) -> T + Send + 'static,
     ) -> ApiResult<T> {
-        // It is never closed.
-        let turn = Arc::clone(&self.places().changes).acquire_owned().await;
+        let turn = self.places().questions.change().await;
         let overlays = Arc::clone(&self.overlays);
         let changed = self.blocking(move || {
             let done = change(&overlays);
@@ -339,6 +338,17 @@ impl Shared {
     }
 }
 
+/// What the log says of a reload that was refused.
+fn not_reloaded(refusal: &Refusal) -> &'static str {
+    match refusal {
+        // It ended with its next step, and nothing is taken back: all overlays are left.
+        Refusal::Stopping => {
+            "configuration not reloaded as a whole, and what was changed by then is not taken back"
+        }
+        _ => "configuration not reloaded, nothing was changed",
+    }
+}
+
 /// The id of the overlay of this name.
 pub fn find(engine: &Engine, name: &str) -> Result<OverlayId, EngineError> {
     let mut entries = engine.overlays().into_iter();
@@ -367,14 +377,14 @@ pub enum SharedError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::future::{Future, poll_fn};
+    use std::future::{Future, pending, poll_fn, ready};
     use std::path::PathBuf;
     use std::pin::pin;
     use std::sync::mpsc::channel;
     use std::task::Poll;
     use std::time::Instant;
 
-    use futures_util::future::join_all;
+    use futures_util::future::{join, join_all};
 
     use super::*;
     use crate::args::RunArgs;
@@ -446,6 +456,34 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_that_ends_with_the_node_is_not_said_to_have_changed_nothing() {
+        let stopping = not_reloaded(&Refusal::Stopping);
+        assert!(!stopping.contains("nothing was changed"), "{stopping}");
+        let refused = not_reloaded(&Refusal::Unchangeable("shard"));
+        assert!(refused.contains("nothing was changed"), "{refused}");
+    }
+
+    #[test]
+    fn a_look_that_a_life_began_before_it_hung_keeps_no_later_one_from_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = shared(dir.path(), HttpTls::Off);
+        let paused = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().unwrap()
+        };
+        let hung = paused();
+        let silent = hung.block_on(shared.looks.look(pending));
+        assert!(silent.is_none());
+        // It is still there with the look, and nobody goes on with it.
+        shared.begin_life();
+        let next = paused();
+        let looks = || next.block_on(shared.looks.look(|| ready(Some(Vec::new()))));
+        assert!(looks().is_some());
+        drop(hung);
+        assert!(looks().is_some());
+    }
+
+    #[test]
     fn without_an_engine_questions_are_refused_and_too_many_at_a_time_are_not_taken() {
         let dir = tempfile::tempdir().unwrap();
         let shared = shared(dir.path(), HttpTls::Off);
@@ -457,12 +495,14 @@ mod tests {
             assert_eq!(refused.code(), "stopping");
             let (held, is_over) = channel::<()>();
             let is_over = Arc::new(Mutex::new(is_over));
-            let asked = (0..QUESTIONS).map(|_| {
+            let asked = (1..QUESTIONS).map(|_| {
                 let is_over = Arc::clone(&is_over);
                 // None ends before all are there.
                 shared.blocking(move || is_over.lock().map(|is_over| is_over.recv()).is_ok())
             });
-            let mut asked = pin!(join_all(asked));
+            // The last place has a change, which waits behind them.
+            let asked = join(join_all(asked), shared.change(|_| ()));
+            let mut asked = pin!(asked);
             let all_wait =
                 poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending()));
             assert!(all_wait.await);
@@ -470,11 +510,14 @@ mod tests {
             assert_eq!(refused.code(), "busy");
             let own = Asker::Owner.does(shared.blocking(|| 7)).await;
             assert_eq!(own.expect("a place of its own"), 7);
+            let own = Asker::Owner.does(shared.change(|_| 7)).await;
+            assert_eq!(own.expect("a change of its own"), 7);
             // Another life has all of it, though nobody ends what the one before began.
             shared.begin_life();
             assert_eq!(shared.blocking(|| 8).await.expect("a place"), 8);
             drop(held);
-            assert!(asked.await.iter().all(Result::is_ok));
+            let (asked, changed) = asked.await;
+            assert!(asked.iter().all(Result::is_ok) && changed.is_ok());
         });
     }
 }

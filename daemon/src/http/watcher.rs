@@ -2,8 +2,8 @@
 //! by another. A thread that hangs cannot be ended: it is left alone, told to end should it ever go on, and counted.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,8 @@ pub enum News {
 pub struct Begun {
     /// Tells it to end.
     pub stop: watch::Sender<bool>,
-    /// What it counts up for as long as anything goes on in it.
-    pub beats: Arc<AtomicU64>,
+    /// Reads what it counts up for as long as anything goes on in it.
+    pub beats: Box<dyn Fn() -> u64>,
 }
 
 /// How a life ended for whoever watches it.
@@ -57,10 +57,13 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
         let mut hung = Vec::new();
         for life in 0.. {
             let since = Instant::now();
-            let end = match (self.begin)(life) {
+            // A life that nobody watches any more ends: what tells it to is gone.
+            let watched = AssertUnwindSafe(|| match (self.begin)(life) {
                 Ok(begun) => self.follow(life, &begun, &mut hung),
                 Err(error) => End::Failed(error.to_string()),
-            };
+            });
+            let end = catch_unwind(watched)
+                .unwrap_or_else(|_| End::Failed("its watcher panicked".to_owned()));
             let why = match end {
                 End::Stopped => return,
                 End::Failed(why) => why,
@@ -119,7 +122,7 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
                 }
                 // Counted by looks, not by the clock: a process that was stopped itself has one look without a beat, then beats again.
                 Err(RecvTimeoutError::Timeout) => {
-                    let beats = Some(begun.beats.load(Ordering::Relaxed));
+                    let beats = Some((begun.beats)());
                     silent = if beats == last { silent + 1 } else { 0 };
                     last = beats;
                     if silent >= SILENT_LOOKS {
@@ -164,79 +167,133 @@ impl<B: FnMut(u64) -> io::Result<Begun>> Watcher<'_, B> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
     use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Arc, Mutex};
     use std::thread;
 
     use super::*;
 
-    /// So long that a busy machine lets a life that beats do so in between.
-    const EVERY: Duration = Duration::from_millis(500);
-    const SHORT: Duration = Duration::from_millis(20);
+    const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_secs(20);
 
-    /// What is known of the lives that began: their ways to be stopped.
-    type Lives = Mutex<Vec<watch::Sender<bool>>>;
+    /// What is known of a life that began.
+    struct Life {
+        stopped: watch::Receiver<bool>,
+        looks: Arc<AtomicU64>,
+    }
 
-    /// Watches lives of which those whose numbers `beats` names go on until they are told to end; `check` says what becomes of it.
-    fn watched(beats: fn(u64) -> bool, check: impl FnOnce(&Counted, &Lives, &Sender<News>)) {
+    impl Life {
+        fn is_told(&self) -> bool {
+            ends(&self.stopped)
+        }
+    }
+
+    /// As `serve::unless` has it: whoever has nobody to be told by ends, too.
+    fn ends(stopped: &watch::Receiver<bool>) -> bool {
+        *stopped.borrow() || stopped.has_changed().is_err()
+    }
+
+    type Lives = Mutex<Vec<Life>>;
+
+    /// Has watcher and lives end also when a check failed: the threads are waited for.
+    struct Over(Sender<News>);
+
+    impl Drop for Over {
+        fn drop(&mut self) {
+            // It may have ended by itself.
+            let _ = self.0.send(News::Stop);
+        }
+    }
+
+    /// Watches lives; of each `beats` says at its begin, 0, and at each look whether it goes on. Those that do end when they are told to;
+    /// `check` says what becomes of it.
+    ///
+    /// A life that goes on has beaten whenever it is looked at, however late: nothing here depends on how busy the machine is.
+    fn watched(beats: fn(u64, u64) -> bool, check: impl FnOnce(&Counted, &Lives, &Sender<News>)) {
         let (counted, lives) = (Counted::default(), Lives::default());
         let (tell, news) = channel();
         thread::scope(|scope| {
-            let begin = |life| {
-                let (stop, mut stopped) = watch::channel(false);
-                lives.lock().unwrap().push(stop.clone());
-                let count = Arc::new(AtomicU64::new(0));
-                if beats(life) {
-                    let (tell, count) = (tell.clone(), Arc::clone(&count));
+            let over = Over(tell.clone());
+            let (lives, of_lives) = (&lives, tell.clone());
+            let begin = move |life| {
+                let (stop, stopped) = watch::channel(false);
+                let looks = Arc::new(AtomicU64::new(0));
+                let begun = Life {
+                    stopped: stopped.clone(),
+                    looks: Arc::clone(&looks),
+                };
+                lives.lock().unwrap().push(begun);
+                if beats(life, 0) {
+                    let tell = of_lives.clone();
                     scope.spawn(move || {
-                        while !*stopped.borrow_and_update() {
-                            count.fetch_add(1, Ordering::Relaxed);
+                        while !ends(&stopped) {
                             thread::sleep(SHORT);
                         }
-                        tell.send(News::Ended(life, Ok(())))
+                        // The watcher may have ended before it.
+                        let _ = tell.send(News::Ended(life, Ok(())));
                     });
                 }
-                Ok(Begun { stop, beats: count })
+                let beats = move || {
+                    let look = looks.fetch_add(1, Ordering::Relaxed) + 1;
+                    if beats(life, look) { look } else { 0 }
+                };
+                Ok(Begun {
+                    stop,
+                    beats: Box::new(beats),
+                })
             };
-            let watcher = Watcher {
-                counted: &counted,
-                news,
-                begin,
-                every: EVERY,
-            };
-            let watching = scope.spawn(move || watcher.watch());
-            check(&counted, &lives, &tell);
-            tell.send(News::Stop).unwrap();
+            let counted = &counted;
+            let watching = scope.spawn(move || {
+                let watcher = Watcher {
+                    counted,
+                    news,
+                    begin,
+                    every: SHORT,
+                };
+                watcher.watch();
+            });
+            check(counted, lives, &tell);
+            drop(over);
             watching.join().unwrap();
         });
     }
 
-    fn becomes(count: &AtomicU64, wanted: u64) -> bool {
+    fn until(holds: impl Fn() -> bool) -> bool {
         let until = Instant::now() + LONG;
-        while count.load(Ordering::Relaxed) != wanted && Instant::now() < until {
+        while !holds() && Instant::now() < until {
             thread::sleep(SHORT);
         }
-        count.load(Ordering::Relaxed) == wanted
+        holds()
+    }
+
+    fn becomes(count: &AtomicU64, wanted: u64) -> bool {
+        until(|| count.load(Ordering::Relaxed) == wanted)
+    }
+
+    /// Waits until this life was looked at more often than it takes to call it hung.
+    fn is_left_alone(lives: &Lives, life: usize) -> bool {
+        let often = u64::from(SILENT_LOOKS) + 3;
+        until(|| {
+            let lives = lives.lock().unwrap();
+            let looks = lives
+                .get(life)
+                .map(|life| life.looks.load(Ordering::Relaxed));
+            looks.is_some_and(|looks| looks > often)
+        }) && !lives.lock().unwrap()[life].is_told()
     }
 
     #[test]
     fn a_life_that_hangs_is_told_to_end_and_followed_by_another() {
         watched(
-            |life| life > 0,
+            |life, _| life > 0,
             |counted, lives, tell| {
                 assert!(becomes(&counted.restarts, 1) && becomes(&counted.hung, 1));
-                let is_told = |life: usize| *lives.lock().unwrap()[life].borrow();
-                assert!(is_told(0));
+                assert!(lives.lock().unwrap()[0].is_told());
                 // Should it go on in the end it is counted no more, and the other one stays.
                 tell.send(News::Ended(0, Ok(()))).unwrap();
                 assert!(becomes(&counted.hung, 0));
-                let until = Instant::now() + LONG;
-                while lives.lock().unwrap().len() < 2 {
-                    assert!(Instant::now() < until);
-                    thread::sleep(SHORT);
-                }
-                assert!(!is_told(1));
+                assert!(is_left_alone(lives, 1));
             },
         );
     }
@@ -244,16 +301,12 @@ mod tests {
     #[test]
     fn after_some_that_hang_no_other_begins_until_one_of_them_goes_on() {
         watched(
-            |life| life >= HUNG_MAX as u64,
+            |life, _| life >= HUNG_MAX as u64,
             |counted, lives, tell| {
                 assert!(becomes(&counted.hung, HUNG_MAX as u64));
                 assert_eq!(lives.lock().unwrap().len(), HUNG_MAX);
                 tell.send(News::Ended(1, Ok(()))).unwrap();
-                let until = Instant::now() + LONG;
-                while lives.lock().unwrap().len() <= HUNG_MAX {
-                    assert!(Instant::now() < until);
-                    thread::sleep(SHORT);
-                }
+                assert!(until(|| lives.lock().unwrap().len() > HUNG_MAX));
                 assert!(becomes(&counted.hung, HUNG_MAX as u64 - 1));
             },
         );
@@ -262,15 +315,35 @@ mod tests {
     #[test]
     fn a_life_that_fails_is_followed_by_another_and_one_that_beats_is_left_alone() {
         watched(
-            |life| life > 0,
+            |_, _| true,
             |counted, lives, tell| {
-                tell.send(News::Ended(0, Err("it panicked".to_owned())))
-                    .unwrap();
+                let failed = Err("it panicked".to_owned());
+                tell.send(News::Ended(0, failed)).unwrap();
                 assert!(becomes(&counted.restarts, 1));
-                thread::sleep(EVERY * 4);
+                assert!(is_left_alone(lives, 1));
                 assert_eq!(lives.lock().unwrap().len(), 2);
                 assert_eq!(counted.hung.load(Ordering::Relaxed), 0);
             },
         );
+    }
+
+    #[test]
+    fn a_life_whose_watcher_panics_is_told_to_end_and_followed_by_another_that_is_watched() {
+        watched(
+            |life, look| (life, look) != (0, 2) || panic!("on purpose"),
+            |counted, lives, _| {
+                assert!(becomes(&counted.restarts, 1));
+                assert!(lives.lock().unwrap()[0].is_told());
+                assert!(is_left_alone(lives, 1));
+                assert_eq!(counted.hung.load(Ordering::Relaxed), 0);
+            },
+        );
+    }
+
+    #[test]
+    fn a_check_that_fails_is_told_and_waited_for_by_nobody() {
+        let failed =
+            std::panic::catch_unwind(|| watched(|_, _| true, |_, _, _| panic!("on purpose")));
+        assert!(failed.is_err());
     }
 }

@@ -77,7 +77,7 @@ pub const HTTP_HUNG: Declared = (
 pub const SAMPLES_SKIPPED: Declared = (
     "tidings_samples_skipped_total",
     Counter,
-    "Samples for windows of statistics and for InfluxDB that were not taken, because a shard did not answer",
+    "Samples for windows of statistics and for InfluxDB that were not taken, because a shard did not answer within 10 s",
 );
 /// Label: code, the class of the answer's status.
 pub const HTTP_REQUESTS: Declared = (

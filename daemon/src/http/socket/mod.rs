@@ -178,9 +178,7 @@ fn config() -> WebSocketConfig {
 }
 
 async fn subscribe(shared: &Arc<Shared>, overlay: &str, wish: &Wish) -> ApiResult<Subscriber> {
-    let asks = Arc::clone(&shared.places().subscribing)
-        .acquire_owned()
-        .await;
+    let asks = shared.places().questions.subscribe().await;
     let options = SubscriberOptions {
         // Apart from the names of local clients, none of which has a slash.
         client: wish

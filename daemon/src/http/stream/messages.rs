@@ -143,9 +143,7 @@ async fn subscribe(
 ) -> ApiResult<Response> {
     let wish = Wish::of(query.as_deref())?;
     let place = place(&shared)?;
-    let asks = Arc::clone(&shared.places().subscribing)
-        .acquire_owned()
-        .await;
+    let asks = shared.places().questions.subscribe().await;
     let subscriber = shared.ask_overlay(overlay, move |engine, id| {
         // Until it stands, though nobody may wait for it any more.
         let _asks = asks;
