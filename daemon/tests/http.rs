@@ -359,7 +359,7 @@ fn no_request_stops_the_service() {
         ("{\"name\": 1}", "at name: invalid type"),
         ("{\"nam\": \"x\"}", "unknown field `nam`"),
         ("{\"name\": \"x\"} y", "goes on after its end"),
-        ("[[[[[[", "line 1"),
+        ("[[[[[[", "an array instead of an object"),
     ] {
         let answer = service.ask_with("POST", path, &[&superuser], body);
         answer.is_error(400, "bad_json");
