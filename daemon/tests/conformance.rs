@@ -55,7 +55,7 @@ fn has_schemathesis() -> bool {
     let mut python = Command::new("python3");
     // It writes down what it asked from this version on.
     let version = "import sys, importlib.metadata as m; \
-        sys.exit(tuple(map(int, m.version('schemathesis').split('.')[:2])) < (4, 32))";
+        sys.exit(not (4, 32) <= tuple(map(int, m.version('schemathesis').split('.')[:2])) < (5,))";
     python.args(["-c", version]);
     let status = python.stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
@@ -64,7 +64,7 @@ fn has_schemathesis() -> bool {
 /// Runs it against a node of its own, with these parameters in place of made-up ones.
 fn conforms(parameters: &str, examples: &str) {
     if !has_schemathesis() {
-        let why = "no Python package `schemathesis` of version 4.32 or later: the service is not held against its document";
+        let why = "no Python package `schemathesis` from 4.32 on: the service is not held against its document";
         skipped("schemathesis", why);
         return;
     }
@@ -147,7 +147,7 @@ fn each_was_asked(service: &Service, asked: &BTreeMap<String, usize>) {
             let operation = format!("{} {path}", method.to_uppercase());
             let answers = asked.get(&operation).copied().unwrap_or_default();
             let is_asked = !LEFT_OUT.contains(&operation.as_str());
-            assert_eq!(answers > 0, is_asked, "{operation}: {answers} of {asked:?}");
+            assert!(answers > 0 || !is_asked, "{operation}: none of {asked:?}");
             operations += usize::from(is_asked);
         }
     }

@@ -42,9 +42,10 @@ fn a_shard_that_is_silent_costs_samples_and_they_are_counted() {
         let stopped = match Stopped::thread(&node, "tidings-0") {
             Ok(stopped) => stopped,
             Err(error) => {
-                eprintln!(
-                    "SKIPPED: a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
+                let why = format!(
+                    "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
                 );
+                tidings_skip::skipped("root", &why);
                 return;
             }
         };

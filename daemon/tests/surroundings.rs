@@ -227,7 +227,24 @@ fn neither_daemon_nor_verb_can_be_dumped_or_looked_into_by_its_own_user() {
     let user = if own == 0 { 65_534 } else { own };
     let program = home.path().join("tidings");
     fs::copy(env!("CARGO_BIN_EXE_tidings"), &program).unwrap();
-    std::os::unix::fs::chown(home.path(), Some(user), Some(user)).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let is_theirs = std::os::unix::fs::chown(home.path(), Some(user), Some(user));
+    let mut tried = Command::new(&program);
+    let tried = tried
+        .arg("--version")
+        .uid(user)
+        .stdout(Stdio::null())
+        .status();
+    if let Some(error) = is_theirs.err().or(tried.err()) {
+        tidings_skip::skipped(
+            "root",
+            &format!(
+                "nobody but root can run what lies in {}: {error}",
+                home.path().display()
+            ),
+        );
+        return;
+    }
     let as_user = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
         command

@@ -345,6 +345,9 @@ fn not_reloaded(refusal: &Refusal) -> &'static str {
         Refusal::Stopping => {
             "configuration not reloaded as a whole, and what was changed by then is not taken back"
         }
+        Refusal::NotMade { left, .. } if !left.is_empty() => {
+            "configuration not reloaded, and not all that was begun could be taken back"
+        }
         _ => "configuration not reloaded, nothing was changed",
     }
 }

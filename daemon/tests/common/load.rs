@@ -75,7 +75,7 @@ impl Load {
         let all = format!("accepted {sent}, delivered {sent}, failed 0");
         assert!(good(told).contains(&all), "{all}");
         let _ = Command::new("kill")
-            .args(["-INT", &self.subscriber.id().to_string()])
+            .args(["-TERM", &self.subscriber.id().to_string()])
             .status();
         self.subscriber.wait().unwrap();
         let got = fs::read_to_string(to.path().join("got")).unwrap();

@@ -133,8 +133,11 @@ impl Overlays {
         }
         report.applied.extend(lines);
         for (new, keyring) in stayed {
-            if is_over() {
-                break;
+            if let Err(stopping) = self.goes_on() {
+                if keyring.is_some() {
+                    report.add(Err(stopping), format!("overlay {}: keys", new.name));
+                }
+                continue;
             }
             let runs_on = shard_of(&engine, &new.name);
             report.refused.extend(reload::fixed(new, runs_on));
@@ -263,7 +266,12 @@ fn set_rack(
     let mut is_set = true;
     for entry in told {
         if is_over() {
-            return false;
+            report.add(
+                Err(Refusal::Stopping),
+                format!("overlay {}: {what}", entry.name),
+            );
+            is_set = false;
+            continue;
         }
         let set = engine.set_rack(entry.id, rack);
         is_set &= set.is_ok();
@@ -284,7 +292,12 @@ fn set_metadata(
     let mut is_set = true;
     for entry in told {
         if is_over() {
-            return false;
+            report.add(
+                Err(Refusal::Stopping),
+                format!("overlay {}: {what}", entry.name),
+            );
+            is_set = false;
+            continue;
         }
         let set = engine.set_metadata(entry.id, metadata.to_vec());
         is_set &= set.is_ok();
