@@ -10,7 +10,6 @@ use std::time::Duration;
 use common::http::{once_ok, unix};
 use common::stopped::Stopped;
 use common::{Node, stderr, stdout, tidings, within};
-use tidings_skip::skipped;
 
 const SOON: Duration = Duration::from_secs(20);
 const ARGS: [&str; 3] = ["run", "--bind", "127.0.0.1:0"];
@@ -64,15 +63,8 @@ fn usr1_tells_the_state_and_quit_the_threads_too_and_neither_ends_the_node() {
 #[test]
 fn quit_tells_of_a_shard_that_does_not_answer_and_what_its_thread_does() {
     let node = logging(None);
-    let stopped = match Stopped::thread(&node, "tidings-0") {
-        Ok(stopped) => stopped,
-        Err(error) => {
-            let why = format!(
-                "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
-            );
-            skipped("root", &why);
-            return;
-        }
+    let Some(stopped) = Stopped::thread(&node, "tidings-0") else {
+        return;
     };
     signal(&node, "QUIT");
     let has = |text: &str| within(SOON, || log(&node).contains(text));
@@ -241,16 +233,7 @@ fn a_signal_to_stop_is_heard_while_the_configuration_is_read_again() {
 /// Whether a node hears that it is to stop before a reload is over that waits for its shard. `None`: not to be tried here.
 fn is_stop_heard_first() -> Option<bool> {
     let mut node = logging(None);
-    let stopped = match Stopped::thread(&node, "tidings-0") {
-        Ok(stopped) => stopped,
-        Err(error) => {
-            let why = format!(
-                "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
-            );
-            skipped("root", &why);
-            return None;
-        }
-    };
+    let stopped = Stopped::thread(&node, "tidings-0")?;
     // It asks the shard for its keys, which does not answer.
     signal(&node, "HUP");
     let is_reloading = || {

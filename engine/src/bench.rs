@@ -252,10 +252,9 @@ impl HandlerWay {
         }
         overlay.core.flush(now, &mut overlay.outlets);
         overlay.settle();
-        self.cell.dirty.set(false);
-        let overlay = self.overlay();
         overlay.outlets.dirty_sessions.clear();
-        &mut overlay.core
+        self.cell.dirty.set(false);
+        self.core()
     }
 }
 

@@ -128,9 +128,8 @@ impl Keeper {
 
     fn keep_peers(&mut self) {
         let all = self.inner.all_running();
-        let runs = |kept: &Kept| kept.of.strong_count() > 0;
         self.kept
-            .retain(|id, kept| runs(kept) && all.iter().any(|running| running.shared.id == *id));
+            .retain(|id, _| all.iter().any(|running| running.shared.id == *id));
         for running in all {
             let id = running.shared.id;
             // The overlay may be gone again.

@@ -130,18 +130,20 @@ impl Questions {
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
-    use tokio::runtime::Builder;
+    use tokio::runtime::{Builder, Runtime};
     use tokio::time::{Duration, timeout};
 
     use super::*;
 
+    /// Time passes when all wait.
+    fn paused() -> Runtime {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    }
+
     #[test]
     fn however_much_the_network_asks_owner_and_service_have_their_turn() {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = paused();
         let questions = Questions::default();
         runtime.block_on(async {
             let mut held = Vec::new();
@@ -171,11 +173,7 @@ mod tests {
 
     #[test]
     fn changes_and_subscriptions_of_the_network_keep_the_owner_from_none_of_its_own() {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = paused();
         let questions = Questions::default();
         let soon = Duration::from_secs(1);
         runtime.block_on(async {

@@ -9,7 +9,19 @@ use super::Node;
 pub(crate) struct Stopped(libc::pid_t);
 
 impl Stopped {
-    pub(crate) fn thread(node: &Node, name: &str) -> io::Result<Self> {
+    /// `None`: a thread cannot be stopped here, and the test is skipped, which is told.
+    pub(crate) fn thread(node: &Node, name: &str) -> Option<Self> {
+        let stopped = Self::stop(node, name);
+        let told = |error: &io::Error| {
+            let why = format!(
+                "a thread of the daemon cannot be stopped here (ptrace: {error}); run it as root"
+            );
+            tidings_skip::skipped("root", &why);
+        };
+        stopped.inspect_err(told).ok()
+    }
+
+    fn stop(node: &Node, name: &str) -> io::Result<Self> {
         let tasks = fs::read_dir(format!("/proc/{}/task", node.pid()))?;
         let is_it = |task: &fs::DirEntry| {
             let comm = fs::read_to_string(task.path().join("comm"));

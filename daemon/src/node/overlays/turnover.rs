@@ -108,16 +108,23 @@ impl Overlays {
         // What was refused is tried again by the next reload.
         let node = settings.node.clone();
         // A stop is not kept waiting by shards that do not answer.
-        let is_over = || self.goes_on().is_err();
+        let set_metadata = |id| {
+            self.goes_on()?;
+            Ok(engine.set_metadata(id, node.metadata.clone())?)
+        };
+        let set_rack = |id| {
+            self.goes_on()?;
+            Ok(engine.set_rack(id, &node.rack)?)
+        };
         if let Some(what) = differing("node.metadata")
-            && set_metadata(&engine, &told, &node.metadata, &what, is_over, &mut report)
+            && tell_each(&told, &what, &mut report, set_metadata)
         {
-            held.started.node.metadata = node.metadata;
+            held.started.node.metadata.clone_from(&node.metadata);
         }
         if let Some(what) = differing("node.rack")
-            && set_rack(&engine, &told, &node.rack, &what, is_over, &mut report)
+            && tell_each(&told, &what, &mut report, set_rack)
         {
-            held.started.node.rack = node.rack;
+            held.started.node.rack.clone_from(&node.rack);
         }
         if let Some(what) = differing("node.log") {
             let done = log::change(&node.log);
@@ -254,54 +261,18 @@ impl Overlays {
     }
 }
 
-/// Tells the members of these overlays this node's rack.
-fn set_rack(
-    engine: &Engine,
+/// Has each of these overlays tell its members what is the node's own; whether all do.
+fn tell_each(
     told: &[OverlayEntry],
-    rack: &str,
     what: &str,
-    is_over: impl Fn() -> bool,
     report: &mut Report,
+    tell: impl Fn(OverlayId) -> Result<(), Refusal>,
 ) -> bool {
-    let mut is_set = true;
+    let mut all = true;
     for entry in told {
-        if is_over() {
-            report.add(
-                Err(Refusal::Stopping),
-                format!("overlay {}: {what}", entry.name),
-            );
-            is_set = false;
-            continue;
-        }
-        let set = engine.set_rack(entry.id, rack);
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
+        let done = tell(entry.id);
+        all &= done.is_ok();
+        report.add(done, format!("overlay {}: {what}", entry.name));
     }
-    is_set
-}
-
-/// Tells the members of these overlays this node's tags.
-fn set_metadata(
-    engine: &Engine,
-    told: &[OverlayEntry],
-    metadata: &[u8],
-    what: &str,
-    is_over: impl Fn() -> bool,
-    report: &mut Report,
-) -> bool {
-    let mut is_set = true;
-    for entry in told {
-        if is_over() {
-            report.add(
-                Err(Refusal::Stopping),
-                format!("overlay {}: {what}", entry.name),
-            );
-            is_set = false;
-            continue;
-        }
-        let set = engine.set_metadata(entry.id, metadata.to_vec());
-        is_set &= set.is_ok();
-        report.add(set, format!("overlay {}: {what}", entry.name));
-    }
-    is_set
+    all
 }
