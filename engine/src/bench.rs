@@ -29,11 +29,11 @@ use crate::shard::overlay::ShardOverlay;
 use crate::subscriber::{Received, Subscriber, SubscriberParts, SubscriberShared};
 use crate::sys::eventfd::EventFd;
 use crate::wait::ShardParker;
+use crate::whereabouts::{PortBell, Whereabouts};
 
-fn door() -> io::Result<Arc<Door>> {
-    Ok(Arc::new(Door::new(Arc::new(ShardParker::new(
-        EventFd::new()?,
-    )))))
+fn whereabouts() -> io::Result<Arc<Whereabouts>> {
+    let door = Door::new(Arc::new(ShardParker::new(EventFd::new()?)));
+    Ok(Arc::new(Whereabouts::new([Arc::new(door)].into(), 0)))
 }
 
 /// From a [`Publisher`] to where its shard reads.
@@ -41,7 +41,7 @@ pub struct PublisherHop {
     publisher: Publisher,
     port: Consumer,
     shared: Arc<PublisherShared>,
-    door: Arc<Door>,
+    at: Arc<Whereabouts>,
 }
 
 impl PublisherHop {
@@ -49,13 +49,13 @@ impl PublisherHop {
     pub fn new(ring_bytes: usize, publisher: &Delivery<'_>) -> io::Result<Self> {
         let (tx, port) = ring(ring_bytes);
         let (_, outcomes) = ring(ring_bytes);
-        let (shared, door) = (Arc::new(PublisherShared::new()), door()?);
+        let (shared, at) = (Arc::new(PublisherShared::new()), whereabouts()?);
         let overlay = OverlayShared {
             id: OverlayId::from_name("bench"),
             name: "bench".to_owned(),
             node: NodeId([1; 16]),
             boot: Boot([2; 16]),
-            shard: 0,
+            at: Arc::clone(&at),
             message_bytes_max: AtomicUsize::new(ring_bytes / 2),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
@@ -68,14 +68,13 @@ impl PublisherHop {
             outcomes,
             shared: Arc::clone(&shared),
             overlay: Arc::new(overlay),
-            door: Arc::clone(&door),
-            port: 0,
+            bell: PortBell::new(&at, 0),
         };
         Ok(Self {
             publisher: Publisher::new(parts),
             port,
             shared,
-            door,
+            at,
         })
     }
 
@@ -86,7 +85,7 @@ impl PublisherHop {
 
     /// The shard's end: reads all messages in place, gives their room back, and asks for the bell. Answers how many.
     pub fn take(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
-        while self.door.next_bell().is_some() {}
+        while self.at.door().next_bell().is_some() {}
         let mut count = 0;
         while let Some((_, payload)) = self.port.peek() {
             each(payload);
@@ -105,7 +104,7 @@ pub struct SubscriberHop {
     sink: RingSink,
     subscriber: Subscriber,
     acks: Consumer,
-    door: Arc<Door>,
+    at: Arc<Whereabouts>,
 }
 
 impl SubscriberHop {
@@ -113,21 +112,20 @@ impl SubscriberHop {
     pub fn new(ring_bytes: usize) -> io::Result<Self> {
         let (tx, rx) = ring(ring_bytes);
         let (acks_tx, acks) = ring(ACK_RING_BYTES);
-        let (shared, door) = (Arc::new(SubscriberShared::new()), door()?);
+        let (shared, at) = (Arc::new(SubscriberShared::new()), whereabouts()?);
         let parts = SubscriberParts {
             subs: vec![0],
             partial: Vec::new(),
             ring: rx,
             acks: acks_tx,
             shared: Arc::clone(&shared),
-            door: Arc::clone(&door),
-            port: 0,
+            bell: PortBell::new(&at, 0),
         };
         Ok(Self {
             sink: RingSink::new(tx, shared),
             subscriber: Subscriber::new(parts),
             acks,
-            door,
+            at,
         })
     }
 
@@ -146,7 +144,7 @@ impl SubscriberHop {
             self.subscriber.ack(sub, id);
             count += 1;
         }
-        while self.door.next_bell().is_some() {}
+        while self.at.door().next_bell().is_some() {}
         while self.acks.peek().is_some() {
             self.acks.advance();
         }
@@ -177,7 +175,7 @@ impl HandlerWay {
             name: "bench".to_owned(),
             node: config.node,
             boot: config.boot,
-            shard: 0,
+            at: Arc::new(Whereabouts::new(Arc::default(), 0)),
             message_bytes_max: AtomicUsize::new(config.policy.max_message),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
@@ -194,7 +192,7 @@ impl HandlerWay {
             Arc::new(shared),
             Arc::new(Notices::new()),
         );
-        let mut yard = Yard::new(0, boot_tag, map, MeshEnds::default(), Vec::new());
+        let mut yard = Yard::new(0, boot_tag, map, MeshEnds::default(), Arc::default());
         yard.insert(overlay);
         let resident = Rc::new(Resident::default());
         let cell = Rc::new(SessionCell {

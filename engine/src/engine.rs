@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::queue::mesh::mesh;
 use crate::queue::rcu::Rcu;
 use crate::resolver::{self, Lookup, Resolver};
 use crate::routes::{OverlayShared, Routes};
-use crate::shard::door::Door;
+use crate::shard::door::{Command, Door, Errand};
 use crate::shard::load::Load;
 use crate::shard::notice::Notices;
 use crate::shard::overlay::ShardOverlay;
@@ -39,6 +39,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::group::{SocketGroup, Steering};
 use crate::sys::interfaces;
 use crate::wait::{self, ShardParker};
+use crate::whereabouts::Whereabouts;
 
 /// One running node.
 pub struct Engine {
@@ -53,13 +54,15 @@ pub(crate) struct Inner {
     local: SocketAddr,
     advertise: Vec<SocketAddr>,
     builder: EngineBuilder,
-    pub(crate) doors: Vec<Arc<Door>>,
+    pub(crate) doors: Arc<[Arc<Door>]>,
     waiting: Vec<Arc<WaitingCell>>,
     map: Arc<Map>,
     pub(crate) storage: Storage,
     pub(crate) notices: Arc<Notices>,
     /// Overlays that run, and the right to change them.
     overlays: Mutex<Overlays>,
+    /// Held for writing while an overlay moves to another shard.
+    pub(crate) moving: RwLock<()>,
     pub(crate) stopped: AtomicBool,
     /// See [`Engine::refuse_publishers`].
     draining: Arc<AtomicBool>,
@@ -78,7 +81,6 @@ pub(crate) struct Overlays {
 #[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) shared: Arc<OverlayShared>,
-    pub(crate) slot: u16,
     pub(crate) seeds: Arc<[Seed]>,
 }
 
@@ -119,7 +121,7 @@ impl Engine {
             local: group.local,
             advertise,
             waiting: (0..shards).map(|_| Arc::default()).collect(),
-            doors,
+            doors: doors.into(),
             map,
             storage,
             notices: Arc::new(Notices::new()),
@@ -127,6 +129,7 @@ impl Engine {
                 steering: group.steering,
                 running: HashMap::new(),
             }),
+            moving: RwLock::default(),
             stopped: AtomicBool::new(false),
             draining: Arc::default(),
             panics: AtomicU64::new(0),
@@ -170,7 +173,7 @@ impl Engine {
                 sockets,
                 map: Arc::clone(&inner.map),
                 mesh,
-                doors: inner.doors.clone(),
+                doors: Arc::clone(&inner.doors),
                 poll: inner.builder.poll_on(cores),
                 shrinks: inner.builder.tuning.shrinks(),
                 load: Arc::clone(load),
@@ -188,7 +191,7 @@ impl Engine {
         }
         // With this end gone, a shard that ends without a word is heard as such.
         drop(begun);
-        for _ in &inner.doors {
+        for _ in inner.doors.iter() {
             let told = beginnings.recv_timeout(COMMAND_WAIT);
             let silent = |_| StartError::Shard(ErrorKind::TimedOut.into());
             told.map_err(silent)?.map_err(StartError::Shard)?;
@@ -238,19 +241,14 @@ impl Engine {
         }
         let generation = inner.storage.raise_generation(id)?;
         let cached = inner.storage.peers(id)?;
-        let mut placement = inner.map.placement.read(Placement::clone);
-        let place = placement.add(id, config.shard).ok_or(EngineError::Exists)?;
-        overlays
-            .steering
-            .replace(placement.table())
-            .map_err(EngineError::Steering)?;
-        inner.map.placement.replace(placement);
+        let place = inner.place(&mut overlays, |placement| placement.add(id, config.shard))?;
+        let place = place.ok_or(EngineError::Exists)?;
         let shared = Arc::new(OverlayShared {
             id,
             name: config.name.clone(),
             node: inner.node,
             boot: inner.boot,
-            shard: place.shard,
+            at: Arc::new(Whereabouts::new(Arc::clone(&inner.doors), place.shard)),
             message_bytes_max: AtomicUsize::new(config.policy.bounded().max_message),
             routes: Rcu::new(Routes::default()),
             closed: AtomicBool::new(false),
@@ -268,15 +266,8 @@ impl Engine {
         let made =
             found.and_then(|()| inner.make_overlay(core, config, place, Arc::clone(&shared)));
         match made {
-            Ok(slot) => {
-                overlays.running.insert(
-                    id,
-                    Running {
-                        shared,
-                        slot,
-                        seeds,
-                    },
-                );
+            Ok(()) => {
+                overlays.running.insert(id, Running { shared, seeds });
                 // A resolver that is gone means that the node ends.
                 let _ = inner.resolver.send(resolver::Message::Started(id));
                 Ok(id)
@@ -338,7 +329,7 @@ impl Engine {
         let entry = |running: &Running| OverlayEntry {
             id: running.shared.id,
             name: running.shared.name.clone(),
-            shard: running.shared.shard,
+            shard: running.shared.at.shard(),
         };
         let mut entries: Vec<_> = overlays.running.values().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -414,6 +405,8 @@ impl Engine {
             discovery: self.inner.discovery.stats(),
             ..EngineStats::default()
         };
+        // No overlay is on its way between two shards meanwhile, counted twice or not at all.
+        let _all_stay = self.inner.stay();
         for (index, door) in self.inner.doors.iter().enumerate() {
             let waiting = self.inner.waiting[index].waiting();
             let (shard, overlays) = door.ask(move |shard| {
@@ -474,7 +467,7 @@ impl Engine {
         let running: Vec<Running> = self.inner.overlays().running.values().cloned().collect();
         self.inner.leave(&running, farewell);
         self.inner.overlays().running.clear();
-        for door in &self.inner.doors {
+        for door in self.inner.doors.iter() {
             // A shard that is gone needs no stopping.
             let _ = door.send(Box::new(Shard::stop));
         }
@@ -523,12 +516,22 @@ impl Inner {
         id: OverlayId,
         question: impl FnOnce(u64, &mut ShardOverlay) -> R + Send + 'static,
     ) -> Result<R, EngineError> {
-        let Running { shared, slot, .. } = self.running(id)?;
-        let answer = self.doors[shared.shard].ask(move |shard| {
+        let answer = self.visit(id, move |shard, slot| {
             let now = shard.now;
             let overlay = shard.yard.slots.get_mut(usize::from(slot))?.as_mut()?;
-            (overlay.shared.id == id).then(|| question(now, overlay))
+            Some(question(now, overlay))
         })?;
+        answer.ok_or(EngineError::Unknown)
+    }
+
+    /// Has something done at an overlay by its shard, which is given the slot that it has there.
+    pub(crate) fn visit<R: Send + 'static>(
+        &self,
+        id: OverlayId,
+        act: impl FnOnce(&mut Shard, u16) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let running = self.running(id)?;
+        let answer = running.shared.at.door().ask_at(id, act)?;
         answer.ok_or(EngineError::Unknown)
     }
 
@@ -554,7 +557,7 @@ impl Inner {
         config: OverlayConfig,
         place: Place,
         shared: Arc<OverlayShared>,
-    ) -> Result<u16, EngineError> {
+    ) -> Result<(), EngineError> {
         let notices = Arc::clone(&self.notices);
         let seed = entropy::bytes();
         let keyring = config.keyring;
@@ -566,7 +569,6 @@ impl Inner {
             shard
                 .yard
                 .insert(ShardOverlay::new(slot, place, core, shared, notices));
-            slot
         })?)
     }
 
@@ -583,18 +585,18 @@ impl Inner {
     /// Tells a core where a beacon says a node is reached, without waiting for it. `false`: it cannot take it now, and is to hear
     /// of it with a later beacon.
     pub(crate) fn found(&self, id: OverlayId, node: NodeId, addr: SocketAddr) -> bool {
-        let Ok(Running { shared, slot, .. }) = self.running(id) else {
+        let Ok(running) = self.running(id) else {
             return false;
         };
-        self.doors[shared.shard].try_send(Box::new(move |shard| {
+        let errand: Errand = Box::new(move |shard, slot| {
             let now = shard.now;
-            if let Some(Some(overlay)) = shard.yard.slots.get_mut(usize::from(slot))
-                && overlay.shared.id == id
-            {
+            let slot = slot.and_then(|slot| shard.yard.slots.get_mut(usize::from(slot)));
+            if let Some(Some(overlay)) = slot {
                 overlay.touched = true;
                 overlay.core.on_found(now, &node, addr);
             }
-        }))
+        });
+        running.shared.at.door().try_visit(id, errand)
     }
 
     /// Ends an overlay here, with a farewell to the others or without a word.
@@ -613,6 +615,22 @@ impl Inner {
             self.displace(&mut overlays, id);
         }
         Ok(())
+    }
+
+    /// Changes the placement, and has datagrams steered by it. `None`: the change is none.
+    pub(crate) fn place<R>(
+        &self,
+        overlays: &mut Overlays,
+        change: impl FnOnce(&mut Placement) -> Option<R>,
+    ) -> Result<Option<R>, EngineError> {
+        let mut placement = self.map.placement.read(Placement::clone);
+        let Some(changed) = change(&mut placement) else {
+            return Ok(None);
+        };
+        let steered = overlays.steering.replace(placement.table());
+        steered.map_err(EngineError::Steering)?;
+        self.map.placement.replace(placement);
+        Ok(Some(changed))
     }
 
     /// Takes an overlay out of the placement. The steering program may keep an old entry if the kernel refuses: harmless.
@@ -653,16 +671,14 @@ impl Inner {
         }
         let (tx, rx) = channel();
         let mut asked = 0;
-        for Running { shared, slot, .. } in running {
-            let (slot, tx, id) = (usize::from(*slot), tx.clone(), shared.id);
-            let sent = self.doors[shared.shard].send(Box::new(move |shard| {
+        for Running { shared, .. } in running {
+            let (tx, id) = (tx.clone(), shared.id);
+            let errand: Errand = Box::new(move |shard, slot| {
                 let now = shard.now;
-                let Some(Some(overlay)) = shard.yard.slots.get_mut(slot) else {
+                let slot = slot.and_then(|slot| shard.yard.slots.get_mut(usize::from(slot)));
+                let Some(Some(overlay)) = slot else {
                     return;
                 };
-                if overlay.shared.id != id {
-                    return;
-                }
                 overlay.touched = true;
                 overlay.leave_by = now;
                 if farewell {
@@ -673,8 +689,9 @@ impl Inner {
                     // The one who asked may be gone.
                     let _ = tx.send(());
                 }));
-            }));
-            asked += usize::from(sent.is_ok());
+            });
+            let visit: Command = Box::new(move |shard| shard.visit(id, errand));
+            asked += usize::from(shared.at.door().send(visit).is_ok());
         }
         drop(tx);
         let deadline = Instant::now() + Duration::from_nanos(LEAVE_NS + SECOND_NS);

@@ -36,6 +36,8 @@ pub mod limits;
 #[cfg(not(loom))]
 pub mod metrics;
 #[cfg(not(loom))]
+mod moves;
+
 mod number_map;
 #[cfg(not(loom))]
 mod on_shard;
@@ -79,6 +81,8 @@ mod sys;
 mod tuning;
 #[cfg(not(loom))]
 mod wait;
+
+mod whereabouts;
 
 #[cfg(not(loom))]
 pub use sys::memory;

@@ -21,11 +21,7 @@ use crate::shard::outlet::{OutcomeSink, PublisherSink, RingSink, Sink};
 use crate::shard::overlay::ShardOverlay;
 use crate::shard::port::{Port, PublisherPort, SubscriberPort};
 use crate::subscriber::{Subscriber, SubscriberOptions, SubscriberParts, SubscriberShared};
-
-/// A bell of a port: which overlay, which port.
-fn bell_of(overlay: &ShardOverlay, port: u32) -> u32 {
-    u32::from(overlay.slot) << 16 | port
-}
+use crate::whereabouts::PortBell;
 
 impl Engine {
     /// Opens a publisher on a topic.
@@ -55,7 +51,7 @@ impl Engine {
                 next_seq: 0,
             };
             overlay.set_port(port, Port::Publisher(publisher), None, Some(sink));
-            Ok::<_, EngineError>((handle, bell_of(overlay, port)))
+            Ok::<_, EngineError>((handle, port))
         })?;
         let (handle, port) = opened?;
         Ok(Publisher::new(PublisherParts {
@@ -68,9 +64,8 @@ impl Engine {
             ring: tx,
             outcomes,
             shared,
-            door: Arc::clone(&self.inner.doors[running.shared.shard]),
+            bell: PortBell::new(&running.shared.at, port),
             overlay: running.shared,
-            port,
         }))
     }
 
@@ -104,7 +99,7 @@ impl Engine {
                 // Whoever subscribed may have stopped waiting.
                 overlay.when_effective(sub, Box::new(move |missing| drop(effective.send(missing))));
             }
-            Ok::<_, EngineError>((subs, bell_of(overlay, port)))
+            Ok::<_, EngineError>((subs, port))
         })?;
         let (subs, port) = opened?;
         let deadline = Instant::now() + SUBSCRIBE_WAIT;
@@ -115,15 +110,13 @@ impl Engine {
         }
         partial.sort_unstable();
         partial.dedup();
-        let door = Arc::clone(&self.inner.doors[running.shared.shard]);
         Ok(Subscriber::new(SubscriberParts {
             subs,
             partial,
             ring: ring_end,
             acks,
             shared,
-            door,
-            port,
+            bell: PortBell::new(&running.shared.at, port),
         }))
     }
 
@@ -160,17 +153,15 @@ impl Engine {
                 None,
             );
             overlay.outlets.watchers.push(Sink::Ring(port));
-            Some((overlay.members(), bell_of(overlay, port)))
+            Some((overlay.members(), port))
         })?;
         let (snapshot, port) = opened.ok_or(EngineError::TooMany)?;
-        let door = Arc::clone(&self.inner.doors[running.shared.shard]);
         Ok(Presence {
             snapshot,
             ring: ring_end,
             end,
             shared,
-            door,
-            port,
+            bell: PortBell::new(&running.shared.at, port),
         })
     }
 
@@ -196,9 +187,7 @@ impl Engine {
         overlay: OverlayId,
         make: impl FnOnce() -> Box<dyn Session> + Send + 'static,
     ) -> Result<(), EngineError> {
-        self.with_session(overlay, move |shard, slot| {
-            shard.seat_at(slot, overlay, make()).then_some(())
-        })
+        self.with_session(overlay, move |shard, slot| shard.seat(slot, make(), |_| ()))
     }
 
     fn with_session<R: Send + 'static>(
@@ -206,9 +195,7 @@ impl Engine {
         id: OverlayId,
         add: impl FnOnce(&mut Shard, u16) -> Option<R> + Send + 'static,
     ) -> Result<R, EngineError> {
-        let running = self.inner.running(id)?;
-        let slot = running.slot;
-        let added = self.inner.doors[running.shared.shard].ask(move |shard| add(shard, slot))?;
+        let added = self.inner.visit(id, add)?;
         added.ok_or(EngineError::TooMany)
     }
 }

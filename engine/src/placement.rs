@@ -64,25 +64,43 @@ impl Placement {
         let shard = stated
             .unwrap_or_else(|| self.least_loaded())
             .min(self.shards - 1);
-        let natural = steer(overlay, LANE);
         self.places.push(Place {
             overlay,
             tag,
             shard,
-            steer: natural,
+            steer: steer(overlay, LANE),
         });
         self.rebuild();
-        // Another overlay may own the natural value; then peers shall use any other one that leads here.
-        let reached = (0..=u8::MAX)
+        self.promise(self.places.len() - 1)
+    }
+
+    /// Finds the steer value for a place: that which it has, unless another overlay owns it; then peers shall use any other one that
+    /// leads there.
+    fn promise(&mut self, at: usize) -> Option<Place> {
+        let place = &mut self.places[at];
+        let mut reached = (0..=u8::MAX)
             .cycle()
-            .skip(usize::from(natural))
+            .skip(usize::from(place.steer))
             .take(STEERS);
-        let steer = reached
-            .into_iter()
-            .find(|&value| usize::from(self.table[usize::from(value)]) == shard)?;
-        let place = self.places.last_mut()?;
-        place.steer = steer;
+        place.steer =
+            reached.find(|&value| usize::from(self.table[usize::from(value)]) == place.shard)?;
         Some(*place)
+    }
+
+    /// Has an overlay live on another shard from now on. Its steer values follow it; the one that is promised from now on is another if
+    /// the old one leads elsewhere. `None`: it is not placed.
+    pub(crate) fn shift(&mut self, overlay: OverlayId, shard: usize) -> Option<Place> {
+        let at = self.places.iter().position(|it| it.overlay == overlay)?;
+        self.places[at].shard = shard.min(self.shards - 1);
+        self.rebuild();
+        self.promise(at)
+    }
+
+    /// The shard of an overlay.
+    pub(crate) fn shard_of(&self, overlay: OverlayId) -> Option<usize> {
+        let mut places = self.places.iter();
+        let found = places.find(|place| place.overlay == overlay);
+        found.map(|place| place.shard)
     }
 
     pub(crate) fn remove(&mut self, overlay: OverlayId) {
@@ -167,6 +185,20 @@ impl Blocks {
             if block.load(Ordering::Relaxed) == owner {
                 block.store(0, Ordering::Release);
             }
+        }
+    }
+
+    /// The blocks of an overlay.
+    pub(crate) fn of(&self, shard: usize, slot: u16) -> Vec<u16> {
+        let owners = (0..BLOCKS as u16).filter(|&block| self.owner(block) == Some((shard, slot)));
+        owners.collect()
+    }
+
+    /// Has blocks lead to where their overlay is now.
+    pub(crate) fn lead(&self, blocks: &[u16], shard: usize, slot: u16) {
+        let owner = 1 + ((shard as u32) << 16 | u32::from(slot));
+        for &block in blocks {
+            self.owners[usize::from(block)].store(owner, Ordering::Release);
         }
     }
 

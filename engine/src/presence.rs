@@ -11,8 +11,8 @@ use tidings_wire::NodeId;
 use crate::queue::bell::Flag;
 use crate::queue::notify::block_until;
 use crate::queue::ring::{Consumer, Producer};
-use crate::shard::door::Door;
 use crate::subscriber::SubscriberShared;
+use crate::whereabouts::PortBell;
 
 /// A change of one member's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,7 @@ pub struct Presence {
     /// Nothing travels this way; its end tells the shard that nobody watches any more.
     pub(crate) end: Producer,
     pub(crate) shared: Arc<SubscriberShared>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) port: u32,
+    pub(crate) bell: PortBell,
 }
 
 impl Presence {
@@ -52,7 +51,7 @@ impl Presence {
         self.ring.advance();
         self.ring.release();
         if Flag::take(&self.shared.starved) {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
         event
     }
@@ -80,7 +79,7 @@ impl Drop for Presence {
     fn drop(&mut self) {
         self.end.close();
         if self.shared.bell.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::queue::notify::{Notify, block_until};
 use crate::queue::ring::{Consumer, Producer};
 use crate::record::{self, OutcomeRange, PUBLISH};
 use crate::routes::OverlayShared;
-use crate::shard::door::Door;
 use crate::shard::outlet::OutcomeWish;
+use crate::whereabouts::PortBell;
 
 /// How much of what was published is settled. The shard writes, the publisher reads.
 #[derive(Default)]
@@ -160,8 +160,7 @@ pub struct Publisher {
     outcomes: Consumer,
     shared: Arc<PublisherShared>,
     overlay: Arc<OverlayShared>,
-    door: Arc<Door>,
-    port: u32,
+    bell: PortBell,
     /// Not `Sync`.
     _one_thread: PhantomData<std::cell::Cell<()>>,
 }
@@ -174,8 +173,7 @@ pub(crate) struct PublisherParts {
     pub(crate) outcomes: Consumer,
     pub(crate) shared: Arc<PublisherShared>,
     pub(crate) overlay: Arc<OverlayShared>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) port: u32,
+    pub(crate) bell: PortBell,
 }
 
 impl Publisher {
@@ -191,8 +189,7 @@ impl Publisher {
             outcomes: parts.outcomes,
             shared: parts.shared,
             overlay: parts.overlay,
-            door: parts.door,
-            port: parts.port,
+            bell: parts.bell,
             _one_thread: PhantomData,
         };
         publisher.count_owed();
@@ -222,7 +219,7 @@ impl Publisher {
             return Err(PublishRefusal::WouldBlock);
         }
         if self.shared.bell.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
         if self.overlay.routes.version() != self.routes_version {
             self.count_owed();
@@ -295,7 +292,7 @@ impl Publisher {
     pub fn try_outcome(&mut self) -> Option<OutcomeRange> {
         let Some((_, bytes)) = self.outcomes.peek() else {
             if self.shared.unread.take() {
-                self.door.ring(self.port);
+                self.bell.ring();
             }
             return None;
         };
@@ -373,7 +370,7 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.ring.close();
         if self.shared.bell.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
     }
 }

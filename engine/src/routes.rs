@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidings_wire::{Boot, NodeId, OverlayId, Pattern};
 
 use crate::queue::rcu::Rcu;
+use crate::whereabouts::Whereabouts;
 
 /// The table.
 #[derive(Default)]
@@ -40,7 +41,7 @@ pub(crate) struct OverlayShared {
     pub(crate) name: String,
     pub(crate) node: NodeId,
     pub(crate) boot: Boot,
-    pub(crate) shard: usize,
+    pub(crate) at: Arc<Whereabouts>,
     pub(crate) message_bytes_max: AtomicUsize,
     pub(crate) routes: Rcu<Routes>,
     /// The overlay was removed or the node stops: queues of its publishers and subscribers are dead.

@@ -27,6 +27,11 @@ impl Seat<'_> {
         self.overlay.shared.id
     }
 
+    /// The shard that it is on, now.
+    pub(crate) fn shard(&self) -> usize {
+        self.overlay.shared.at.shard()
+    }
+
     /// This node and its boot.
     pub fn node(&self) -> (NodeId, Boot) {
         (self.overlay.shared.node, self.overlay.shared.boot)

@@ -31,6 +31,9 @@ pub enum Flushed {
     Close,
 }
 
+/// A session between two shards.
+pub type Departed = Box<dyn FnOnce() -> Box<dyn Session> + Send>;
+
 /// One session, on the thread of its shard only. All methods take `&self`: a delivery may happen while another method of
 /// the same session is on the stack (a client subscribed to what it publishes), so input and output state belong into two
 /// `RefCell`s, and no borrow of the output state may be held across a call on the [`Seat`].
@@ -95,6 +98,18 @@ pub trait Session {
     /// The deadline has come.
     fn on_deadline(&self, _seat: &mut Seat<'_>) -> Verdict {
         Verdict::Stay
+    }
+
+    /// Whether it can go to another shard, with all that is of its overlay; see [`Self::depart`]. While one cannot, its overlay stays
+    /// where it is.
+    fn can_depart(&self) -> bool {
+        false
+    }
+
+    /// Leaves its thread: what it is made of again on that of another shard. The numbers of its subscriptions and publishers hold; its own
+    /// number on the shard is another, and it is given a turn and a flush there, as at its beginning. Called if it can depart.
+    fn depart(self: Box<Self>) -> Option<Departed> {
+        None
     }
 
     /// The last call: detach or end its subscriptions, close its publishers.

@@ -15,7 +15,7 @@ use crate::queue::bell::Flag;
 use crate::queue::notify::{Notify, block_until};
 use crate::queue::ring::{Consumer, Producer};
 use crate::record::{self, Ack, Gap, Source};
-use crate::shard::door::Door;
+use crate::whereabouts::PortBell;
 
 /// What a subscriber and its shard share beside the rings.
 pub(crate) struct SubscriberShared {
@@ -152,8 +152,7 @@ pub struct Subscriber {
     unreleased: u64,
     release_at: u64,
     shared: Arc<SubscriberShared>,
-    door: Arc<Door>,
-    port: u32,
+    bell: PortBell,
     /// Not `Sync`.
     _one_thread: PhantomData<std::cell::Cell<()>>,
 }
@@ -165,8 +164,7 @@ pub(crate) struct SubscriberParts {
     pub(crate) ring: Consumer,
     pub(crate) acks: Producer,
     pub(crate) shared: Arc<SubscriberShared>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) port: u32,
+    pub(crate) bell: PortBell,
 }
 
 impl Subscriber {
@@ -183,8 +181,7 @@ impl Subscriber {
             unreleased: 0,
             release_at,
             shared: parts.shared,
-            door: parts.door,
-            port: parts.port,
+            bell: parts.bell,
             _one_thread: PhantomData,
         }
     }
@@ -292,7 +289,7 @@ impl Subscriber {
         self.ring.release();
         let starved = &self.shared.starved;
         if starved.is_raised() && self.ring.is_half_free() && starved.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
     }
 
@@ -371,11 +368,11 @@ impl Subscriber {
             if self.acks.is_closed() {
                 return;
             }
-            self.door.ring(self.port);
+            self.bell.ring();
             std::thread::sleep(Duration::from_micros(50));
         }
         if self.shared.bell.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
     }
 }
@@ -385,7 +382,7 @@ impl Drop for Subscriber {
         self.pass_acks();
         self.acks.close();
         if self.shared.bell.take() {
-            self.door.ring(self.port);
+            self.bell.ring();
         }
     }
 }

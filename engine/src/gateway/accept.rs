@@ -26,7 +26,6 @@ use super::limits::{
 use super::login::{Identity, Login, Step};
 use super::mail::Mailbox;
 use super::socket::Listening;
-use super::wake::Wake;
 use crate::entropy;
 
 /// Connections accepted before the others get their turn.
@@ -510,7 +509,7 @@ impl Reception {
         let Ok(socket) = visitor.socket.try_clone() else {
             return Err(After::Waits);
         };
-        let wake = Arc::new(Wake::new(Arc::clone(&place.door)));
+        let wake = Arc::new(place.wake());
         let mailbox = Arc::new(Mailbox::new(Arc::clone(&wake)));
         let here = Arc::new(Here);
         let is_here = Arc::downgrade(&here);

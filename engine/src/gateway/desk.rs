@@ -14,10 +14,12 @@ use super::grant::{Grants, Rights};
 use super::limits::QUESTIONS_MAX;
 use super::mail::Mailbox;
 use super::refusals::LoginRefusals;
+use super::wake::Wake;
 use crate::engine::Inner;
 use crate::session::Session;
-use crate::shard::door::Door;
+use crate::shard::door::Errand;
 use crate::sys::eventfd::EventFd;
+use crate::whereabouts::Whereabouts;
 
 /// The daemon's side: it knows the node, and obeys commands.
 pub trait Control: Send {
@@ -57,19 +59,29 @@ pub struct Refused {
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) id: OverlayId,
-    pub(crate) shard: usize,
-    pub(crate) slot: u16,
-    pub(crate) door: Arc<Door>,
+    at: Arc<Whereabouts>,
 }
 
 impl Place {
+    /// Its shard, now.
+    pub(crate) fn shard(&self) -> usize {
+        self.at.shard()
+    }
+
+    /// For a session that will sit there.
+    pub(crate) fn wake(&self) -> Wake {
+        Wake::new(self.at.doors())
+    }
+
     /// Has the overlay's shard make a session. `false`: the shard takes no command now.
     pub(crate) fn attach(&self, make: impl FnOnce() -> Box<dyn Session> + Send + 'static) -> bool {
-        let (slot, id) = (self.slot, self.id);
-        self.door.try_send(Box::new(move |shard| {
+        let errand: Errand = Box::new(move |shard, slot| {
             // An overlay that went meanwhile leaves the session unmade: its descriptor or link closes, which tells the client.
-            shard.seat_at(slot, id, make());
-        }))
+            if let Some(slot) = slot {
+                shard.seat(slot, make(), |_| ());
+            }
+        });
+        self.at.door().try_visit(self.id, errand)
     }
 }
 
@@ -221,9 +233,7 @@ impl Desk {
             let shared = &running.shared;
             let place = Place {
                 id: shared.id,
-                shard: shared.shard,
-                slot: running.slot,
-                door: Arc::clone(&self.engine.doors[shared.shard]),
+                at: Arc::clone(&shared.at),
             };
             places.insert(shared.name.clone(), place);
         }
@@ -241,7 +251,7 @@ impl Desk {
     /// The first overlay, by name, that lives on a shard.
     pub(crate) fn any_on(&self, shard: usize) -> Option<(String, Place)> {
         let places = self.places();
-        let here = places.iter().filter(|(_, place)| place.shard == shard);
+        let here = places.iter().filter(|(_, place)| place.shard() == shard);
         here.min_by(|a, b| a.0.cmp(b.0))
             .map(|(name, place)| (name.clone(), place.clone()))
     }

@@ -275,8 +275,9 @@ mod tests {
 
     /// A link to an overlay, and the agent's end of it.
     fn linked(elsewhere: &mut Elsewhere, agents_door: &Arc<Door>) -> (usize, End) {
-        let (home, agent) = link(Arc::new(Wake::new(door())), Arc::clone(agents_door));
-        agent.shared.agent.born(3);
+        let wake = |door: Arc<Door>| Wake::new(&[door].into());
+        let (home, agent) = link(Arc::new(wake(door())), wake(Arc::clone(agents_door)));
+        agent.shared.agent.sits(0, 3);
         (elsewhere.add("there", home), agent)
     }
 

@@ -27,7 +27,7 @@ use super::remote::Remote;
 use super::wake::Wake;
 use crate::limits::SESSION_READ_BYTES_MAX;
 use crate::seat::Seat;
-use crate::session::{Flushed, Session, Verdict};
+use crate::session::{Departed, Flushed, Session, Verdict};
 
 /// How often a flush fills the output again before the others get their turn.
 const ROUNDS: usize = 4;
@@ -288,8 +288,8 @@ impl Home {
             return Ok(link);
         }
         let place = self.desk.place(overlay).ok_or(Unrouted::NoOverlay)?;
-        self.wake.born(seat.me.index);
-        let (end, agents_end) = link::link(Arc::clone(&self.wake), place.door.clone());
+        self.wake.born(seat);
+        let (end, agents_end) = link::link(Arc::clone(&self.wake), place.wake());
         let part = Part::new(&self.client);
         let name = overlay.to_owned();
         let made = place.attach(move || Box::new(Remote::new(Agent::new(part, &name), agents_end)));
@@ -415,7 +415,7 @@ impl Session for Home {
     }
 
     fn on_readable(&self, seat: &mut Seat<'_>) -> Verdict {
-        self.wake.born(seat.me.index);
+        self.wake.born(seat);
         self.wake.answer();
         if let Some(ending) = self.client.ending() {
             // A newer one does not wait until this one has read its last words.
@@ -504,6 +504,14 @@ impl Session for Home {
     fn on_deadline(&self, seat: &mut Seat<'_>) -> Verdict {
         self.retry_at.set(None);
         self.on_readable(seat)
+    }
+
+    fn can_depart(&self) -> bool {
+        true
+    }
+
+    fn depart(self: Box<Self>) -> Option<Departed> {
+        Some(Box::new(move || self))
     }
 
     fn on_close(&self, seat: &mut Seat<'_>) {

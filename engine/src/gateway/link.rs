@@ -9,7 +9,6 @@ use super::limits::{LINK_BYTES, LINK_RECORD};
 use super::wake::Wake;
 use crate::queue::bell::Flag;
 use crate::queue::ring::{Consumer, Producer, ring};
-use crate::shard::door::Door;
 
 /// Kind of the records: whole frames.
 const FRAMES: u32 = 1;
@@ -49,10 +48,10 @@ pub(crate) struct End {
 }
 
 /// Makes a link between a connection and its agent, the connection's end first.
-pub(crate) fn link(home: Arc<Wake>, agent_door: Arc<Door>) -> (End, End) {
+pub(crate) fn link(home: Arc<Wake>, agent: Wake) -> (End, End) {
     let shared = Arc::new(Shared {
         home,
-        agent: Wake::new(agent_door),
+        agent,
         consumed: AtomicU64::new(0),
         crossed: AtomicU64::new(0),
         ended: AtomicU8::new(0),

@@ -24,7 +24,8 @@
 //! 6. If it holds messages back without pausing ([`Session::waits_for_room`]), [`Session::event`] with `Writable`.
 //! 7. [`Session::is_overrun`] before a flush, and instead of it while the descriptor takes no more: what cannot be refused
 //!    is bounded, and `true` ends the session.
-//! 8. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
+//! 8. [`Session::can_depart`] and [`Session::depart`] when the overlay goes to another shard, whose thread is another.
+//! 9. [`Session::on_close`] last. Subscriptions that it did not end are detached: those of a named client wait for it.
 //!
 //! All methods take `&self`: a client that subscribes to what it publishes gets `deliver` called while its own
 //! `on_readable` is on the stack. Keep the input half and the output half in two `RefCell`s, and never hold the output's
@@ -70,4 +71,4 @@ pub use socket::Listening;
 pub use start::{Gateway, GatewayConfig};
 
 pub use crate::seat::Seat;
-pub use crate::session::{Flushed, Session, Verdict};
+pub use crate::session::{Departed, Flushed, Session, Verdict};

@@ -13,7 +13,7 @@ use super::agent::{Agent, Breach};
 use super::link::{End, Ended};
 use crate::limits::SESSION_READ_BYTES_MAX;
 use crate::seat::Seat;
-use crate::session::{Flushed, Session, Verdict};
+use crate::session::{Departed, Flushed, Session, Verdict};
 
 /// How often a flush fills the output again before the others get their turn.
 const ROUNDS: usize = 4;
@@ -97,7 +97,7 @@ impl Session for Remote {
         }
         let closed = {
             let end = self.end.borrow();
-            end.shared.agent.born(seat.me.index);
+            end.shared.agent.born(seat);
             end.shared.agent.answer();
             end.shared.ended().is_some()
         };
@@ -206,6 +206,14 @@ impl Session for Remote {
     fn on_deadline(&self, seat: &mut Seat<'_>) -> Verdict {
         self.retry_at.set(None);
         self.on_readable(seat)
+    }
+
+    fn can_depart(&self) -> bool {
+        true
+    }
+
+    fn depart(self: Box<Self>) -> Option<Departed> {
+        Some(Box::new(move || self))
     }
 
     fn on_close(&self, seat: &mut Seat<'_>) {

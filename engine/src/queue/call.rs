@@ -23,9 +23,9 @@ impl Call {
         }
     }
 
-    /// By the session, as soon as it has a number. An answer and a look follow.
-    pub(crate) fn born(&self, session: u32) {
-        self.session.store(u64::from(session), Ordering::Release);
+    /// By the session, as soon as it has a number, and when it gets another. An answer and a look follow.
+    pub(crate) fn born(&self, session: u64) {
+        self.session.store(session, Ordering::Release);
     }
 
     /// By the session, before it looks.
@@ -35,7 +35,7 @@ impl Call {
     }
 
     /// By the other side, after it added something: the session that must be called, if it does not look anyway.
-    pub(crate) fn call(&self) -> Option<u32> {
+    pub(crate) fn call(&self) -> Option<u64> {
         if self.called.swap(true, Ordering::AcqRel) {
             return None;
         }
@@ -44,7 +44,7 @@ impl Call {
                 self.called.swap(false, Ordering::AcqRel);
                 None
             }
-            session => Some(session as u32),
+            session => Some(session),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidings_wire::{Class, FAN_HEADER, HELLO_HEADER, PAIR_HEADER};
+use tidings_wire::{Class, FAN_HEADER, HELLO_HEADER, OverlayId, PAIR_HEADER, overlay_tag};
 
 use super::door::Door;
 use super::overlay::ShardOverlay;
@@ -30,7 +30,7 @@ pub(crate) struct Yard {
     by_tag: NumberMap<u16>,
     pub(crate) map: Arc<Map>,
     pub(crate) mesh: MeshEnds,
-    doors: Vec<Arc<Door>>,
+    pub(crate) doors: Arc<[Arc<Door>]>,
     /// Shards that were sent something in this turn.
     pub(crate) called: Vec<usize>,
     pub(crate) counters: ShardCounters,
@@ -42,7 +42,7 @@ impl Yard {
         boot_tag: u16,
         map: Arc<Map>,
         mesh: MeshEnds,
-        doors: Vec<Arc<Door>>,
+        doors: Arc<[Arc<Door>]>,
     ) -> Self {
         Self {
             index,
@@ -178,6 +178,7 @@ impl Yard {
     pub(crate) fn insert(&mut self, overlay: ShardOverlay) {
         let slot = usize::from(overlay.slot);
         let tag = overlay.place.tag;
+        overlay.shared.at.arrive(self.index, overlay.slot);
         self.by_tag.insert(word(&tag, 0), overlay.slot);
         if slot == self.slots.len() {
             self.slots.push(None);
@@ -186,8 +187,20 @@ impl Yard {
     }
 
     pub(crate) fn remove(&mut self, slot: u16) -> Option<Box<ShardOverlay>> {
-        self.by_tag.retain(|_, owner| *owner != slot);
         self.map.blocks.take_back(self.index, slot);
+        self.take_out(slot)
+    }
+
+    /// The slot of an overlay that is here.
+    pub(crate) fn slot_of(&self, id: OverlayId) -> Option<u16> {
+        let slot = *self.by_tag.get(&word(&overlay_tag(id), 0))?;
+        let overlay = self.slots.get(usize::from(slot))?.as_ref()?;
+        (overlay.shared.id == id).then_some(slot)
+    }
+
+    /// Takes an overlay out, whose receiver indices go on leading here.
+    pub(crate) fn take_out(&mut self, slot: u16) -> Option<Box<ShardOverlay>> {
+        self.by_tag.retain(|_, owner| *owner != slot);
         let overlay = self.slots.get_mut(usize::from(slot))?.take()?;
         // What the shard counts never falls.
         overlay.outlets.counts.add_to(&mut self.counters);
@@ -226,7 +239,7 @@ mod tests {
         let map = Arc::new(Map::new(2));
         let tag = 0x5a5;
         let mesh = MeshEnds::default();
-        let mut yard = Yard::new(0, tag, Arc::clone(&map), mesh, Vec::new());
+        let mut yard = Yard::new(0, tag, Arc::clone(&map), mesh, Arc::default());
         let mut pass = |shard: usize, drops: u64| {
             let block = map.blocks.grant(shard, 3).unwrap();
             let index = u32::from(tag) << 20 | u32::from(block) << 8;

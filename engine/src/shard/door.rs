@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
+use tidings_wire::OverlayId;
 
 use super::Shard;
 use crate::limits::{BELLS_MAX, COMMAND_WAIT, COMMANDS_MAX};
@@ -14,6 +15,9 @@ use crate::wait::ShardParker;
 
 /// Something to be done on the shard's thread, between two turns.
 pub(crate) type Command = Box<dyn FnOnce(&mut Shard) + Send>;
+
+/// Something to be done at an overlay, on the shard that has it by then, with its slot there; without one if none has it.
+pub(crate) type Errand = Box<dyn FnOnce(&mut Shard, Option<u16>) + Send>;
 
 /// The shard stopped, or does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,22 @@ impl Claim {
     fn settle(&self, to: u8) -> bool {
         let (won, lost) = (Ordering::AcqRel, Ordering::Acquire);
         self.0.compare_exchange(Self::OPEN, to, won, lost).is_ok()
+    }
+}
+
+/// A question that is on its way to a shard.
+struct Asked<R> {
+    claim: Arc<Claim>,
+    to: SyncSender<R>,
+}
+
+impl<R> Asked<R> {
+    /// By the shard, unless nobody waits any more.
+    fn answer(self, answer: impl FnOnce() -> R) {
+        if self.claim.begin() {
+            // Whoever asked may have gone all the same, after a long time.
+            let _ = self.to.try_send(answer());
+        }
     }
 }
 
@@ -91,11 +111,22 @@ impl Door {
 
     /// Queues a command if there is room now. `false`: there is not, or the shard has stopped.
     pub(crate) fn try_send(&self, command: Command) -> bool {
-        let sent = !self.is_stopped() && self.commands.push(command).is_ok();
-        if sent {
-            self.parker.wake();
+        self.offer(command).is_ok()
+    }
+
+    /// The same, which gives the command back if there is no room.
+    pub(crate) fn offer(&self, command: Command) -> Result<(), Command> {
+        if self.is_stopped() {
+            return Err(command);
         }
-        sent
+        self.commands.push(command)?;
+        self.parker.wake();
+        Ok(())
+    }
+
+    /// [`Self::try_send`] for an errand at an overlay that was here just now.
+    pub(crate) fn try_visit(&self, id: OverlayId, errand: Errand) -> bool {
+        self.try_send(Box::new(move |shard| shard.visit(id, errand)))
     }
 
     /// Queues a command without waiting for it to be done.
@@ -127,20 +158,39 @@ impl Door {
         self.ask_within(COMMAND_WAIT, question)
     }
 
+    /// [`Self::ask`] at an overlay that was here just now; `None`: no shard has it.
+    pub(crate) fn ask_at<R: Send + 'static>(
+        &self,
+        id: OverlayId,
+        question: impl FnOnce(&mut Shard, u16) -> R + Send + 'static,
+    ) -> Result<Option<R>, Gone> {
+        self.put(COMMAND_WAIT, |asked| {
+            let errand: Errand = Box::new(move |shard, slot| {
+                asked.answer(|| slot.map(|slot| question(shard, slot)));
+            });
+            Box::new(move |shard| shard.visit(id, errand))
+        })
+    }
+
     fn ask_within<R: Send + 'static>(
         &self,
         wait: Duration,
         question: impl FnOnce(&mut Shard) -> R + Send + 'static,
     ) -> Result<R, Gone> {
-        let (tx, rx) = sync_channel(1);
+        self.put(wait, |asked| {
+            Box::new(move |shard| asked.answer(|| question(shard)))
+        })
+    }
+
+    /// Sends the command that answers a question, and waits for the answer.
+    fn put<R>(&self, wait: Duration, command: impl FnOnce(Asked<R>) -> Command) -> Result<R, Gone> {
+        let (to, rx) = sync_channel(1);
         let claim = Arc::new(Claim::default());
-        let of_shard = Arc::clone(&claim);
-        self.send(Box::new(move |shard| {
-            if of_shard.begin() {
-                // Whoever asked may have gone all the same, after a long time.
-                let _ = tx.try_send(question(shard));
-            }
-        }))?;
+        let asked = Asked {
+            claim: Arc::clone(&claim),
+            to,
+        };
+        self.send(command(asked))?;
         match rx.recv_timeout(wait) {
             Ok(answer) => Ok(answer),
             Err(RecvTimeoutError::Timeout) if !claim.give_up() => {

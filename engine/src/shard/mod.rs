@@ -1,11 +1,12 @@
 //! One shard: a thread with its sockets and the overlays that it owns. `turn.rs` is its loop, read that first;
 //! `dispatch.rs` finds the core for a datagram, `outlet.rs` is where cores put what they have to say, `door.rs` what other
-//! threads hold of it.
+//! threads hold of it, `moving.rs` how an overlay goes to another shard.
 
 mod brake;
 pub(crate) mod dispatch;
 pub(crate) mod door;
 pub(crate) mod load;
+pub(crate) mod moving;
 pub(crate) mod net;
 pub(crate) mod notice;
 pub(crate) mod outlet;
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 
 use tidings_protocol::latency::Latency;
-use tidings_wire::OverlayId;
 
 use self::brake::Brake;
 use self::dispatch::Yard;
@@ -50,7 +50,7 @@ pub(crate) struct ShardParts {
     pub(crate) map: Arc<Map>,
     pub(crate) mesh: MeshEnds,
     /// Of all shards, this one included.
-    pub(crate) doors: Vec<Arc<Door>>,
+    pub(crate) doors: Arc<[Arc<Door>]>,
     pub(crate) poll: Poll,
     /// Whether receive pools that grew are given back when it is quiet.
     pub(crate) shrinks: bool,
@@ -191,19 +191,6 @@ impl Shard {
             overlay,
             me: &cell,
         }))
-    }
-
-    /// The same for an overlay that may have made way for another in its slot. `false`: it has, or there is no room.
-    pub(crate) fn seat_at(&mut self, slot: u16, id: OverlayId, session: Box<dyn Session>) -> bool {
-        let overlay = self
-            .yard
-            .slots
-            .get(usize::from(slot))
-            .and_then(Option::as_ref);
-        if overlay.is_none_or(|overlay| overlay.shared.id != id) {
-            return false;
-        }
-        self.seat(slot, session, |_| ()).is_some()
     }
 
     /// Lets a session look at its input though no descriptor of it is ready: another thread has mail for it.

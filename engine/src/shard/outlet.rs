@@ -310,7 +310,7 @@ pub(crate) struct Outlets {
     /// A reader got so much in this turn that it is short of room.
     pub(crate) filling: bool,
     /// Readers that are short of room.
-    pressed: Vec<Sink>,
+    pub(super) pressed: Vec<Sink>,
     /// Subscriptions that became effective, with the members that did not confirm.
     pub(crate) effective: Vec<(u32, Vec<NodeId>)>,
     pub(crate) counts: OutletCounts,

@@ -17,7 +17,7 @@ use crate::placement::Place;
 use crate::routes::{OverlayShared, Routes};
 
 /// Somebody waits for a subscription to become effective everywhere; gets the members that did not confirm.
-pub(crate) type EffectReply = Box<dyn FnOnce(Vec<NodeId>)>;
+pub(crate) type EffectReply = Box<dyn FnOnce(Vec<NodeId>) + Send>;
 
 /// One overlay of a shard.
 pub(crate) struct ShardOverlay {
@@ -26,12 +26,12 @@ pub(crate) struct ShardOverlay {
     pub(crate) shared: Arc<OverlayShared>,
     pub(crate) core: Core,
     pub(crate) outlets: Outlets,
-    ports: Vec<Option<Port>>,
+    pub(super) ports: Vec<Option<Port>>,
     /// Ports that have something to be served.
     active: PortList,
     /// Ports whose publisher waits for room in the store.
     blocked: PortList,
-    effects: Vec<(u32, EffectReply)>,
+    pub(super) effects: Vec<(u32, EffectReply)>,
     /// When the core wants its time, as of its last flush.
     pub(crate) deadline: Option<u64>,
     /// Something was handed to the core since its last flush.
@@ -391,15 +391,20 @@ impl ShardOverlay {
 
     /// The overlay goes: everybody who holds an end of a ring is told.
     pub(crate) fn close(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
-        for port in self.ports.iter().flatten() {
-            match port {
-                Port::Publisher(it) => it.shared.close(),
-                Port::Subscriber(it) => it.shared.close(),
-            }
-        }
+        close_ports(&self.shared, &self.ports);
         if let Some(left) = self.leaving.take() {
             left();
+        }
+    }
+}
+
+/// Tells everybody who holds an end of a ring of an overlay that it is no more.
+pub(super) fn close_ports(shared: &OverlayShared, ports: &[Option<Port>]) {
+    shared.closed.store(true, Ordering::Release);
+    for port in ports.iter().flatten() {
+        match port {
+            Port::Publisher(it) => it.shared.close(),
+            Port::Subscriber(it) => it.shared.close(),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use super::dispatch::Yard;
 use super::overlay::ShardOverlay;
 use crate::limits::SESSIONS_MAX;
+use crate::number_map::NumberMap;
 use crate::seat::Seat;
-use crate::session::{Flushed, Session, SessionCell, SessionRc, Verdict};
+use crate::session::{Departed, Flushed, Session, SessionCell, SessionRc, Verdict};
 use crate::sys::epoll::Interest;
 use crate::wait::WaitSet;
 
@@ -33,17 +34,22 @@ impl Sessions {
         overlay: &mut ShardOverlay,
         set: &WaitSet,
     ) -> io::Result<SessionRc> {
-        let index = self
-            .cells
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.cells.len());
+        let index = self.free();
         if index >= SESSIONS_MAX {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         if let Some(fd) = session.fd() {
             set.add_session(index as u32, fd)?;
         }
+        Ok(self.settle(index, session, overlay))
+    }
+
+    fn settle(
+        &mut self,
+        index: usize,
+        session: Box<dyn Session>,
+        overlay: &mut ShardOverlay,
+    ) -> SessionRc {
         let cell = Rc::new(SessionCell {
             session,
             index: index as u32,
@@ -61,7 +67,56 @@ impl Sessions {
         self.turning.push(index as u32);
         self.count += 1;
         super::outlet::mark(&mut overlay.outlets.dirty_sessions, &cell);
-        Ok(cell)
+        cell
+    }
+
+    /// Whether all sessions of an overlay can go to another shard.
+    pub(crate) fn can_leave(&self, slot: u16) -> bool {
+        let mut cells = self.cells.iter().flatten();
+        cells.all(|cell| cell.overlay != slot || cell.session.can_depart())
+    }
+
+    /// The sessions of an overlay that goes to another shard leave with it, each with the number that it had. Nothing of the overlay
+    /// holds them any more.
+    pub(super) fn leave(&mut self, slot: u16, set: &WaitSet) -> Vec<(u32, Departed)> {
+        let mut leavers = Vec::new();
+        for place in &mut self.cells {
+            let Some(cell) = place.take_if(|cell| cell.overlay == slot) else {
+                continue;
+            };
+            self.count -= 1;
+            if let Some(fd) = cell.session.fd() {
+                // The session may have closed it already: then the set has forgotten it.
+                let _ = set.remove_session(fd);
+            }
+            let was = cell.index;
+            let cell = Rc::into_inner(cell);
+            debug_assert!(cell.is_some(), "somebody holds a session that leaves");
+            leavers.extend(cell.and_then(|cell| Some((was, cell.session.depart()?))));
+        }
+        leavers
+    }
+
+    /// Takes in sessions that came with their overlay, by the numbers that they had, and gives each a turn and a flush. The others are
+    /// those that cannot be waited for, and are to be closed.
+    pub(super) fn arrive(
+        &mut self,
+        leavers: Vec<(u32, Departed)>,
+        overlay: &mut ShardOverlay,
+        set: &WaitSet,
+    ) -> (NumberMap<SessionRc>, Vec<SessionRc>) {
+        let (mut seated, mut lost) = (NumberMap::default(), Vec::new());
+        for (was, make) in leavers {
+            let index = self.free();
+            let session = make();
+            let watched = session.fd().map(|fd| set.add_session(index as u32, fd));
+            let cell = self.settle(index, session, overlay);
+            if watched.is_some_and(|watched| watched.is_err()) {
+                lost.push(Rc::clone(&cell));
+            }
+            seated.insert(was, cell);
+        }
+        (seated, lost)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,6 +132,11 @@ impl Sessions {
     /// Numbers of sessions are below this.
     pub(crate) fn slots(&self) -> u32 {
         self.cells.len() as u32
+    }
+
+    fn free(&self) -> usize {
+        let free = self.cells.iter().position(Option::is_none);
+        free.unwrap_or(self.cells.len())
     }
 
     fn cell(&self, index: u32) -> Option<SessionRc> {
@@ -267,7 +327,13 @@ impl Sessions {
         }
     }
 
-    fn close(&mut self, now: u64, cell: &SessionRc, overlay: &mut ShardOverlay, set: &WaitSet) {
+    pub(super) fn close(
+        &mut self,
+        now: u64,
+        cell: &SessionRc,
+        overlay: &mut ShardOverlay,
+        set: &WaitSet,
+    ) {
         if self
             .cells
             .get_mut(cell.index as usize)

@@ -218,6 +218,13 @@ impl Core {
         Ok(())
     }
 
+    /// Replaces the steer byte that peers are asked to put on PAIR and BULK: sessions that begin from now on use it. Those that stand go on
+    /// with theirs, which costs their datagrams a detour at most.
+    pub fn set_steer(&mut self, steer: u8) {
+        self.links.local.steer = steer;
+        self.config.steer = steer;
+    }
+
     /// Replaces the seeds' addresses, after names were resolved anew.
     pub fn set_seeds(&mut self, now: u64, seeds: &[SocketAddr]) {
         self.members.set_seeds(now, seeds);

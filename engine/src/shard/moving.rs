@@ -1,0 +1,251 @@
+//! An overlay goes to another shard while it runs: core, ports and sessions as they are. Its shard packs it and puts it into the queue
+//! of commands of the other. Datagrams that come meanwhile are lost, as any may be; commands find their way after it; of bells none
+//! is missed, since every port is looked at on arrival.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use tidings_protocol::{CommandError, Core};
+use tidings_wire::{NodeId, OverlayId};
+
+use super::Shard;
+use super::door::{Command, Errand};
+use super::notice::Notices;
+use super::outlet::{OutcomeSink, Outlets, PublisherSink, RingSink, Sink};
+use super::overlay::{EffectReply, ShardOverlay, close_ports};
+use super::port::Port;
+use crate::clock;
+use crate::error::EngineError;
+use crate::number_map::NumberMap;
+use crate::placement::Place;
+use crate::routes::OverlayShared;
+use crate::session::{Departed, SessionRc};
+
+/// A port, or a session by the number that it has on a shard.
+#[derive(Clone, Copy)]
+enum End {
+    Ring(u32),
+    Session(u32),
+}
+
+impl From<Sink> for End {
+    fn from(sink: Sink) -> Self {
+        match sink {
+            Sink::Ring(port) => Self::Ring(port),
+            Sink::Session(cell) => Self::Session(cell.index),
+        }
+    }
+}
+
+impl From<PublisherSink> for End {
+    fn from(sink: PublisherSink) -> Self {
+        match sink {
+            PublisherSink::Ring(port) => Self::Ring(port),
+            PublisherSink::Session(cell) => Self::Session(cell.index),
+        }
+    }
+}
+
+/// What of an overlay its sessions are tied to, while they are between two shards.
+struct Ties {
+    sinks: Vec<(u32, End)>,
+    publishers: Vec<(u32, End)>,
+    watchers: Vec<End>,
+}
+
+impl Ties {
+    fn take(outlets: &mut Outlets) -> Self {
+        // What is short of room is found out anew of sessions.
+        outlets.pressed.retain(|sink| matches!(sink, Sink::Ring(_)));
+        let sinks = outlets.sinks.drain();
+        let publishers = outlets.publishers.drain();
+        Self {
+            sinks: sinks.map(|(sub, sink)| (sub, sink.into())).collect(),
+            publishers: publishers
+                .map(|(handle, sink)| (handle, sink.into()))
+                .collect(),
+            watchers: outlets.watchers.drain(..).map(End::from).collect(),
+        }
+    }
+
+    /// `seated`: the sessions by the numbers that they had.
+    fn restore(self, outlets: &mut Outlets, seated: &NumberMap<SessionRc>) {
+        let seat = |was| seated.get(&was).map(SessionRc::clone);
+        let sink = |end| match end {
+            End::Ring(port) => Some(Sink::Ring(port)),
+            End::Session(was) => seat(was).map(Sink::Session),
+        };
+        let publisher = |end| match end {
+            End::Ring(port) => Some(PublisherSink::Ring(port)),
+            End::Session(was) => seat(was).map(PublisherSink::Session),
+        };
+        let sinks = self.sinks.into_iter();
+        let publishers = self.publishers.into_iter();
+        outlets.sinks = sinks
+            .filter_map(|(sub, end)| Some((sub, sink(end)?)))
+            .collect();
+        outlets.publishers = publishers
+            .filter_map(|(handle, end)| Some((handle, publisher(end)?)))
+            .collect();
+        outlets.watchers = self.watchers.into_iter().filter_map(sink).collect();
+    }
+}
+
+/// An overlay between two shards.
+struct Goods {
+    place: Place,
+    shared: Arc<OverlayShared>,
+    notices: Arc<Notices>,
+    core: Core,
+    ports: Vec<Option<Port>>,
+    effects: Vec<(u32, EffectReply)>,
+    rings: Vec<Option<RingSink>>,
+    outcomes: Vec<Option<OutcomeSink>>,
+    dirty_rings: Vec<u32>,
+    dirty_outcomes: Vec<u32>,
+    /// Rings whose readers are short of room.
+    pressed: Vec<u32>,
+    effective: Vec<(u32, Vec<NodeId>)>,
+    routes_stale: bool,
+    writable: bool,
+    ties: Ties,
+    sessions: Vec<(u32, Departed)>,
+    /// Blocks of receiver indices: they lead to where the overlay was.
+    blocks: Vec<u16>,
+}
+
+impl Goods {
+    /// Packs an overlay, without its sessions.
+    fn pack(overlay: ShardOverlay, place: Place) -> Self {
+        let ShardOverlay {
+            shared,
+            core,
+            mut outlets,
+            ports,
+            effects,
+            ..
+        } = overlay;
+        let ties = Ties::take(&mut outlets);
+        let pressed = outlets.pressed.iter();
+        let pressed = pressed.filter_map(|sink| match sink {
+            Sink::Ring(port) => Some(*port),
+            Sink::Session(_) => None,
+        });
+        Self {
+            place,
+            pressed: pressed.collect(),
+            notices: outlets.notices,
+            rings: outlets.rings,
+            outcomes: outlets.outcomes,
+            dirty_rings: outlets.dirty_rings,
+            dirty_outcomes: outlets.dirty_outcomes,
+            effective: outlets.effective,
+            routes_stale: outlets.routes_stale,
+            writable: outlets.writable,
+            shared,
+            core,
+            ports,
+            effects,
+            ties,
+            sessions: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
+
+    /// The overlay in its new slot, without its sessions.
+    fn unpack(self, slot: u16) -> (ShardOverlay, Ties, Vec<(u32, Departed)>) {
+        let mut overlay = ShardOverlay::new(slot, self.place, self.core, self.shared, self.notices);
+        overlay.core.set_steer(self.place.steer);
+        overlay.ports = self.ports;
+        overlay.effects = self.effects;
+        let outlets = &mut overlay.outlets;
+        outlets.rings = self.rings;
+        outlets.outcomes = self.outcomes;
+        outlets.dirty_rings = self.dirty_rings;
+        outlets.dirty_outcomes = self.dirty_outcomes;
+        outlets.pressed = self.pressed.into_iter().map(Sink::Ring).collect();
+        outlets.effective = self.effective;
+        outlets.routes_stale = self.routes_stale;
+        outlets.writable = self.writable;
+        (overlay, self.ties, self.sessions)
+    }
+}
+
+/// Goods in a queue. Should their shard end before they arrive, whoever holds an end of their rings is told.
+struct Parcel(Option<Box<Goods>>);
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if let Some(goods) = &self.0 {
+            close_ports(&goods.shared, &goods.ports);
+        }
+    }
+}
+
+impl Shard {
+    /// Does an errand at an overlay, or passes it on to where the overlay is by now.
+    pub(crate) fn visit(&mut self, id: OverlayId, errand: Errand) {
+        let slot = self.yard.slot_of(id);
+        let placed = self.yard.map.placement.read(|places| places.shard_of(id));
+        match placed {
+            // To this shard as well: the overlay is on its way then. What finds no room is dropped, which tells its sender.
+            Some(shard) if slot.is_none() => drop(self.yard.doors[shard].try_visit(id, errand)),
+            _ => errand(self, slot),
+        }
+    }
+
+    /// Sends an overlay of this shard to its new place; `arrived` hears which shard took it in. The error: nothing has changed.
+    pub(crate) fn send_off(
+        &mut self,
+        slot: u16,
+        to: Place,
+        arrived: Sender<usize>,
+    ) -> Result<(), EngineError> {
+        let overlay = self.yard.slots.get(usize::from(slot));
+        let overlay = overlay.and_then(Option::as_ref);
+        if overlay.is_some_and(|overlay| overlay.leaving.is_some()) {
+            return Err(CommandError::Leaving.into());
+        }
+        if !self.sessions.can_leave(slot) {
+            return Err(EngineError::HasHandlers);
+        }
+        let blocks = self.yard.map.blocks.of(self.yard.index, slot);
+        let overlay = self.yard.take_out(slot).ok_or(EngineError::Unknown)?;
+        let mut goods = Box::new(Goods::pack(*overlay, to));
+        goods.sessions = self.sessions.leave(slot, &self.set);
+        goods.blocks = blocks;
+        let parcel = Parcel(Some(goods));
+        let command: Command = Box::new(move |shard| {
+            shard.take_in(parcel);
+            // Whoever asked may have gone, after a long time.
+            let _ = arrived.send(shard.yard.index);
+        });
+        if let Err(command) = self.yard.doors[to.shard].offer(command) {
+            // No room in its queue: the overlay stays.
+            command(self);
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, mut parcel: Parcel) {
+        let Some(goods) = parcel.0.take() else { return };
+        // The core has seen later times than that at which this turn began.
+        self.now = self.now.max(clock::now());
+        let slot = self.yard.free_slot();
+        let blocks = &self.yard.map.blocks;
+        blocks.lead(&goods.blocks, self.yard.index, slot);
+        let (mut overlay, ties, sessions) = goods.unpack(slot);
+        let (seated, lost) = self.sessions.arrive(sessions, &mut overlay, &self.set);
+        ties.restore(&mut overlay.outlets, &seated);
+        for cell in lost {
+            self.sessions
+                .close(self.now, &cell, &mut overlay, &self.set);
+        }
+        self.yard.insert(overlay);
+        // Bells that rang on the way did so where it was.
+        let arrived = self.yard.slots[usize::from(slot)].as_mut();
+        arrived
+            .into_iter()
+            .for_each(|overlay| overlay.activate_all());
+    }
+}
