@@ -232,7 +232,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn an_overlay_takes_the_shard_that_it_runs_on_and_no_other() {
+fn an_overlay_moves_to_another_shard_and_is_there_after_a_crash() {
     let mut node = Node::start(&[&ARGS[..], &["--shards", "2"]].concat());
     let patch = |node: &Node, patch: Value| ask(node, "PATCH", "/v1/overlays/demo", Some(&patch));
     let shard = |node: &Node| {
@@ -241,17 +241,20 @@ fn an_overlay_takes_the_shard_that_it_runs_on_and_no_other() {
     };
     let (runs_on, _) = shard(&node);
     assert_eq!(runs_on, 0, "the only one has its choice of both");
-    patch(&node, json!({ "shard": 1, "retain": "8MiB" })).is_error(409, "unchangeable");
-    assert_eq!(kept(&node)["overlays"], json!({}));
-    let taken = patch(&node, json!({ "shard": 0, "retain": "8MiB" }));
+    let taken = patch(&node, json!({ "shard": 1, "retain": "8MiB" }));
     assert_eq!(taken.status, 200, "{taken:?}");
-    assert_eq!(shard(&node), (json!(0), json!(0)));
+    assert_eq!(taken.json()["shard"], 1);
+    assert_eq!(shard(&node), (json!(1), json!(1)));
+    assert!(publishes(&node, "demo", 10));
     node.kill();
     node.restart(&[&ARGS[..], &["--shards", "2"]].concat());
-    assert_eq!(shard(&node), (json!(0), json!(0)));
+    assert_eq!(shard(&node), (json!(1), json!(1)));
+    let none = patch(&node, json!({ "shard": 2, "retain": "9MiB" }));
+    none.is_error(400, "bad_options");
     let taken_back = patch(&node, json!({ "shard": null, "retain": null }));
     assert_eq!(taken_back.status, 200, "it stays where it is");
-    assert_eq!(shard(&node), (json!(0), Value::Null));
+    assert_eq!(shard(&node), (json!(1), Value::Null));
+    assert_eq!(kept(&node)["overlays"], json!({}));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn what_a_running_overlay_cannot_take_is_told_each_time_and_the_rest_holds() {
     let two = "[node]\nshards = 2\n";
     let (node, file) = node(&["a"], &(two.to_owned() + &overlay("a", "shard = 0")));
     let reload = || common::http::unix(&node.management(), "POST", "/v1/reload", None).json();
-    let moved = overlay("a", "max_message = \"1KiB\"\nshard = 1");
+    let moved = overlay("a", "max_message = \"1KiB\"\nshard = 2");
     fs::write(&file, two.replace('2', "3") + &moved).unwrap();
     for applied in [&["overlay a: max_message 1MiB -> 1KiB"][..], &[]] {
         let report = reload();
@@ -104,15 +104,19 @@ fn what_a_running_overlay_cannot_take_is_told_each_time_and_the_rest_holds() {
         let place = format!("({}:2)", file.display());
         let refused = [
             format!("node.shards 2 -> 3 {place}: it holds from the next start of the node on"),
-            "overlay a: shard 0 -> 1: it cannot change while the overlay runs; start the node again"
-                .to_owned(),
+            "overlay a: shard 0 -> 2: it holds from the next start of the node on".to_owned(),
         ];
         assert_eq!(report["refused"], serde_json::json!(refused));
     }
     assert!(!publishes(&node, "a", 2_000) && publishes(&node, "a", 1_000));
-    fs::write(&file, two.to_owned() + &overlay("a", "")).unwrap();
+    fs::write(&file, two.to_owned() + &overlay("a", "shard = 1")).unwrap();
     let report = reload();
     assert_eq!(report["refused"], serde_json::json!([]));
+    let applied = report["applied"].as_array().unwrap();
+    assert!(
+        applied.contains(&"overlay a: shard 0 -> 1".into()),
+        "{report}"
+    );
     assert!(publishes(&node, "a", 2_000));
 }
 

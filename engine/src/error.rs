@@ -51,6 +51,8 @@ pub enum EngineError {
     Steering(io::Error),
     /// The thread of discovery or its descriptor cannot be had: a limit of this user is reached.
     Discovery(io::Error),
+    /// There is no shard of this number; how many there are.
+    NoShard(usize),
     /// Handlers were put on the shard of the overlay, or sessions of the embedder that cannot leave it: it cannot move.
     HasHandlers,
     /// The shard stopped, or did not answer within 10 s: what it was asked to do was not done and never will be, unless it stands still in
@@ -80,6 +82,7 @@ impl fmt::Display for EngineError {
                 f,
                 "discovery cannot start: {error}; raise the limits of threads and open files"
             ),
+            Self::NoShard(shards) => write!(f, "there is no such shard: this node runs {shards}"),
             Self::HasHandlers => f.write_str("handlers of this overlay are bound to its shard"),
             Self::Stopped => f.write_str("the node has stopped"),
         }

@@ -11,17 +11,23 @@ use crate::limits::COMMAND_WAIT;
 use crate::placement::Place;
 
 impl Engine {
+    /// How many shards this node runs.
+    pub fn shards(&self) -> usize {
+        self.inner.doors.len()
+    }
+
     /// Has an overlay run on another shard from now on: its members, subscriptions, publishers and local clients go with it, nothing that
     /// was accepted is lost, and none of them is told. Datagrams that come within the microseconds of the move may be lost, and are
     /// sent again.
     ///
-    /// `shard` is counted from 0; of one that there is not, the last is meant, as in [`crate::OverlayConfig::shard`]. An overlay with
-    /// handlers of [`Engine::on_shard`] stays where it is ([`EngineError::HasHandlers`]). After [`EngineError::Stopped`] it
+    /// `shard` is counted from 0, and is to be one of [`Engine::shards`]. An overlay with handlers of [`Engine::on_shard`] stays where it is ([`EngineError::HasHandlers`]). After [`EngineError::Stopped`] it
     /// moves as soon as the shard answers that did not, or ends with it.
     pub fn move_overlay(&self, id: OverlayId, shard: usize) -> Result<(), EngineError> {
         let inner = &self.inner;
         let _alone = inner.moving.write().unwrap_or_else(PoisonError::into_inner);
-        let shard = shard.min(inner.doors.len() - 1);
+        if shard >= self.shards() {
+            return Err(EngineError::NoShard(self.shards()));
+        }
         let was = inner.running(id)?.shared.at.shard();
         if was == shard {
             return Ok(());

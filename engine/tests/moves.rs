@@ -154,9 +154,11 @@ fn an_overlay_with_handlers_stays_and_one_that_is_gone_is_unknown() {
         .unwrap();
     publisher.publish_within(b"stays", WAIT).unwrap();
     assert_eq!(rx.recv_timeout(WAIT).unwrap(), b"stays");
-    // The last shard is meant where there is none of the number.
-    a.move_overlay(overlay, 7).unwrap();
-    assert_eq!(shard_of(&a, overlay), 1);
+    let missing = a.move_overlay(overlay, 2);
+    assert!(
+        matches!(missing, Err(EngineError::NoShard(2))),
+        "{missing:?}"
+    );
     a.remove_overlay(overlay).unwrap();
     let unknown = a.move_overlay(overlay, 0);
     assert!(matches!(unknown, Err(EngineError::Unknown)), "{unknown:?}");

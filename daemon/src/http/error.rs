@@ -220,6 +220,12 @@ impl From<EngineError> for ApiError {
                 text,
                 "raise the daemon's limits of threads and open files, and ask again",
             ),
+            EngineError::NoShard(_) | EngineError::HasHandlers => Self::new(
+                StatusCode::CONFLICT,
+                "unchangeable",
+                text,
+                "name a shard that runs, or start the node again, which makes those of its configuration",
+            ),
             EngineError::Stopped => Self::unavailable("stopping", text, "ask another node"),
             EngineError::Storage(_) | EngineError::Steering(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -240,7 +246,6 @@ impl From<Refusal> for ApiError {
             Refusal::Exists(_) | Refusal::Idle(_) => conflict("exists"),
             Refusal::Configured(_) => conflict("configured"),
             Refusal::Fixed { .. } => conflict("fixed"),
-            Refusal::Unchangeable(_) => conflict("unchangeable"),
             Refusal::Invalid(_) => Self::bad("bad_options", text, hint),
             Refusal::Keys(refusal) => match refusal.is_mistake() {
                 true => Self::bad(refusal.code(), text, hint),

@@ -462,7 +462,7 @@ mod tests {
     fn a_reload_that_ends_with_the_node_is_not_said_to_have_changed_nothing() {
         let stopping = not_reloaded(&Refusal::Stopping);
         assert!(!stopping.contains("nothing was changed"), "{stopping}");
-        let refused = not_reloaded(&Refusal::Unchangeable("shard"));
+        let refused = not_reloaded(&Refusal::Exists("a".to_owned()));
         assert!(refused.contains("nothing was changed"), "{refused}");
     }
 

@@ -46,8 +46,6 @@ pub enum Refusal {
         /// The flag.
         flag: String,
     },
-    /// The option cannot change while the overlay runs.
-    Unchangeable(&'static str),
     /// Another key would not do.
     Keys(KeyRefusal),
     /// The state cannot be written.
@@ -90,9 +88,6 @@ impl fmt::Display for Refusal {
                 write!(f, "the overlay {name:?} stands in the node's configuration")
             }
             Self::Fixed { option, flag } => write!(f, "{option} is fixed by the flag {flag}"),
-            Self::Unchangeable(option) => {
-                write!(f, "{option} cannot change while the overlay runs")
-            }
             Self::Keys(refusal) => refusal.fmt(f),
             Self::State(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
@@ -116,15 +111,14 @@ impl Refusal {
                 "remove it there, and reload the configuration (SIGHUP)".to_owned()
             }
             Self::Fixed { .. } => "start the node without that flag".to_owned(),
-            Self::Unchangeable(option) => {
-                format!(
-                    "remove the overlay and make it anew, or set {option} in the configuration file and start the node again"
-                )
-            }
             Self::Keys(refusal) => refusal.remedy(),
             Self::State(error) => error.remedy(),
             Self::Engine(EngineError::Discovery(_)) => {
                 "raise the daemon's limits of threads and open files, and ask again".to_owned()
+            }
+            Self::Engine(EngineError::NoShard(_)) => {
+                "name one of those, or start the node again, which makes those of its configuration"
+                    .to_owned()
             }
             Self::Engine(_) => "see the daemon's log".to_owned(),
             Self::NotMade { left, .. } if left.is_empty() => {
@@ -379,7 +373,6 @@ impl Overlays {
                 flag,
             });
         }
-        let runs_on = shard_of(&engine, name);
         let was = self.state.read(|state| {
             let kept = state.overlays.get(name);
             kept.map(|kept| kept.options.clone()).unwrap_or_default()
@@ -387,9 +380,11 @@ impl Overlays {
         let after = self.state.change(|state| {
             set_options(state, name, change);
             let after = settings_of(&held.base, state, name)?;
-            match reload::moves(&after, runs_on) && named.contains_key("shard") {
-                true => Err(Refusal::Unchangeable("shard")),
-                false => Ok(reload::changeable(&before, &after, runs_on)),
+            match after.shard.is_some_and(|shard| shard >= engine.shards())
+                && named.contains_key("shard")
+            {
+                true => Err(Refusal::Engine(EngineError::NoShard(engine.shards()))),
+                false => Ok(reload::takeable(&before, &after, engine.shards())),
             }
         })?;
         if let Err(error) = apply(&engine, &before, &after) {
@@ -691,9 +686,10 @@ fn apply(
     before: &OverlaySettings,
     after: &OverlaySettings,
 ) -> Result<(), EngineError> {
-    let applied = turn(engine, before, after);
+    let ran_on = shard_of(engine, &after.name);
+    let applied = turn(engine, before, after, after.shard);
     if applied.is_err() {
-        match turn(engine, after, before) {
+        match turn(engine, after, before, ran_on) {
             // One that is gone has nothing to take back.
             Ok(()) | Err(EngineError::Unknown) => {}
             Err(error) => {
@@ -708,6 +704,7 @@ fn turn(
     engine: &Engine,
     before: &OverlaySettings,
     after: &OverlaySettings,
+    shard: Option<usize>,
 ) -> Result<(), EngineError> {
     let id = OverlayId::from_name(&after.name);
     if before.join != after.join {
@@ -716,7 +713,9 @@ fn turn(
     if engine.policy(id)? != policy_of(after) {
         engine.set_policy(id, policy_of(after))?;
     }
-    engine.set_discovery(id, after.discovery == Discovery::Lan)
+    engine.set_discovery(id, after.discovery == Discovery::Lan)?;
+    // Where none is asked for it stays.
+    shard.map_or(Ok(()), |shard| engine.move_overlay(id, shard))
 }
 
 /// What the engine is told of an overlay that starts.

@@ -168,31 +168,27 @@ pub fn overruled(overlay: &str, found: &Overruled) -> String {
     )
 }
 
-/// Whether settings ask for another shard than an overlay runs on. Members, sessions of clients and the addresses that datagrams
-/// are steered by belong to the shard, so that an overlay cannot move while it runs.
-pub fn moves(after: &OverlaySettings, runs_on: Option<usize>) -> bool {
-    after.shard.is_some() && after.shard != runs_on
-}
-
-/// What of new settings a running overlay can take.
-pub fn changeable(
+/// What of new settings an overlay takes that runs on a node with so many shards. Keys change by themselves.
+pub fn takeable(
     before: &OverlaySettings,
     after: &OverlaySettings,
-    runs_on: Option<usize>,
+    shards: usize,
 ) -> OverlaySettings {
-    let stays = moves(after, runs_on);
+    let is_there = after.shard.is_none_or(|shard| shard < shards);
     OverlaySettings {
-        shard: if stays { before.shard } else { after.shard },
+        shard: if is_there { after.shard } else { before.shard },
         key: before.key.clone(),
         ..after.clone()
     }
 }
 
-/// Why a running overlay cannot take all of its new settings; `None`: it can.
-pub fn fixed(after: &OverlaySettings, runs_on: Option<usize>) -> Option<String> {
-    moves(after, runs_on).then(|| {
-        let what = format!("overlay {}: shard", after.name);
-        let step = step(&what, &show::shard(runs_on), &show::shard(after.shard));
-        format!("{step}: it cannot change while the overlay runs; start the node again")
-    })
+/// Why an overlay that runs cannot take all of its new settings: the shard that they name is made by the next start of the node.
+/// `None`: it can.
+pub fn fixed(after: &OverlaySettings, runs_on: Option<usize>, shards: usize) -> Option<String> {
+    let shard = after.shard.filter(|&shard| shard >= shards)?;
+    let what = format!("overlay {}: shard", after.name);
+    let step = step(&what, &show::shard(runs_on), &shard.to_string());
+    Some(format!(
+        "{step}: it holds from the next start of the node on"
+    ))
 }

@@ -147,7 +147,8 @@ impl Overlays {
                 continue;
             }
             let runs_on = shard_of(&engine, &new.name);
-            report.refused.extend(reload::fixed(new, runs_on));
+            let fixed = reload::fixed(new, runs_on, engine.shards());
+            report.refused.extend(fixed);
             self.take_keys(&engine, new, keyring, &mut report);
         }
         for old in turnover.ended {
@@ -191,12 +192,11 @@ impl Overlays {
         }
         for &(old, new) in &turnover.kept {
             self.goes_on()?;
-            let runs_on = shard_of(engine, &new.name);
-            let new = reload::changeable(old, new, runs_on);
+            let new = reload::takeable(old, new, engine.shards());
             if *old == new {
                 continue;
             }
-            if runs_on.is_none() {
+            if shard_of(engine, &new.name).is_none() {
                 let lines = reload::differences(old, &new).into_iter();
                 let lines = lines.map(|line| format!("{line}: it was left by a command"));
                 made.passed_over.extend(lines);
