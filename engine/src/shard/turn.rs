@@ -8,7 +8,7 @@ use super::dispatch::Yard;
 use crate::clock;
 use crate::limits::{
     BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, NEAR_NS, RELAX_NS, SHORT_NS,
-    SHORTS_MAX,
+    SHORTS_MAX, SOON_NS,
 };
 use crate::queue::mesh;
 use crate::wait::{Input, Ready, Sleep};
@@ -287,12 +287,19 @@ impl Shard {
                 0
             };
         }
+        if !busy && self.is_soon() {
+            return Ok(());
+        }
         let quiet = self.shorts < SHORTS_MAX;
         // After a sleep there is rarely more then, and the next sleep ends at once if there is.
         if !quiet || slept_at.is_none() {
             self.set.look(ready)?;
         }
-        if ready.any() || self.has_work() || self.stopping {
+        if ready.any() || self.stopping {
+            return Ok(());
+        }
+        // The next turn looks for everything anyway.
+        if !busy && self.poller.on_idle(self.now) || self.has_work() {
             return Ok(());
         }
         let (deadline, now) = (self.deadline(), clock::now());
@@ -314,6 +321,13 @@ impl Shard {
         self.yard.counters.wakes_by_thread += u64::from(ready.woken);
         self.door.parker().awake();
         Ok(())
+    }
+
+    /// Whether something is due so soon that a look at the descriptors would make it late.
+    fn is_soon(&self) -> bool {
+        let soon = self.now..self.now + SOON_NS;
+        self.deadline()
+            .is_some_and(|deadline| soon.contains(&deadline))
     }
 
     /// Whether the next turn has something to do without any descriptor being ready.

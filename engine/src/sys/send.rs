@@ -99,14 +99,21 @@ impl Sender {
         runs: impl IntoIterator<Item = Datagrams<'a>>,
     ) -> Sent {
         let mut sent = Sent::default();
-        let mut batch: [Datagrams<'a>; SEND_BATCH_MAX] = [Datagrams {
-            to: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
-            class: Class::Fan,
-            segment: 0,
-            bytes: &[],
-        }; SEND_BATCH_MAX];
+        let mut runs = runs.into_iter();
+        let Some(first) = runs.next() else {
+            return sent;
+        };
+        let second = runs.next();
+        // At low rates there is one, for which laying out a batch would take longer than anything else here.
+        if second.is_none()
+            && first.bytes.len() <= self.bytes_at_once(first.to.ip(), first.segment, now)
+        {
+            self.send_batch(socket, now, &[first], &mut sent);
+            return sent;
+        }
+        let mut batch = [first; SEND_BATCH_MAX];
         let mut filled = 0;
-        for run in runs {
+        for run in [first].into_iter().chain(second).chain(runs) {
             let at_once = self.bytes_at_once(run.to.ip(), run.segment, now);
             for piece in run.bytes.chunks(at_once) {
                 batch[filled] = Datagrams {
@@ -299,6 +306,10 @@ impl Sender {
 
     fn call(&mut self, socket: &UdpSocket, count: usize, sent: &mut Sent) -> libc::c_int {
         sent.calls += 1;
+        let header = &self.headers[0].msg_hdr;
+        if count == 1 && header.msg_iovlen == 1 && header.msg_controllen == 0 {
+            return self.call_one(socket);
+        }
         // SAFETY: `prepare` has just pointed the first `count` headers at names, controls and vectors of this struct and
         // at the batch's slices; all of them outlive the call, and the kernel only reads them.
         unsafe {
@@ -309,6 +320,24 @@ impl Sender {
                 libc::MSG_DONTWAIT,
             )
         }
+    }
+
+    /// A datagram alone: the kernel has less to read of it than of a header.
+    fn call_one(&mut self, socket: &UdpSocket) -> libc::c_int {
+        let header = &self.headers[0].msg_hdr;
+        // SAFETY: `prepare` has just pointed the first header at its name and the first vector at a slice of the batch; both
+        // outlive the call, and the kernel only reads them.
+        let n = unsafe {
+            libc::sendto(
+                socket.raw(),
+                self.vectors[0].iov_base,
+                self.vectors[0].iov_len,
+                libc::MSG_DONTWAIT,
+                header.msg_name.cast(),
+                header.msg_namelen,
+            )
+        };
+        if n < 0 { -1 } else { 1 }
     }
 }
 
