@@ -1,5 +1,5 @@
 //! Sending in batches: `sendmmsg` straight from the caller's slices, equal datagrams to one destination as one GSO send, gathered
-//! from wherever they lie.
+//! from wherever they lie; a datagram alone goes by `sendto`.
 //!
 //! A route whose device refuses segmentation gets single datagrams for ten minutes. A datagram that the kernel does not
 //! take is counted with its reason and gone: repair is the protocol's business, waiting is nobody's.
@@ -463,7 +463,7 @@ mod tests {
         alone.join().unwrap();
     }
 
-    /// What a thread finds to which the kernel refuses every `sendmmsg` with `errno`: a filter cannot be taken off again.
+    /// What a thread finds to which the kernel refuses every `sendmmsg` and `sendto` with `errno`: a filter cannot be taken off again.
     fn refused_with(errno: libc::c_int, runs: usize) -> Sent {
         const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
         const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -481,7 +481,8 @@ mod tests {
             let program = [
                 // The number of the call comes first.
                 step(LOAD, 0, 0, 0),
-                step(EQUAL, libc::SYS_sendmmsg as u32, 0, 1),
+                step(EQUAL, libc::SYS_sendmmsg as u32, 1, 0),
+                step(EQUAL, libc::SYS_sendto as u32, 0, 1),
                 step(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
                 step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
             ];
