@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a publisher with eight subscriber nodes spends on a delivered message, and how much of it in sendmmsg: the same sealed bytes, the
+# What a publisher with eight subscriber nodes spends on a delivered message, and how much of it in sendmmsg and sendto: the same sealed bytes, the
 # same receivers. Beside it `floor fan-out`, whose receivers read at once. Needs perf, python3, and root or kernel.perf_event_paranoid <= 0.
 # usage: bench/fan-out.sh [SECONDS] [ROUNDS]
 set -euo pipefail
@@ -13,7 +13,7 @@ cargo build --release --quiet --manifest-path "$root/Cargo.toml" -p tidings-benc
 out=$(mktemp -d)
 trap 'kill "${run:-}" 2> /dev/null || true; rm -rf "$out"' EXIT
 
-printf '%-10s %10s %14s %14s %8s %16s\n' datagram 'M msg/s' 'CPU ns/msg' 'in sendmmsg' ratio 'floor ns/msg'
+printf '%-10s %10s %14s %14s %8s %16s\n' datagram 'M msg/s' 'CPU ns/msg' 'in sends' ratio 'floor ns/msg'
 for ((round = 0; round < rounds; round++)); do
     for datagram in 1448 64992; do
         # The publisher is alone on CPU 0.
@@ -33,7 +33,7 @@ for sample in sys.stdin.read().split("\n\n"):
     comm, *stack = sample.strip("\n").split("\n")
     if comm.startswith("tidings"):
         every += 1
-        sending += any("sendmmsg" in frame for frame in stack)
+        sending += any("sendmmsg" in frame or "sendto" in frame for frame in stack)
 run, floor = (json.load(open(f"{out}/{name}")) for name in ("run", "floor"))
 rate = run["window"]["rate"]
 cpu = run["processes"][0]["cores"] * 1e9 / rate

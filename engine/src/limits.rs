@@ -80,6 +80,12 @@ pub const SHORT_NS: u64 = 10_000_000;
 pub const SHORTS_MAX: u32 = 8;
 /// What is due so soon is not slept for: arming the timer alone takes about as long.
 pub const NEAR_NS: u64 = 2_000;
+/// So many times of polling in a row that data ended, without a sleep, and the shard reads the data socket without asking.
+pub const FINDS_MIN: u32 = 8;
+/// How often a shard that polls for data looks at everything else.
+pub const LOOK_NS: u64 = 2_000;
+/// What is due so soon is waited for without looking at descriptors: a look takes about as long.
+pub const SOON_NS: u64 = 500;
 /// A quiet shard waits for deadlines at least this far away to the next whole millisecond, without the timer.
 pub const FAR_NS: u64 = 20_000_000;
 /// How long adaptive polling looks after activity, in ns: twice the 20 us that a wake-up costs, and some.

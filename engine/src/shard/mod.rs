@@ -100,6 +100,10 @@ pub(crate) struct Shard {
     load: Arc<Load>,
     /// When the shard went to sleep, until the turn after that.
     slept_at: Option<u64>,
+    /// How often, since the last sleep, data ended a time of polling.
+    finds: u32,
+    /// When the set was last looked at.
+    looked_at: u64,
     /// Short sleeps since the last long one.
     shorts: u32,
     /// How long turns took in which there was something to do.
@@ -135,6 +139,8 @@ impl Shard {
             meter: Meter::default(),
             load: parts.load,
             slept_at: None,
+            finds: 0,
+            looked_at: 0,
             shorts: 0,
             lag: Box::default(),
             was_busy: false,

@@ -31,6 +31,8 @@ pub(crate) struct Net {
     too_big: Vec<(SocketAddr, usize)>,
     /// The control socket's error queue has something.
     errors: bool,
+    /// The data socket is in the set of what the shard waits for.
+    data_in_set: bool,
 }
 
 impl Net {
@@ -49,6 +51,7 @@ impl Net {
             oversize: Oversize::default(),
             too_big: Vec::new(),
             errors: false,
+            data_in_set: true,
         }
     }
 
@@ -78,9 +81,25 @@ impl Net {
         }
     }
 
+    /// Takes the data socket out of the set, or back in.
+    pub(crate) fn put_data(&mut self, set: &WaitSet, in_set: bool) -> io::Result<()> {
+        let fd = self.sockets.data.as_fd();
+        match in_set {
+            true => set.add_socket(Input::Data, fd)?,
+            false => set.remove_socket(fd)?,
+        }
+        self.data_in_set = in_set;
+        Ok(())
+    }
+
+    /// Whether the data socket is read without asking the set.
+    pub(crate) fn is_data_apart(&self) -> bool {
+        !self.data_in_set
+    }
+
     /// Whether the shard's sleep is to end when data comes.
     pub(crate) fn watch_data(&self, set: &WaitSet, watch: bool) {
-        // The socket is in the set as long as the shard lives: there is no error.
+        // Only of one that is not in the set there is an error.
         let _ = set.change_socket(Input::Data, self.sockets.data.as_fd(), watch);
     }
 
@@ -88,9 +107,15 @@ impl Net {
         self.sockets.data.rcvbuf()
     }
 
-    /// Receives from one socket within its budget of the turn, handing every datagram to the yard. Returns whether anything
-    /// came and whether more may be there.
-    pub(crate) fn receive(&mut self, input: Input, now: u64, yard: &mut Yard) -> (bool, bool) {
+    /// Receives from one socket within its budget of the turn, at most so many messages with each call, handing every datagram to the
+    /// yard. Returns whether anything came and whether more may be there.
+    pub(crate) fn receive(
+        &mut self,
+        input: Input,
+        most: usize,
+        now: u64,
+        yard: &mut Yard,
+    ) -> (bool, bool) {
         let (socket, receiver, batches) = match (input, &self.sockets.hello) {
             (Input::Control, _) => (
                 &self.sockets.control,
@@ -103,7 +128,7 @@ impl Net {
         };
         let mut any = false;
         for _ in 0..batches {
-            match receiver.recv(socket) {
+            match receiver.recv(socket, most) {
                 Received::Nothing => {
                     yard.counters.recv_empty += 1;
                     return (any, false);

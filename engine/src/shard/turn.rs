@@ -7,8 +7,8 @@ use super::Shard;
 use super::dispatch::Yard;
 use crate::clock;
 use crate::limits::{
-    BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FORWARDED_PER_TURN_MAX, NEAR_NS, RELAX_NS, SHORT_NS,
-    SHORTS_MAX,
+    BELLS_PER_TURN_MAX, COMMANDS_PER_TURN_MAX, FINDS_MIN, FORWARDED_PER_TURN_MAX, LOOK_NS, NEAR_NS,
+    RELAX_NS, SHORT_NS, SHORTS_MAX, SOON_NS,
 };
 use crate::queue::mesh;
 use crate::wait::{Input, Ready, Sleep};
@@ -27,10 +27,11 @@ impl Shard {
         let mut busy = false;
         busy |= self.take_socket(Input::Control, &mut ready.control);
         // What a heartbeat asks about came before it, whoever said so.
-        ready.data |= self.yard.overlays().any(|overlay| overlay.core.is_asked());
+        let is_asked = self.yard.overlays().any(|overlay| overlay.core.is_asked());
+        ready.data |= is_asked;
         let holds = self.brakes(ready);
         if !holds {
-            busy |= self.take_socket(Input::Data, &mut ready.data);
+            busy |= self.take_data(is_asked, &mut ready.data);
         }
         self.note_unread(holds || ready.data);
         busy |= self.take_socket(Input::Hello, &mut ready.hello);
@@ -50,8 +51,29 @@ impl Shard {
         if !*ready {
             return false;
         }
-        let (any, more) = self.net.receive(input, self.now, &mut self.yard);
+        let (any, more) = self
+            .net
+            .receive(input, usize::MAX, self.now, &mut self.yard);
         *ready = more;
+        any
+    }
+
+    /// The same for data. `all`: all that is there is wanted, as far as a turn goes.
+    fn take_data(&mut self, all: bool, ready: &mut bool) -> bool {
+        if !*ready {
+            return false;
+        }
+        // Of a socket that is read in every turn all the same one message is read at a time while they come singly: a call that may
+        // take more looks for another before it hands over the first.
+        let is_single = self.net.is_data_apart() && !self.was_busy && !all;
+        let most = if is_single { 1 } else { usize::MAX };
+        let (any, more) = self
+            .net
+            .receive(Input::Data, most, self.now, &mut self.yard);
+        *ready = more;
+        if any && !self.was_busy && self.slept_at.is_none() {
+            self.finds = self.finds.saturating_add(1);
+        }
         any
     }
 
@@ -287,12 +309,26 @@ impl Shard {
                 0
             };
         }
+        if !busy && self.is_soon() {
+            return Ok(());
+        }
         let quiet = self.shorts < SHORTS_MAX;
         // After a sleep there is rarely more then, and the next sleep ends at once if there is.
         if !quiet || slept_at.is_none() {
+            if self.hears_apart(busy)? {
+                ready.data = true;
+                if self.now < self.looked_at + LOOK_NS {
+                    return Ok(());
+                }
+            }
             self.set.look(ready)?;
+            self.looked_at = self.now;
         }
-        if ready.any() || self.has_work() || self.stopping {
+        if ready.any() || self.stopping {
+            return Ok(());
+        }
+        // The next turn looks for everything anyway.
+        if !busy && self.poller.on_idle(self.now) || self.has_work() {
             return Ok(());
         }
         let (deadline, now) = (self.deadline(), clock::now());
@@ -306,6 +342,7 @@ impl Shard {
             self.door.parker().awake();
             return Ok(());
         }
+        self.finds = 0;
         self.yard.counters.parks += 1;
         // What was left of an earlier wake does not count.
         ready.woken = false;
@@ -314,6 +351,31 @@ impl Shard {
         self.yard.counters.wakes_by_thread += u64::from(ready.woken);
         self.door.parker().awake();
         Ok(())
+    }
+
+    /// Whether the data socket is to be read in the next turn whatever the set says. While polling mostly finds data, it is not in
+    /// the set: neither is the set asked about it, nor told by whoever sends.
+    fn hears_apart(&mut self, busy: bool) -> io::Result<bool> {
+        let is_apart = self.net.is_data_apart();
+        if self.finds < FINDS_MIN && !is_apart {
+            return Ok(false);
+        }
+        // A reader that is short of room is waited for only while data waits, which the set knows.
+        let is_braked = self.brake.deadline().is_some();
+        let goes_on = busy || self.poller.on_idle(self.now);
+        let apart = goes_on && !is_braked && !self.is_pressed();
+        if apart != is_apart {
+            self.net.put_data(&self.set, !apart)?;
+            self.net.watch_data(&self.set, !is_braked);
+        }
+        Ok(apart)
+    }
+
+    /// Whether something is due so soon that a look at the descriptors would make it late.
+    fn is_soon(&self) -> bool {
+        let soon = self.now..self.now + SOON_NS;
+        self.deadline()
+            .is_some_and(|deadline| soon.contains(&deadline))
     }
 
     /// Whether the next turn has something to do without any descriptor being ready.

@@ -163,7 +163,7 @@ mod tests {
             ];
             for (socket, name) in named {
                 let Some(socket) = socket else { continue };
-                while let Received::Batch { .. } = receiver.recv(socket) {
+                while let Received::Batch { .. } = receiver.recv(socket, usize::MAX) {
                     receiver.take(|_, _| found.push((shard, name)));
                 }
             }

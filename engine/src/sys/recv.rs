@@ -120,13 +120,14 @@ impl Receiver {
         self.slots > self.slots_min
     }
 
-    /// One `recvmmsg`. What an earlier call brought must have been taken.
-    pub(crate) fn recv(&mut self, socket: &UdpSocket) -> Received {
+    /// One `recvmmsg` for at most so many messages. What an earlier call brought must have been taken.
+    pub(crate) fn recv(&mut self, socket: &UdpSocket, most: usize) -> Received {
         assert_eq!(self.filled, 0, "take comes between two receives");
         if self.wants_more && self.slots < self.slots_max {
             self.resize((self.slots * 2).min(self.slots_max));
         }
-        for header in &mut self.headers {
+        let slots = self.slots.min(most);
+        for header in &mut self.headers[..slots] {
             header.msg_hdr.msg_namelen = RAW_ADDR_LEN;
             header.msg_hdr.msg_controllen = size_of::<Control>();
         }
@@ -136,7 +137,7 @@ impl Receiver {
             libc::recvmmsg(
                 socket.raw(),
                 self.headers.as_mut_ptr(),
-                self.slots as libc::c_uint,
+                slots as libc::c_uint,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -246,7 +247,10 @@ mod tests {
 
         let mut receiver = Receiver::new(SLOT_BYTES_GRO, 2, 4);
         UdpSocket::wait_any([&rx]);
-        assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
+        assert_eq!(
+            receiver.recv(&rx, usize::MAX),
+            Received::Batch { full: false }
+        );
         let mut lens = Vec::new();
         let taken = receiver.take(|from, datagram| {
             assert_eq!(from, tx.local_addr().unwrap());
@@ -263,7 +267,7 @@ mod tests {
                 refused: 0
             }
         );
-        assert_eq!(receiver.recv(&rx), Received::Nothing);
+        assert_eq!(receiver.recv(&rx, usize::MAX), Received::Nothing);
     }
 
     #[test]
@@ -285,7 +289,7 @@ mod tests {
         );
         let mut batches = Vec::new();
         UdpSocket::wait_any([&rx]);
-        while let Received::Batch { .. } = receiver.recv(&rx) {
+        while let Received::Batch { .. } = receiver.recv(&rx, usize::MAX) {
             batches.push(receiver.take(|_, _| ()).datagrams);
         }
         assert_eq!(batches, [2, 4, 8]);
@@ -312,7 +316,10 @@ mod tests {
             }],
         );
         UdpSocket::wait_any([&rx]);
-        assert_eq!(receiver.recv(&rx), Received::Batch { full: false });
+        assert_eq!(
+            receiver.recv(&rx, usize::MAX),
+            Received::Batch { full: false }
+        );
         let taken = receiver.take(|_, _| panic!("a cut datagram was handed out"));
         assert_eq!((taken.datagrams, taken.refused), (0, 1));
     }

@@ -1,5 +1,5 @@
 //! Sending in batches: `sendmmsg` straight from the caller's slices, equal datagrams to one destination as one GSO send, gathered
-//! from wherever they lie.
+//! from wherever they lie; a datagram alone goes by `sendto`.
 //!
 //! A route whose device refuses segmentation gets single datagrams for ten minutes. A datagram that the kernel does not
 //! take is counted with its reason and gone: repair is the protocol's business, waiting is nobody's.
@@ -99,14 +99,21 @@ impl Sender {
         runs: impl IntoIterator<Item = Datagrams<'a>>,
     ) -> Sent {
         let mut sent = Sent::default();
-        let mut batch: [Datagrams<'a>; SEND_BATCH_MAX] = [Datagrams {
-            to: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
-            class: Class::Fan,
-            segment: 0,
-            bytes: &[],
-        }; SEND_BATCH_MAX];
+        let mut runs = runs.into_iter();
+        let Some(first) = runs.next() else {
+            return sent;
+        };
+        let second = runs.next();
+        // At low rates there is one, for which laying out a batch would take longer than anything else here.
+        if second.is_none()
+            && first.bytes.len() <= self.bytes_at_once(first.to.ip(), first.segment, now)
+        {
+            self.send_batch(socket, now, &[first], &mut sent);
+            return sent;
+        }
+        let mut batch = [first; SEND_BATCH_MAX];
         let mut filled = 0;
-        for run in runs {
+        for run in [first].into_iter().chain(second).chain(runs) {
             let at_once = self.bytes_at_once(run.to.ip(), run.segment, now);
             for piece in run.bytes.chunks(at_once) {
                 batch[filled] = Datagrams {
@@ -299,6 +306,10 @@ impl Sender {
 
     fn call(&mut self, socket: &UdpSocket, count: usize, sent: &mut Sent) -> libc::c_int {
         sent.calls += 1;
+        let header = &self.headers[0].msg_hdr;
+        if count == 1 && header.msg_iovlen == 1 && header.msg_controllen == 0 {
+            return self.call_one(socket);
+        }
         // SAFETY: `prepare` has just pointed the first `count` headers at names, controls and vectors of this struct and
         // at the batch's slices; all of them outlive the call, and the kernel only reads them.
         unsafe {
@@ -309,6 +320,24 @@ impl Sender {
                 libc::MSG_DONTWAIT,
             )
         }
+    }
+
+    /// A datagram alone: the kernel has less to read of it than of a header.
+    fn call_one(&mut self, socket: &UdpSocket) -> libc::c_int {
+        let header = &self.headers[0].msg_hdr;
+        // SAFETY: `prepare` has just pointed the first header at its name and the first vector at a slice of the batch; both
+        // outlive the call, and the kernel only reads them.
+        let n = unsafe {
+            libc::sendto(
+                socket.raw(),
+                self.vectors[0].iov_base,
+                self.vectors[0].iov_len,
+                libc::MSG_DONTWAIT,
+                header.msg_name.cast(),
+                header.msg_namelen,
+            )
+        };
+        if n < 0 { -1 } else { 1 }
     }
 }
 
@@ -434,7 +463,7 @@ mod tests {
         alone.join().unwrap();
     }
 
-    /// What a thread finds to which the kernel refuses every `sendmmsg` with `errno`: a filter cannot be taken off again.
+    /// What a thread finds to which the kernel refuses every `sendmmsg` and `sendto` with `errno`: a filter cannot be taken off again.
     fn refused_with(errno: libc::c_int, runs: usize) -> Sent {
         const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
         const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -452,7 +481,8 @@ mod tests {
             let program = [
                 // The number of the call comes first.
                 step(LOAD, 0, 0, 0),
-                step(EQUAL, libc::SYS_sendmmsg as u32, 0, 1),
+                step(EQUAL, libc::SYS_sendmmsg as u32, 1, 0),
+                step(EQUAL, libc::SYS_sendto as u32, 0, 1),
                 step(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
                 step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
             ];

@@ -105,6 +105,11 @@ impl WaitSet {
         self.epoll.add(fd, token(input), Interest::READ)
     }
 
+    /// Neither looks nor sleeps have to do with this socket any more.
+    pub(crate) fn remove_socket(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.epoll.remove(fd)
+    }
+
     /// Whether the sleep ends when the socket is readable.
     pub(crate) fn change_socket(
         &self,

@@ -94,7 +94,8 @@ impl Publish {
         else {
             return;
         };
-        let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
+        let mut nodes = std::mem::take(&mut stream.nodes);
+        let node = &mut nodes[at];
         node.credit = node.credit.max(ack.fixed.credit.get());
         let words = ack.bitmap.iter().map(|word| word.get());
         let round = Round {
@@ -105,15 +106,15 @@ impl Publish {
         };
         let progress = node.on_ack(ack.fixed.floor.get(), words, ack.fixed.recent.get(), &round);
         let delay = u64::from(ack.fixed.delay_us.get()) * 1000;
-        account(&progress, &mut node, link, delay, now, counters);
+        account(&progress, node, link, delay, now, counters);
         if ack.fixed.head.flags & FanAck::ANSWER != 0 {
             let progress = node.on_beat_answered(&round);
-            account(&progress, &mut node, link, 0, now, counters);
+            account(&progress, node, link, 0, now, counters);
         }
         if progress.acked > 0 {
             node.arm_beat(now, round.srtt);
         }
-        stream.nodes[at] = node;
+        stream.nodes = nodes;
         stream.trim(store);
     }
 
@@ -263,32 +264,30 @@ impl Publish {
         self.drop_behind(stream, links, now);
         // Here already, so that it leaves in one batch with what is unsent.
         self.take_turns(stream, links, now);
-        for at in 0..stream.nodes.len() {
-            let peer = stream.nodes[at].peer;
+        let mut nodes = std::mem::take(&mut stream.nodes);
+        for node in &mut nodes {
             // A link is not stirred for nothing: one over which nothing is said is folded.
-            if stream.nodes[at].rests(stream.head()) {
+            if node.rests(stream.head()) {
                 continue;
             }
-            let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
-            if let Some(link) = links.link_mut(peer) {
+            if let Some(link) = links.link_mut(node.peer) {
                 node.paced_at = 0;
-                self.judge(stream, &mut node, link, now);
-                self.repair(stream, &mut node, link, tx, now);
-                self.send_new(stream, &mut node, link, tx, now);
-                self.beat(stream, &mut node, link, now);
-                suspect_size(stream, &node, link, now);
+                self.judge(stream, node, link, now);
+                self.repair(stream, node, link, tx, now);
+                self.send_new(stream, node, link, tx, now);
+                self.beat(stream, node, link, now);
+                suspect_size(stream, node, link, now);
             }
-            stream.nodes[at] = node;
         }
+        stream.nodes = nodes;
         while self.take_turns(stream, links, now) {
-            for at in 0..stream.nodes.len() {
-                let peer = stream.nodes[at].peer;
-                let mut node = std::mem::replace(&mut stream.nodes[at], Node::new(peer));
-                if let Some(link) = links.link_mut(peer).filter(|_| node.is_live()) {
-                    self.send_new(stream, &mut node, link, tx, now);
+            let mut nodes = std::mem::take(&mut stream.nodes);
+            for node in nodes.iter_mut().filter(|node| node.is_live()) {
+                if let Some(link) = links.link_mut(node.peer) {
+                    self.send_new(stream, node, link, tx, now);
                 }
-                stream.nodes[at] = node;
             }
+            stream.nodes = nodes;
         }
         stream.trim(&mut self.store);
     }

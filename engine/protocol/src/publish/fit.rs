@@ -36,12 +36,12 @@ impl Publish {
 
     /// Records in these slots (one bit each) are no more: what streams under them hold goes by catch-up.
     pub(crate) fn end_keys(&mut self, gone: u8, links: &mut Links, now: u64) {
-        let is_gone = |stream: &&Stream| !stream.is_local() && gone & stream.key_bit() != 0;
+        let is_gone = |stream: &Stream| !stream.is_local() && gone & stream.key_bit() != 0;
         let ending: Vec<u32> = self
             .streams
             .iter()
             .flatten()
-            .filter(is_gone)
+            .filter(|stream| is_gone(stream))
             .map(|s| s.ix)
             .collect();
         for ix in ending {

@@ -163,7 +163,8 @@ pub(crate) struct Publish {
     resting: Vec<u32>,
     routes: BTreeMap<Vec<SubRef>, Arc<Route>>,
     routes_made: u64,
-    streams: Vec<Option<Stream>>,
+    // Each is taken out while it is worked on: boxed, so that this moves a pointer.
+    streams: Vec<Option<Box<Stream>>>,
     by_nodes: BTreeMap<Vec<PeerIx>, u32>,
     by_session: BTreeMap<u64, u32>,
     sessions: Sessions,
@@ -607,7 +608,7 @@ impl Publish {
     /// The stream of a set of nodes, sorted, if it is open.
     pub(crate) fn stream_to(&self, nodes: &[PeerIx]) -> Option<&stream::Stream> {
         let ix = *self.by_nodes.get(nodes)?;
-        self.streams.get(ix as usize)?.as_ref()
+        self.streams.get(ix as usize)?.as_deref()
     }
 
     // The stream of a set of nodes, opened if there is none.
@@ -634,9 +635,8 @@ impl Publish {
         }
         self.by_nodes.insert(nodes.clone(), ix as u32);
         let size = self.size_for(&nodes);
-        self.streams[ix] = Some(Stream::new(
-            ix as u32, session, nodes, size, keys, self.steer,
-        ));
+        let stream = Stream::new(ix as u32, session, nodes, size, keys, self.steer);
+        self.streams[ix] = Some(Box::new(stream));
         ix as u32
     }
 
