@@ -40,9 +40,9 @@ pub const BLOCKING_THREADS: usize = ASKING + ASKING_OWNER + ASKING_SERVICE + 1;
 pub const ASKING: usize = 4;
 /// Those for the daemon's own user, for the same.
 pub const ASKING_OWNER: usize = 4;
-/// Those for the service by itself: one look at the shards for health, one sample of the counters, one for InfluxDB, and the reading
-/// of its secrets. Each waits for the one before it, so that none waits for a thread.
-pub const ASKING_SERVICE: usize = 4;
+/// Those for the service by itself: one look at the shards for health, one sample for InfluxDB, and the reading of its secrets. Each
+/// waits for the one before it, so that none waits for a thread.
+pub const ASKING_SERVICE: usize = 3;
 /// A blocking thread without work ends after this, so that a node at rest has none.
 pub const BLOCKING_IDLE: Duration = Duration::from_secs(1);
 /// Questions of the network that wait for its threads or are on them. A shard answers within microseconds; one that does not would
@@ -61,9 +61,7 @@ pub const LIVE_FRESH: Duration = Duration::from_millis(100);
 pub const RESTART_MIN: Duration = Duration::from_millis(100);
 /// The longest such pause.
 pub const RESTART_MAX: Duration = Duration::from_secs(10);
-/// A life of the service counts a beat this often: one wake of a node at rest, as its samples are.
-pub const HEARTBEAT: Duration = Duration::from_secs(4);
-/// How often it is looked whether it did: longer, so that each look finds a beat of a life in which anything goes on.
+/// How often it is looked whether anything goes on in a life of the service: it has so long to answer.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Looks one after the other without a beat after which it hangs: 10 to 15 s. Nothing that it does by itself takes a tenth of that.
 pub const SILENT_LOOKS: u32 = 2;
@@ -162,6 +160,8 @@ pub const DRAIN_SECONDS_MAX: u64 = 86_400;
 
 /// Time between two samples of every overlay's counters for statistics by window. One wakes each shard once.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// A sample that is being taken may end within this when the daemon stops.
+pub const SAMPLE_END: Duration = BLOCKING_END;
 /// Rings of samples: spacing in samples of the one before, and length. 10 s over 10 min, 1 min over 1 h, 10 min over 1 d.
 pub const RINGS: [(u64, usize); 3] = [(1, 61), (6, 61), (60, 145)];
 /// Overlays that have rings: as many as a node runs. A sample has 120 bytes; the rings grow to room for 64, 64 and 256 of them, 46 KB
@@ -197,7 +197,6 @@ const _: () = {
     assert!(CONFIRM_TIME_MAX.as_secs() < REQUEST_TIME.as_secs());
     assert!(RINGS[0].0 == 1 && RINGS[2].1 * 10 > 24 * 60);
     assert!(HEAD_TIME.as_secs() <= REQUEST_TIME.as_secs());
-    assert!(HEARTBEAT.as_secs() < LOOK_EVERY.as_secs());
     assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < STOP_TIME.as_millis());
     assert!(SHUTDOWN_TIME.as_millis() + BLOCKING_END.as_millis() < 1_000);
     assert!(*PASSWORD_BYTES.start() >= 12);

@@ -30,6 +30,7 @@ mod packed;
 mod passwords;
 mod patience;
 mod publish;
+mod pulse;
 mod query;
 mod questions;
 mod reload;

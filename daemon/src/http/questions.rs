@@ -19,7 +19,7 @@ pub enum Asker {
     Network,
     /// The daemon's own user, or root, at the Unix socket.
     Owner,
-    /// The service by itself: health, samples, reports.
+    /// The service by itself: health, reports.
     Service,
 }
 

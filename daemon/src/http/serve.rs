@@ -1,11 +1,11 @@
-//! One life of the service: accepts connections, shakes hands, hands requests to the routes, and samples the counters. Ends
-//! when told to, or with the panic of a part of it.
+//! One life of the service: accepts connections, shakes hands, and hands requests to the routes. Ends when told to, or with the
+//! panic of a part of it.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::thread;
 
@@ -24,32 +24,31 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Peer;
 use super::limits::{
-    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, HEARTBEAT, READ_BUFFER,
-    SHUTDOWN_TIME,
+    ACCEPT_PAUSE, CONNECTIONS, CONNECTIONS_UNIX, HANDSHAKE_TIME, READ_BUFFER, SHUTDOWN_TIME,
 };
 use super::patience::{Answering, Patient, Stages};
+use super::pulse::Pulse;
 use super::questions::Asker;
 use super::report;
 use super::request;
 use super::routes;
-use super::sampler;
 use super::shared::Shared;
 
 /// No further request over the connection.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Serves until `stopped`, and counts `beats` up for as long as anything goes on.
+/// Serves until `stopped`, with this pulse.
 pub async fn serve(
     shared: Arc<Shared>,
     tcp: Option<std::net::TcpListener>,
     unix: std::os::unix::net::UnixListener,
     stopped: watch::Receiver<bool>,
-    beats: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
 ) -> io::Result<()> {
     let router = made_aside(&shared)?;
     let rooms = [CONNECTIONS - CONNECTIONS_UNIX, CONNECTIONS_UNIX]
@@ -67,11 +66,11 @@ pub async fn serve(
     }
     parts.spawn(accept_unix(life(&rooms[1]), UnixListener::from_std(unix)?));
     let own = || (Arc::clone(&shared), stopped.clone());
-    let (sampled, reported, sent) = (own(), own(), own());
-    parts.spawn(Asker::Service.does(sampler::sample(sampled.0, sampled.1)));
+    let (reported, sent) = (own(), own());
     parts.spawn(Asker::Service.does(report::sample(reported.0, reported.1)));
     parts.spawn(Asker::Service.does(report::send(sent.0, sent.1)));
-    parts.spawn(beat(beats, stopped.clone()));
+    let ends = stopped.clone();
+    parts.spawn(async move { pulse.answer(ends).await });
     #[cfg(debug_assertions)]
     parts.spawn(super::injected::wait(stopped.clone()));
     while let Some(ended) = parts.join_next().await {
@@ -92,15 +91,6 @@ pub async fn serve(
     };
     let _ = timeout(SHUTDOWN_TIME, gone).await;
     Ok(())
-}
-
-/// Beats as this thread does, with all that is on it.
-async fn beat(beats: Arc<AtomicU64>, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = interval(HEARTBEAT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while unless(&mut stopped, ticks.tick()).await.is_some() {
-        beats.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// The routes, made on a thread of their own: with them the documentation of all comes into being, which is not needed now, and

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -19,6 +19,8 @@ use super::auth::first;
 use super::certificate::Source;
 use super::limits::{BLOCKING_END, BLOCKING_IDLE, BLOCKING_THREADS, LOOK_EVERY};
 use super::listen::{self, Sockets};
+use super::pulse::Pulse;
+use super::sampler::Sampler;
 use super::serve;
 use super::shared::{Parts, Shared, SharedError};
 use super::watcher::{Begun, News, Watcher};
@@ -32,6 +34,8 @@ pub struct Service {
     address: Option<SocketAddr>,
     news: Sender<News>,
     thread: Option<JoinHandle<()>>,
+    /// Ends after the service, by being dropped.
+    _sampler: Sampler,
 }
 
 /// Sockets of a service that is about to start. Made first, because an address that is taken fails the start of the daemon.
@@ -107,6 +111,7 @@ impl Service {
             tracing::warn!(%error, remedy, "nobody has a password for management; its Unix socket needs none");
         }
         let shared = Arc::new(Shared::new(parts).map_err(explain)?);
+        let sampler = Sampler::start(Arc::clone(&shared)).map_err(Failure::new)?;
         let (tell, news) = channel();
         let (sockets, of_thread, of_lives) = (bound.sockets, Arc::clone(&shared), tell.clone());
         let thread = thread::Builder::new()
@@ -126,6 +131,7 @@ impl Service {
             address: bound.address,
             news: tell,
             thread: Some(thread),
+            _sampler: sampler,
         })
     }
 
@@ -185,12 +191,12 @@ fn begin(
     let sockets = sockets.try_clone()?;
     shared.begin_life();
     let (stop, stopped) = watch::channel(false);
-    let beats = Arc::new(AtomicU64::new(0));
-    let (shared, tell, counts) = (Arc::clone(shared), tell.clone(), Arc::clone(&beats));
+    let pulse = Arc::new(Pulse::default());
+    let (shared, tell, of_life) = (Arc::clone(shared), tell.clone(), Arc::clone(&pulse));
     thread::Builder::new()
         .name("tidings-http".to_owned())
         .spawn(move || {
-            let served = || once(shared, sockets, stopped, counts);
+            let served = || once(shared, sockets, stopped, of_life);
             let ended = match catch_unwind(AssertUnwindSafe(served)) {
                 Ok(ended) => ended.map_err(|error| error.to_string()),
                 // What was said is in the log already, by the panic hook.
@@ -201,7 +207,7 @@ fn begin(
         })?;
     Ok(Begun {
         stop,
-        beats: Box::new(move || beats.load(Ordering::Relaxed)),
+        beats: Box::new(move || pulse.look()),
     })
 }
 
@@ -209,8 +215,9 @@ fn once(
     shared: Arc<Shared>,
     (tcp, unix): (Option<TcpListener>, UnixListener),
     stopped: watch::Receiver<bool>,
-    beats: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
 ) -> io::Result<()> {
+    let (sleeping, waking) = (Arc::clone(&pulse), Arc::clone(&pulse));
     let runtime = Ending(Some(
         Builder::new_current_thread()
             .enable_io()
@@ -218,12 +225,14 @@ fn once(
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_keep_alive(BLOCKING_IDLE)
             .thread_name("tidings-http-b")
+            .on_thread_park(move || sleeping.sleeps())
+            .on_thread_unpark(move || waking.wakes())
             .build()?,
     ));
     let Some(running) = &runtime.0 else {
         return Ok(());
     };
-    running.block_on(serve::serve(shared, tcp, unix, stopped, beats))
+    running.block_on(serve::serve(shared, tcp, unix, stopped, pulse))
 }
 
 /// A runtime that waits only so long for its blocking threads, also when it ends by a panic.

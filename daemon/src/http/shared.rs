@@ -266,7 +266,7 @@ impl Shared {
         }
     }
 
-    /// Counts a panic that was one client's alone, and says so in the log.
+    /// Counts a panic of which nothing else ended but what one client asked, or one sample, and says so in the log.
     pub fn panicked(&self, what: &'static str) {
         self.counted.panics.fetch_add(1, Ordering::Relaxed);
         tracing::error!("{what}");
