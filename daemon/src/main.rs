@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod allocator;
 mod args;
 mod config;
 mod doctor;
@@ -31,16 +32,7 @@ static FIRST: extern "C" fn() = first;
 
 extern "C" fn first() {
     memory::huge_pages(false);
-    // SAFETY: mimalloc's own function, with an option that it has: it stores a number, and allocates nothing.
-    unsafe { mi_option_set(ABANDONED_PAGE_PURGE, 1) };
-}
-
-/// `mi_option_abandoned_page_purge` of mimalloc v2: a thread that ends gives the free pages of its heap back. Else they wait for somebody
-/// to allocate, and in a node at rest nobody does: 2 MiB of what only its start needs.
-const ABANDONED_PAGE_PURGE: std::ffi::c_int = 12;
-
-unsafe extern "C" {
-    fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
+    allocator::give_back_with_threads();
 }
 
 fn main() -> ExitCode {

@@ -241,10 +241,22 @@ fn an_overlay_moves_to_another_shard_and_is_there_after_a_crash() {
     };
     let (runs_on, _) = shard(&node);
     assert_eq!(runs_on, 0, "the only one has its choice of both");
+    let publish = |node: &Node| {
+        let published = ask(
+            node,
+            "POST",
+            "/v1/overlays/demo/publish/t",
+            Some(&json!({ "n": 1 })),
+        );
+        assert!((200..300).contains(&published.status), "{published:?}");
+    };
+    // What takes the messages of the service goes with the overlay.
+    publish(&node);
     let taken = patch(&node, json!({ "shard": 1, "retain": "8MiB" }));
     assert_eq!(taken.status, 200, "{taken:?}");
     assert_eq!(taken.json()["shard"], 1);
     assert_eq!(shard(&node), (json!(1), json!(1)));
+    publish(&node);
     assert!(publishes(&node, "demo", 10));
     node.kill();
     node.restart(&[&ARGS[..], &["--shards", "2"]].concat());

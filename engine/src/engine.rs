@@ -633,6 +633,11 @@ impl Inner {
         Ok(Some(changed))
     }
 
+    /// The shard that an overlay is steered to.
+    pub(crate) fn placed(&self, id: OverlayId) -> Option<usize> {
+        self.map.placement.read(|placement| placement.shard_of(id))
+    }
+
     /// Takes an overlay out of the placement. The steering program may keep an old entry if the kernel refuses: harmless.
     fn displace(&self, overlays: &mut Overlays, id: OverlayId) {
         let mut placement = self.map.placement.read(Placement::clone);

@@ -51,6 +51,8 @@ pub enum EngineError {
     Steering(io::Error),
     /// The thread of discovery or its descriptor cannot be had: a limit of this user is reached.
     Discovery(io::Error),
+    /// A shard has no room for another command now, and nothing has changed.
+    Busy,
     /// There is no shard of this number; how many there are.
     NoShard(usize),
     /// Handlers were put on the shard of the overlay, or sessions of the embedder that cannot leave it: it cannot move.
@@ -82,6 +84,7 @@ impl fmt::Display for EngineError {
                 f,
                 "discovery cannot start: {error}; raise the limits of threads and open files"
             ),
+            Self::Busy => f.write_str("a shard has too much to do to take this now"),
             Self::NoShard(shards) => write!(f, "there is no such shard: this node runs {shards}"),
             Self::HasHandlers => f.write_str("handlers of this overlay are bound to its shard"),
             Self::Stopped => f.write_str("the node has stopped"),

@@ -37,7 +37,7 @@ pub mod limits;
 pub mod metrics;
 #[cfg(not(loom))]
 mod moves;
-
+#[cfg(not(loom))]
 mod number_map;
 #[cfg(not(loom))]
 mod on_shard;
@@ -81,7 +81,7 @@ mod sys;
 mod tuning;
 #[cfg(not(loom))]
 mod wait;
-
+#[cfg(not(loom))]
 mod whereabouts;
 
 #[cfg(not(loom))]
@@ -101,7 +101,7 @@ pub use crate::{
     publisher::{PublishRefusal, Published, Publisher, PublisherOptions},
     record::{Gap, OutcomeRange},
     seat::Seat,
-    session::{Flushed, Session, Verdict},
+    session::{Departed, Flushed, Session, Verdict},
     shard::notice::Notice,
     shard::outlet::OutcomeWish,
     stats::{EngineStats, OverlayStats, ShardQueues, ShardStats},

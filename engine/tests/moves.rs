@@ -200,3 +200,44 @@ fn another_overlay_takes_the_slot_that_one_left_and_both_go_on() {
         }
     }
 }
+
+#[test]
+fn whoever_asks_while_the_other_shard_stands_still_is_answered_when_it_goes_on() {
+    let engine = builder().shards(2).start().unwrap();
+    let mut placed = |name: &str, shard: usize| {
+        let mut config = config(name, &[]);
+        config.shard = Some(shard);
+        engine.add_overlay(config).unwrap()
+    };
+    let (moves, stays) = (placed("moves", 0), placed("stays", 1));
+    let (begun, stands) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let engine = &engine;
+        scope.spawn(move || {
+            let still = move |_: &mut tidings_engine::Desk<'_>| {
+                begun.send(()).unwrap();
+                thread::sleep(Duration::from_millis(500));
+            };
+            engine.on_shard(stays, still).unwrap();
+        });
+        stands.recv_timeout(WAIT).unwrap();
+        for _ in 0..4 {
+            // At the old shard, before it leaves or after.
+            scope.spawn(move || assert_eq!(engine.members(moves).unwrap().len(), 1));
+        }
+        scope.spawn(move || engine.move_overlay(moves, 1).unwrap());
+        for _ in 0..4 {
+            scope.spawn(move || assert_eq!(engine.members(moves).unwrap().len(), 1));
+        }
+    });
+    assert_eq!(shard_of(&engine, moves), 1);
+    // Another takes the place that is free, and goes the same way.
+    let another = placed("another", 0);
+    engine.move_overlay(another, 1).unwrap();
+    engine.move_overlay(moves, 0).unwrap();
+    assert_eq!(
+        (shard_of(&engine, moves), shard_of(&engine, another)),
+        (0, 1)
+    );
+    assert_eq!(engine.members(another).unwrap().len(), 1);
+}

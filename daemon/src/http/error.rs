@@ -224,8 +224,9 @@ impl From<EngineError> for ApiError {
                 StatusCode::CONFLICT,
                 "unchangeable",
                 text,
-                "name a shard that runs, or start the node again, which makes those of its configuration",
+                "name a shard that runs",
             ),
+            EngineError::Busy => Self::unavailable("busy", text, "ask again"),
             EngineError::Stopped => Self::unavailable("stopping", text, "ask another node"),
             EngineError::Storage(_) | EngineError::Steering(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -84,7 +84,7 @@ pub struct OptionsPatch {
     )]
     #[schema(value_type = Option<String>, example = "lan")]
     profile: Option<Value>,
-    /// The shard that runs it. While it runs no other is taken than that: what belongs to it would have to move.
+    /// The shard that runs it. It moves there while it runs; without one it stays where it is. `node.shards` is to be stated for any but 0.
     #[serde(
         default,
         deserialize_with = "given",

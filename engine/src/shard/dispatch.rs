@@ -1,5 +1,6 @@
 //! From a datagram to the core that it is for, by the header alone; what belongs to another shard goes to its queue.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub(crate) struct Yard {
     pub(crate) doors: Arc<[Arc<Door>]>,
     /// Shards that were sent something in this turn.
     pub(crate) called: Vec<usize>,
+    /// Where overlays went that were here: what was on its way to one is passed on. Until it comes again; of those that moved and
+    /// ended elsewhere some bytes stay.
+    pub(super) moved: HashMap<OverlayId, usize>,
     pub(crate) counters: ShardCounters,
 }
 
@@ -53,6 +57,7 @@ impl Yard {
             mesh,
             doors,
             called: Vec::new(),
+            moved: HashMap::new(),
             counters: ShardCounters::default(),
         }
     }
@@ -178,6 +183,7 @@ impl Yard {
     pub(crate) fn insert(&mut self, overlay: ShardOverlay) {
         let slot = usize::from(overlay.slot);
         let tag = overlay.place.tag;
+        self.moved.remove(&overlay.shared.id);
         overlay.shared.at.arrive(self.index, overlay.slot);
         self.by_tag.insert(word(&tag, 0), overlay.slot);
         if slot == self.slots.len() {

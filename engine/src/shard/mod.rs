@@ -17,6 +17,7 @@ mod port_list;
 pub(crate) mod sessions;
 mod turn;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,7 +27,7 @@ use tidings_protocol::latency::Latency;
 
 use self::brake::Brake;
 use self::dispatch::Yard;
-use self::door::Door;
+use self::door::{Command, Door};
 use self::load::{Load, Meter};
 use self::net::Net;
 use self::sessions::Sessions;
@@ -98,6 +99,8 @@ pub(crate) struct Shard {
     relax_at: Option<u64>,
     meter: Meter,
     load: Arc<Load>,
+    /// Errands at overlays that are on other shards by now, with those, which have no room for them.
+    passing: VecDeque<(usize, Command)>,
     /// When the shard went to sleep, until the turn after that.
     slept_at: Option<u64>,
     /// How often, since the last sleep, data ended a time of polling.
@@ -138,6 +141,7 @@ impl Shard {
             relax_at: None,
             meter: Meter::default(),
             load: parts.load,
+            passing: VecDeque::new(),
             slept_at: None,
             finds: 0,
             looked_at: 0,

@@ -93,7 +93,8 @@ impl Ties {
 
 /// An overlay between two shards.
 struct Goods {
-    place: Place,
+    was: Place,
+    to: Place,
     shared: Arc<OverlayShared>,
     notices: Arc<Notices>,
     core: Core,
@@ -110,14 +111,15 @@ struct Goods {
     writable: bool,
     ties: Ties,
     sessions: Vec<(u32, Departed)>,
-    /// Blocks of receiver indices: they lead to where the overlay was.
+    /// Blocks of receiver indices: they lead to nowhere until it has arrived.
     blocks: Vec<u16>,
 }
 
 impl Goods {
     /// Packs an overlay, without its sessions.
-    fn pack(overlay: ShardOverlay, place: Place) -> Self {
+    fn pack(overlay: ShardOverlay, to: Place) -> Self {
         let ShardOverlay {
+            place,
             shared,
             core,
             mut outlets,
@@ -132,7 +134,8 @@ impl Goods {
             Sink::Session(_) => None,
         });
         Self {
-            place,
+            was: place,
+            to,
             pressed: pressed.collect(),
             notices: outlets.notices,
             rings: outlets.rings,
@@ -153,9 +156,14 @@ impl Goods {
     }
 
     /// The overlay in its new slot, without its sessions.
-    fn unpack(self, slot: u16) -> (ShardOverlay, Ties, Vec<(u32, Departed)>) {
-        let mut overlay = ShardOverlay::new(slot, self.place, self.core, self.shared, self.notices);
-        overlay.core.set_steer(self.place.steer);
+    fn unpack(self, shard: usize, slot: u16) -> (ShardOverlay, Ties, Vec<(u32, Departed)>) {
+        let place = if shard == self.to.shard {
+            self.to
+        } else {
+            self.was
+        };
+        let mut overlay = ShardOverlay::new(slot, place, self.core, self.shared, self.notices);
+        overlay.core.set_steer(place.steer);
         overlay.ports = self.ports;
         overlay.effects = self.effects;
         let outlets = &mut overlay.outlets;
@@ -183,14 +191,32 @@ impl Drop for Parcel {
 }
 
 impl Shard {
-    /// Does an errand at an overlay, or passes it on to where the overlay is by now.
+    /// Does an errand at an overlay, or passes it on to where the overlay went.
     pub(crate) fn visit(&mut self, id: OverlayId, errand: Errand) {
         let slot = self.yard.slot_of(id);
-        let placed = self.yard.map.placement.read(|places| places.shard_of(id));
-        match placed {
-            // To this shard as well: the overlay is on its way then. What finds no room is dropped, which tells its sender.
-            Some(shard) if slot.is_none() => drop(self.yard.doors[shard].try_visit(id, errand)),
+        match self.yard.moved.get(&id) {
+            // It comes after the overlay, which was put into that queue before it.
+            Some(&shard) if slot.is_none() => {
+                let command: Command = Box::new(move |shard| shard.visit(id, errand));
+                self.passing.push_back((shard, command));
+                self.pass_on();
+            }
             _ => errand(self, slot),
+        }
+    }
+
+    /// Passes errands on, as far as other shards have room. Those of one that has stopped are dropped, which tells who waits.
+    pub(super) fn pass_on(&mut self) {
+        for _ in 0..self.passing.len() {
+            let Some((shard, command)) = self.passing.pop_front() else {
+                return;
+            };
+            let door = &self.yard.doors[shard];
+            if let Err(command) = door.offer(command)
+                && !door.is_stopped()
+            {
+                self.passing.push_back((shard, command));
+            }
         }
     }
 
@@ -209,11 +235,14 @@ impl Shard {
         if !self.sessions.can_leave(slot) {
             return Err(EngineError::HasHandlers);
         }
-        let blocks = self.yard.map.blocks.of(self.yard.index, slot);
+        let (map, index) = (Arc::clone(&self.yard.map), self.yard.index);
         let overlay = self.yard.take_out(slot).ok_or(EngineError::Unknown)?;
+        self.yard.moved.insert(overlay.shared.id, to.shard);
         let mut goods = Box::new(Goods::pack(*overlay, to));
         goods.sessions = self.sessions.leave(slot, &self.set);
-        goods.blocks = blocks;
+        // The slot is free for another, to whom nothing of this one shall lead.
+        goods.blocks = map.blocks.of(index, slot);
+        map.blocks.lead(&goods.blocks, to.shard, u16::MAX);
         let parcel = Parcel(Some(goods));
         let command: Command = Box::new(move |shard| {
             shard.take_in(parcel);
@@ -234,12 +263,16 @@ impl Shard {
         let slot = self.yard.free_slot();
         let blocks = &self.yard.map.blocks;
         blocks.lead(&goods.blocks, self.yard.index, slot);
-        let (mut overlay, ties, sessions) = goods.unpack(slot);
+        let (mut overlay, ties, sessions) = goods.unpack(self.yard.index, slot);
         let (seated, lost) = self.sessions.arrive(sessions, &mut overlay, &self.set);
         ties.restore(&mut overlay.outlets, &seated);
         for cell in lost {
             self.sessions
                 .close(self.now, &cell, &mut overlay, &self.set);
+        }
+        // What a heartbeat asks about was left unread where it came from.
+        if overlay.core.is_asked() {
+            overlay.core.note_unread(false);
         }
         self.yard.insert(overlay);
         // Bells that rang on the way did so where it was.

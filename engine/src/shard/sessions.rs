@@ -98,7 +98,7 @@ impl Sessions {
     }
 
     /// Takes in sessions that came with their overlay, by the numbers that they had, and gives each a turn and a flush. The others are
-    /// those that cannot be waited for, and are to be closed.
+    /// those that there is no room for, and are to be closed.
     pub(super) fn arrive(
         &mut self,
         leavers: Vec<(u32, Departed)>,
@@ -111,7 +111,7 @@ impl Sessions {
             let session = make();
             let watched = session.fd().map(|fd| set.add_session(index as u32, fd));
             let cell = self.settle(index, session, overlay);
-            if watched.is_some_and(|watched| watched.is_err()) {
+            if index >= SESSIONS_MAX || watched.is_some_and(|watched| watched.is_err()) {
                 lost.push(Rc::clone(&cell));
             }
             seated.insert(was, cell);

@@ -138,6 +138,7 @@ impl Shard {
         for shard in 0..self.yard.mesh.from.len() {
             any |= self.take_forwarded(shard);
         }
+        self.pass_on();
         for _ in 0..COMMANDS_PER_TURN_MAX {
             let Some(command) = self.door.next_command() else {
                 break;
@@ -384,6 +385,7 @@ impl Shard {
         let is_released = self.brake.deadline().is_some() && !self.is_pressed();
         is_released
             || self.door.has_mail()
+            || !self.passing.is_empty()
             || self.sessions.any_turning()
             || self
                 .yard

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use axum::body::Bytes;
 use tidings_engine::limits::PUBLISH_BYTES_PER_TURN_MAX;
 use tidings_engine::{
-    CommandError, Delivery, Event, Flushed, Outcome, PublishError, PublisherId, Seat, Session,
-    Taken, Verdict,
+    CommandError, Delivery, Departed, Event, Flushed, Outcome, PublishError, PublisherId, Seat,
+    Session, Taken, Verdict,
 };
 use tokio::sync::oneshot;
 
@@ -167,6 +167,15 @@ impl Session for Clerk {
                 Err(TryRecvError::Disconnected) => return Verdict::Close,
             }
         }
+    }
+
+    /// Its bell is heard where it is by then, also of what it was rung for before.
+    fn can_depart(&self) -> bool {
+        true
+    }
+
+    fn depart(self: Box<Self>) -> Option<Departed> {
+        Some(Box::new(move || self))
     }
 
     /// It has no subscriptions.
