@@ -204,7 +204,7 @@ fn another_overlay_takes_the_slot_that_one_left_and_both_go_on() {
 #[test]
 fn whoever_asks_while_the_other_shard_stands_still_is_answered_when_it_goes_on() {
     let engine = builder().shards(2).start().unwrap();
-    let mut placed = |name: &str, shard: usize| {
+    let placed = |name: &str, shard: usize| {
         let mut config = config(name, &[]);
         config.shard = Some(shard);
         engine.add_overlay(config).unwrap()
