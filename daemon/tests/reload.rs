@@ -121,6 +121,31 @@ fn what_a_running_overlay_cannot_take_is_told_each_time_and_the_rest_holds() {
 }
 
 #[test]
+fn an_overlay_for_a_shard_that_the_next_start_makes_runs_and_changes_until_then() {
+    let file = |shards: u32, overlays: &str| format!("[node]\nshards = {shards}\n{overlays}");
+    let (node, path) = node(&["a", "b"], &file(2, &overlay("a", "")));
+    fs::write(
+        &path,
+        file(4, &(overlay("a", "") + &overlay("b", "shard = 3"))),
+    )
+    .unwrap();
+    let report = common::http::unix(&node.management(), "POST", "/v1/reload", None).json();
+    assert_eq!(report["applied"], serde_json::json!(["overlay b: started"]));
+    let change = |option: &str| node.run(&["overlays", "change", "b", option]);
+    let changed = change("max_message=1KiB");
+    assert!(changed.status.success(), "{}", stderr(&changed));
+    assert!(!publishes(&node, "b", 2_000) && publishes(&node, "b", 1_000));
+    let moved = change("shard=2");
+    assert!(
+        stderr(&moved).contains("this node runs 2"),
+        "{}",
+        stderr(&moved)
+    );
+    let moved = change("shard=0");
+    assert!(moved.status.success(), "{}", stderr(&moved));
+}
+
+#[test]
 fn what_a_change_made_while_running_overrules_is_told_with_its_line_and_how_it_is_taken_back() {
     let text = |retain: &str| overlay("a", &format!("retain = \"{retain}\""));
     let (node, file) = node(&["a"], &text("16MiB"));

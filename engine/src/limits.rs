@@ -100,6 +100,8 @@ pub const STORED_FILE_BYTES_MAX: u64 = 4_096;
 
 /// Commands that may wait for one shard.
 pub const COMMANDS_MAX: usize = 1_024;
+/// Errands at an overlay that moved wait so long for room at its new shard before the next look.
+pub const PASSING_NS: u64 = MILLISECOND_NS;
 /// Commands done in one turn; each may be as long as a subscription.
 pub const COMMANDS_PER_TURN_MAX: usize = 16;
 /// How long another thread waits for a shard to take or answer a command. A turn lasts a millisecond at most.

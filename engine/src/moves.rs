@@ -38,7 +38,8 @@ impl Engine {
         }
         let to = inner.shift(&shared, shard)?;
         let (tx, arrived) = channel();
-        let sent = inner.visit(id, move |from, slot| from.send_off(slot, to, tx));
+        let of = Arc::clone(&shared);
+        let sent = inner.visit(id, move |from, slot| from.send_off(slot, &of, to, tx));
         let stays = match sent {
             Ok(Ok(())) => match arrived.recv_timeout(COMMAND_WAIT) {
                 Ok(now) if now == shard => return Ok(()),
@@ -52,6 +53,7 @@ impl Engine {
         };
         if let Some(was) = was
             && let Err(error) = inner.shift(&shared, was)
+            && !matches!(error, EngineError::Unknown)
         {
             tracing::error!(overlay = shared.name, %error, "an overlay that stayed is steered to where it was to go");
         }

@@ -714,7 +714,8 @@ fn turn(
         engine.set_policy(id, policy_of(after))?;
     }
     engine.set_discovery(id, after.discovery == Discovery::Lan)?;
-    // Where none is asked for it stays.
+    // Where none is asked for it stays, and where that is one which the next start makes.
+    let shard = shard.filter(|&shard| shard < engine.shards());
     shard.map_or(Ok(()), |shard| engine.move_overlay(id, shard))
 }
 

@@ -16,6 +16,7 @@ use super::overlay::{EffectReply, ShardOverlay, close_ports};
 use super::port::Port;
 use crate::clock;
 use crate::error::EngineError;
+use crate::limits::{COMMANDS_MAX, PASSING_NS};
 use crate::number_map::NumberMap;
 use crate::placement::Place;
 use crate::routes::OverlayShared;
@@ -198,11 +199,19 @@ impl Shard {
             // It comes after the overlay, which was put into that queue before it.
             Some(&shard) if slot.is_none() => {
                 let command: Command = Box::new(move |shard| shard.visit(id, errand));
-                self.passing.push_back((shard, command));
+                // More are dropped, which tells who waits.
+                if self.passing.len() < COMMANDS_MAX {
+                    self.passing.push_back((shard, command));
+                }
                 self.pass_on();
             }
             _ => errand(self, slot),
         }
+    }
+
+    /// When to look again for room for what is to be passed on.
+    pub(super) fn passing_deadline(&self) -> Option<u64> {
+        (!self.passing.is_empty()).then_some(self.now + PASSING_NS)
     }
 
     /// Passes errands on, as far as other shards have room. Those of one that has stopped are dropped, which tells who waits.
@@ -224,11 +233,16 @@ impl Shard {
     pub(crate) fn send_off(
         &mut self,
         slot: u16,
+        of: &Arc<OverlayShared>,
         to: Place,
         arrived: Sender<usize>,
     ) -> Result<(), EngineError> {
         let overlay = self.yard.slots.get(usize::from(slot));
         let overlay = overlay.and_then(Option::as_ref);
+        // Another of its name may be there by now.
+        if !overlay.is_some_and(|overlay| Arc::ptr_eq(&overlay.shared, of)) {
+            return Err(EngineError::Unknown);
+        }
         if overlay.is_some_and(|overlay| overlay.leaving.is_some()) {
             return Err(CommandError::Leaving.into());
         }

@@ -316,7 +316,7 @@ impl Shard {
         let quiet = self.shorts < SHORTS_MAX;
         // After a sleep there is rarely more then, and the next sleep ends at once if there is.
         if !quiet || slept_at.is_none() {
-            if self.hears_apart(busy)? {
+            if self.hears_apart(busy) {
                 ready.data = true;
                 if self.now < self.looked_at + LOOK_NS {
                     return Ok(());
@@ -356,20 +356,26 @@ impl Shard {
 
     /// Whether the data socket is to be read in the next turn whatever the set says. While polling mostly finds data, it is not in
     /// the set: neither is the set asked about it, nor told by whoever sends.
-    fn hears_apart(&mut self, busy: bool) -> io::Result<bool> {
+    fn hears_apart(&mut self, busy: bool) -> bool {
         let is_apart = self.net.is_data_apart();
         if self.finds < FINDS_MIN && !is_apart {
-            return Ok(false);
+            return false;
         }
         // A reader that is short of room is waited for only while data waits, which the set knows.
         let is_braked = self.brake.deadline().is_some();
         let goes_on = busy || self.poller.on_idle(self.now);
-        let apart = goes_on && !is_braked && !self.is_pressed();
-        if apart != is_apart {
-            self.net.put_data(&self.set, !apart)?;
-            self.net.watch_data(&self.set, !is_braked);
+        if !goes_on {
+            self.finds = 0;
         }
-        Ok(apart)
+        let apart = goes_on && !is_braked && !self.is_pressed();
+        // A set that cannot take it back now may later; until then it is read as before.
+        if apart != is_apart && self.net.put_data(&self.set, !apart).is_err() {
+            return is_apart;
+        }
+        if !apart && is_apart && is_braked {
+            self.net.watch_data(&self.set, false);
+        }
+        apart
     }
 
     /// Whether something is due so soon that a look at the descriptors would make it late.
@@ -385,7 +391,6 @@ impl Shard {
         let is_released = self.brake.deadline().is_some() && !self.is_pressed();
         is_released
             || self.door.has_mail()
-            || !self.passing.is_empty()
             || self.sessions.any_turning()
             || self
                 .yard
@@ -413,6 +418,7 @@ impl Shard {
             .chain(self.sessions.deadline)
             .chain(self.relax_at)
             .chain(self.brake.deadline())
+            .chain(self.passing_deadline())
             .min()
     }
 

@@ -182,6 +182,27 @@ fn a_reload_with_an_overlay_that_cannot_be_changed_takes_back_the_rest_and_it_do
 }
 
 #[test]
+fn a_reload_that_fails_leaves_no_overlay_where_it_moved_it() {
+    let node = fixture(&(overlay("a", "") + &overlay("b", "shard = 0")));
+    let on = |name: &str| super::shard_of(&node.engine, name);
+    assert_eq!((on("a"), on("b")), (Some(0), Some(0)));
+    // Handlers do not leave their shard, and neither does their overlay.
+    let handlers = node.engine.on_shard(OverlayId::from_name("b"), |_| ());
+    handlers.unwrap();
+    node.configure(&(overlay("a", "shard = 1") + &overlay("b", "shard = 1")));
+    match node.overlays.reload() {
+        Err(Refusal::NotMade { overlay, left, .. }) => {
+            assert_eq!((overlay.as_str(), left.len()), ("b", 0));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((on("a"), on("b")), (Some(0), Some(0)));
+    node.configure(&(overlay("a", "shard = 1") + &overlay("b", "shard = 0")));
+    node.overlays.reload().unwrap();
+    assert_eq!(on("a"), Some(1));
+}
+
+#[test]
 fn an_overlay_that_cannot_be_forgotten_is_not_lost_sight_of() {
     let node = fixture(&(overlay("a", "") + &overlay("b", "")));
     let id = OverlayId::from_name("b");

@@ -13,12 +13,19 @@ use crate::node::reload::{self, Report, Turnover};
 use crate::node::{keys, log};
 use crate::state::State;
 
+/// An overlay whose options a reload has changed.
+struct Changed<'a> {
+    old: &'a OverlaySettings,
+    new: OverlaySettings,
+    /// The shard that it ran on.
+    ran_on: Option<usize>,
+}
+
 /// What a reload has started and changed so far.
 struct Made<'a> {
     engine: &'a Engine,
     begun: Vec<&'a OverlaySettings>,
-    /// As it was and as it is.
-    changed: Vec<(&'a OverlaySettings, OverlaySettings)>,
+    changed: Vec<Changed<'a>>,
     /// Changes of overlays that do not run, and why not.
     passed_over: Vec<String>,
 }
@@ -27,8 +34,12 @@ impl Made<'_> {
     /// As it was before; the names of those that could not be taken back.
     fn undo(self) -> Vec<String> {
         let mut left = Vec::new();
-        for (old, new) in self.changed {
-            if let Err(error) = apply(self.engine, &new, old) {
+        for Changed { old, new, ran_on } in self.changed {
+            let before = OverlaySettings {
+                shard: ran_on,
+                ..old.clone()
+            };
+            if let Err(error) = apply(self.engine, &new, &before) {
                 tracing::error!(overlay = old.name, %error, "what was changed stays changed, though the reload failed");
                 left.push(new.name);
             }
@@ -45,7 +56,7 @@ impl Made<'_> {
     /// What was done, a line each.
     fn lines(&self) -> Vec<String> {
         let changed = self.changed.iter();
-        let changed = changed.flat_map(|(old, new)| reload::differences(old, new));
+        let changed = changed.flat_map(|it| reload::differences(it.old, &it.new));
         let begun = self.begun.iter();
         let begun = begun.map(|new| format!("overlay {}: started", new.name));
         changed.chain(begun).collect()
@@ -100,7 +111,7 @@ impl Overlays {
         {
             let mut running = self.running();
             let begun = made.begun.into_iter().cloned();
-            let changed = made.changed.into_iter().map(|(_, new)| new);
+            let changed = made.changed.into_iter().map(|it| it.new);
             let now = begun.chain(changed);
             running.extend(now.map(|new| (new.name.clone(), new)));
         }
@@ -196,7 +207,8 @@ impl Overlays {
             if *old == new {
                 continue;
             }
-            if shard_of(engine, &new.name).is_none() {
+            let ran_on = shard_of(engine, &new.name);
+            if ran_on.is_none() {
                 let lines = reload::differences(old, &new).into_iter();
                 let lines = lines.map(|line| format!("{line}: it was left by a command"));
                 made.passed_over.extend(lines);
@@ -210,7 +222,7 @@ impl Overlays {
                     left: made.undo(),
                 });
             }
-            made.changed.push((old, new));
+            made.changed.push(Changed { old, new, ran_on });
         }
         Ok(made)
     }
