@@ -34,6 +34,10 @@ pub(crate) const CTL: Size = Size {
     fill: PAIR_BODY - CHUNK_HEAD - 256,
     queue: 256 * 1024,
     window: 64,
+    // Far fewer than may be under way without being full.
+    per_ack: 8,
+    ack_wait: (1_000_000, 1_000_000),
+    alone: 1_000_000,
 };
 /// The bulk channel: 512 chunks in flight are 600 kB, 15 MB/s at 40 ms.
 pub(crate) const BULK: Size = Size {
@@ -41,6 +45,9 @@ pub(crate) const BULK: Size = Size {
     fill: PAIR_BODY - CHUNK_HEAD,
     queue: 1024 * 1024,
     window: 512,
+    per_ack: 16,
+    ack_wait: (200_000, 25_000_000),
+    alone: u64::MAX,
 };
 /// A link that carried nothing for this long is folded ...
 pub(super) const REST_NS: u64 = 5_000_000_000;
@@ -327,11 +334,10 @@ impl Link {
 
     /// Takes a chunk of the control channel: handle its digests now if it is `Next`, then what `ctl.rx.pop` yields.
     pub(crate) fn on_ctl(&mut self, now: u64, chunk: &CtlView<'_>) -> Arrival {
-        let seq = chunk.fixed.seq.get();
-        let arrival = self.ctl.rx.receive(now, seq, chunk.content, 0);
-        // Control is small and its sender waits: never delayed beyond this turn.
-        self.ctl.rx.hurry(now);
-        arrival
+        let srtt = self.rtt.smoothed();
+        self.ctl
+            .rx
+            .receive(now, chunk.fixed.seq.get(), chunk.content, srtt)
     }
 
     /// Takes a chunk of the bulk channel, as `on_ctl`.
@@ -347,7 +353,7 @@ impl Link {
         let ack = Ack {
             floor: ack.floor.get(),
             words: &[ack.bits.get()],
-            delay: 0,
+            delay: (ack.head.flags & CtlAck::LATE == 0).then_some(0),
         };
         self.ctl.tx.on_ack(&ack, now, &mut self.known.rtt, None);
     }
@@ -361,7 +367,7 @@ impl Link {
         let ack = Ack {
             floor: ack.fixed.floor.get(),
             words: &words[..ack.bitmap.len()],
-            delay: u64::from(ack.fixed.delay_us.get()) * 1000,
+            delay: Some(u64::from(ack.fixed.delay_us.get()) * 1000),
         };
         self.bulk
             .tx

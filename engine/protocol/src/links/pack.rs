@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::net::SocketAddr;
 
-use tidings_wire::digest::{BulkAck, CtlAck, LinkOpened, PathAck, PathProbe, Writer};
+use tidings_wire::digest::{BulkAck, CtlAck, Head, LinkOpened, PathAck, PathProbe, Writer};
 use tidings_wire::limits::MAX_ACK_WORDS;
 use tidings_wire::{Class, MIN_DATAGRAM_SIZE, PAIR_HEADER, TAG};
 use zerocopy::little_endian::{U32, U64};
@@ -148,9 +148,13 @@ impl Link {
             let mut words = [0; 1];
             self.ctl.rx.bitmap(&mut words);
             let ack = CtlAck {
+                head: Head::flagged(if self.ctl.rx.ack_is_late() {
+                    CtlAck::LATE
+                } else {
+                    0
+                }),
                 floor: U32::new(self.ctl.rx.floor()),
                 bits: U64::new(words[0]),
-                ..Default::default()
             };
             if writer.put(&ack) {
                 self.ctl.rx.acked();

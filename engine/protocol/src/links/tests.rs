@@ -1087,3 +1087,44 @@ fn a_path_that_was_dead_for_a_while_is_dialled_again_now_and_then_and_not_withou
         assert!(net.works(0, 1), "both {both}");
     }
 }
+
+#[test]
+fn chunks_of_ctl_that_follow_one_another_share_acknowledgements() {
+    let mut net = Net::new(2);
+    net.nodes[0].want(1);
+    net.nodes[1].want(0);
+    net.run_clean(2 * SECOND);
+    // The first are acknowledged one by one.
+    for no in 0..64 {
+        net.talk(0, 1, false, no..no + 1);
+        net.run_clean(10 * DELAY);
+    }
+    let count = 800;
+    let (before, every) = (net.seen.len(), MS / 8);
+    const NEAR: u64 = MS / 20;
+    for no in 0..count {
+        net.talk(0, 1, false, 64 + no..65 + no);
+        net.run(net.now + every, &mut |_| vec![NEAR]);
+    }
+    net.run(net.now + SECOND, &mut |_| vec![NEAR]);
+    let got = &net.nodes[1].got;
+    assert_eq!(*got, (0..64 + count).collect::<Vec<_>>());
+    let answers = net.seen[before..].iter().filter(|p| p.from == addr(1));
+    let answers = answers.count() as u32;
+    assert!(
+        (count / 8..count / 4).contains(&answers),
+        "{answers} for {count}"
+    );
+    let link = net.link(0, 1).unwrap();
+    assert!(link.ctl.tx.rests());
+    assert!(
+        link.rtt.smoothed() <= 2 * NEAR + MS / 10,
+        "{}",
+        link.rtt.smoothed()
+    );
+    // One that comes by itself is not kept waiting.
+    let before = net.seen.len();
+    net.talk(0, 1, false, 0..1);
+    net.run_clean(DELAY + MS / 10);
+    assert!(net.seen[before..].iter().any(|p| p.from == addr(1)));
+}

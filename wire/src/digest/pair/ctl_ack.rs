@@ -11,3 +11,8 @@ digest! {
         8 bits: U64,
     }
 }
+
+impl CtlAck {
+    /// Head flag: sent some time after the newest chunk came; the round trip is not to be measured by it.
+    pub const LATE: u8 = 1;
+}

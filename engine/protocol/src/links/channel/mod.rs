@@ -22,6 +22,12 @@ pub(crate) struct Size {
     pub(crate) queue: usize,
     /// Most chunks unacknowledged, and buffered ahead of a hole at the receiver.
     pub(crate) window: u64,
+    /// One chunk of so many is acknowledged at once, for those before it, too.
+    pub(crate) per_ack: u64,
+    /// Nanoseconds that other acknowledgements wait for company: a quarter of a round trip, but at least and at most ...
+    pub(crate) ack_wait: (u64, u64),
+    /// A chunk that comes so many nanoseconds after the one before it, or later, is acknowledged at once.
+    pub(crate) alone: u64,
 }
 
 /// Both directions of a channel.
@@ -89,11 +95,15 @@ mod tests {
     use crate::rng::Rng;
 
     const MS: u64 = 1_000_000;
+    const SECOND: u64 = 1000 * MS;
     const SIZE: Size = Size {
         chunk: 64,
         fill: 64,
         queue: 4096,
         window: 32,
+        per_ack: 16,
+        ack_wait: (MS / 5, 25 * MS),
+        alone: u64::MAX,
     };
 
     #[test]
@@ -190,7 +200,7 @@ mod tests {
                     let ack = Ack {
                         floor,
                         words: &words,
-                        delay: 0,
+                        delay: Some(0),
                     };
                     self.channel.tx.on_ack(
                         &ack,
@@ -308,7 +318,7 @@ mod tests {
                 &Ack {
                     floor,
                     words,
-                    delay: 0,
+                    delay: Some(0),
                 },
                 2 * MS,
                 &mut rtt,
@@ -331,12 +341,81 @@ mod tests {
             let ack = Ack {
                 floor,
                 words: &[u64::MAX],
-                delay: 0,
+                delay: Some(0),
             };
             channel.tx.on_ack(&ack, MS, &mut rtt, None);
         }
         assert_eq!(channel.tx.next(u64::MAX), Some(0));
         assert!(!rtt.is_known());
+    }
+
+    #[test]
+    fn an_acknowledgement_that_waited_is_no_measure_of_the_round_trip() {
+        let mut channel = Channel::new(Size { alone: MS, ..SIZE });
+        let mut rtt = Rtt::default();
+        for _ in 0..2 {
+            channel.push(&[1; 8]);
+            let seq = channel.tx.next(u64::MAX).unwrap();
+            channel.tx.sent(seq, MS, None);
+        }
+        for (floor, delay, known) in [(1, None, false), (2, Some(MS), true)] {
+            let ack = Ack {
+                floor,
+                words: &[],
+                delay,
+            };
+            channel.tx.on_ack(&ack, 4 * MS, &mut rtt, None);
+            assert_eq!(rtt.is_known(), known);
+        }
+        assert_eq!(rtt.smoothed(), 2 * MS);
+    }
+
+    #[test]
+    fn a_chunk_waits_for_its_acknowledgement_only_in_company() {
+        let size = Size {
+            alone: MS,
+            ack_wait: (MS, MS),
+            ..SIZE
+        };
+        let mut rx = Receiver::at(size, 64);
+        let mut now = SECOND;
+        // How much later each comes, whether it is acknowledged at once, and how long the newest waited when that was written.
+        for (seq, later, at_once) in [
+            (64, MS, true),
+            (65, MS / 4, false),
+            (66, MS / 4, false),
+            (67, MS, true),
+            (69, MS / 2, true),
+            (68, MS / 2, true),
+            (68, MS / 2, true),
+            (70, MS / 2, false),
+            (80, MS / 2, true),
+        ] {
+            now += later;
+            if seq == 80 {
+                rx = Receiver::at(size, 80);
+                assert_eq!(
+                    rx.receive(now - MS / 2, 79, &[0; 8], MS),
+                    Arrival::Duplicate
+                );
+                rx.acked();
+            }
+            rx.receive(now, seq, &[0; 8], MS);
+            while rx.pop().is_some() {}
+            assert_eq!(rx.ack_due(now), at_once, "{seq}");
+            assert_eq!(rx.ack_is_late(), !at_once, "{seq}");
+            assert!(rx.ack_due(now + 25 * MS), "{seq}");
+            assert_eq!(rx.ack_delay(now + 5), 5, "{seq}: the newest waits so long");
+            if at_once {
+                rx.acked();
+            }
+        }
+        // One that came before hurries the acknowledgement, and does not say that the newest had not waited.
+        now += MS / 2;
+        rx.receive(now, 81, &[0; 8], MS);
+        assert_eq!(rx.receive(now + 9, 80, &[0; 8], MS), Arrival::Duplicate);
+        assert!(rx.ack_due(now + 9) && rx.ack_is_late());
+        assert_eq!(rx.ack_delay(now + 9), 9);
     }
 
     #[test]

@@ -7,12 +7,6 @@ use super::{Size, widen};
 
 /// The first chunks of a link are acknowledged one by one, so that the sender's window opens fast.
 const EAGER_CHUNKS: u64 = 64;
-/// Afterwards this many may share an acknowledgement.
-const CHUNKS_PER_ACK: u32 = 16;
-/// The longest that an acknowledgement waits for company.
-const ACK_DELAY_NS_MAX: u64 = 25_000_000;
-/// The shortest.
-const ACK_DELAY_NS_MIN: u64 = 200_000;
 /// Buffers kept for reuse.
 const SPARE_MAX: usize = 8;
 
@@ -37,9 +31,9 @@ pub(crate) struct Receiver {
     early: BTreeMap<u64, Vec<u8>>,
     spare: Vec<Vec<u8>>,
     size: Size,
-    unacked: u32,
-    /// When the oldest chunk that waits for an acknowledgement came.
-    waiting_since: u64,
+    /// When the latest chunk came, and whether its acknowledgement may wait.
+    newest_at: u64,
+    newest_waits: bool,
     ack_at: Option<u64>,
 }
 
@@ -56,8 +50,8 @@ impl Receiver {
             early: BTreeMap::new(),
             spare: Vec::new(),
             size,
-            unacked: 0,
-            waiting_since: 0,
+            newest_at: 0,
+            newest_waits: false,
             ack_at: None,
         }
     }
@@ -82,7 +76,7 @@ impl Receiver {
             return Arrival::Beyond;
         }
         let known = seq < self.expected || self.early.contains_key(&seq);
-        self.note_for_ack(now, known || seq != self.expected, srtt);
+        self.note_for_ack(now, seq, known, srtt);
         if known {
             return Arrival::Duplicate;
         }
@@ -141,25 +135,22 @@ impl Receiver {
         self.ack_at
     }
 
-    /// Whatever waits for an acknowledgement gets it in this turn.
-    pub(crate) fn hurry(&mut self, now: u64) {
-        if let Some(at) = &mut self.ack_at {
-            *at = (*at).min(now);
-        }
-    }
-
     /// What was acknowledged already is acknowledged again in this turn.
     pub(crate) fn repeat_ack(&mut self, now: u64) {
-        if self.ack_at.is_none() {
-            self.waiting_since = now;
-        }
+        self.newest_at = now;
+        self.newest_waits = true;
         self.ack_at = Some(now);
     }
 
-    /// How long the oldest chunk not yet acknowledged has waited, which the sender takes off its measurement.
+    /// Whether the acknowledgement that waits may come some time after the latest chunk.
+    pub(crate) fn ack_is_late(&self) -> bool {
+        self.newest_waits
+    }
+
+    /// How long the latest chunk has waited for its acknowledgement: no part of the round trip.
     pub(crate) fn ack_delay(&self, now: u64) -> u64 {
         match self.ack_at {
-            Some(_) => now.saturating_sub(self.waiting_since),
+            Some(_) => now.saturating_sub(self.newest_at),
             None => 0,
         }
     }
@@ -171,23 +162,27 @@ impl Receiver {
 
     /// An acknowledgement was written.
     pub(crate) fn acked(&mut self) {
-        self.unacked = 0;
         self.ack_at = None;
     }
 
-    fn note_for_ack(&mut self, now: u64, at_once: bool, srtt: u64) {
-        self.unacked += 1;
-        if self.ack_at.is_none() {
-            self.waiting_since = now;
+    fn note_for_ack(&mut self, now: u64, seq: u64, known: bool, srtt: u64) {
+        let is_alone = now >= self.newest_at.saturating_add(self.size.alone);
+        // One that came before tells nothing of how long the newest waits.
+        let renews = !known || self.ack_at.is_none();
+        let at_once = known
+            || is_alone
+            || seq != self.expected
+            || !self.early.is_empty()
+            || seq < EAGER_CHUNKS
+            || seq.is_multiple_of(self.size.per_ack);
+        if renews {
+            (self.newest_at, self.newest_waits) = (now, !at_once);
         }
-        let at_once = at_once
-            || self.unacked >= CHUNKS_PER_ACK
-            || self.expected < EAGER_CHUNKS
-            || !self.early.is_empty();
         let at = if at_once {
             now
         } else {
-            now + (srtt / 4).clamp(ACK_DELAY_NS_MIN, ACK_DELAY_NS_MAX)
+            let (least, most) = self.size.ack_wait;
+            now + (srtt / 4).clamp(least, most)
         };
         self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
     }

@@ -34,8 +34,8 @@ const SPARE_MAX: usize = 256;
 pub(crate) struct Ack<'a> {
     pub(crate) floor: u32,
     pub(crate) words: &'a [u64],
-    /// Nanoseconds that the receiver let the acknowledgement wait.
-    pub(crate) delay: u64,
+    /// Nanoseconds that the receiver let the acknowledgement wait; `None` if it did not say: no measure of the round trip.
+    pub(crate) delay: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -241,8 +241,8 @@ impl Sender {
                 progress |= self.mark_acked(seq, now, rtt, &mut congestion, &mut newest);
             }
         }
-        if let Some((sent_at, _)) = newest {
-            let measured = now.saturating_sub(sent_at).saturating_sub(ack.delay);
+        if let (Some((sent_at, _)), Some(delay)) = (newest, ack.delay) {
+            let measured = now.saturating_sub(sent_at).saturating_sub(delay);
             // After a timeout it may be an earlier acknowledgement that was lost, not the path that is slow: such a
             // measurement may raise the estimate step by step, or a lossy path would never be called fast again.
             let doubtful = self.timeouts > 0;
